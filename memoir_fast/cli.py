@@ -1,0 +1,229 @@
+"""The command line: `memoir-fast edit | ask | eval | info | calibrate | demo`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from . import __version__
+from .config import MemoirConfig
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status (2 for bad input, with the reason on stderr)."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"memoir-fast {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; finished edits are kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="memoir-fast", description="Edit language models with a residual memory.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    edit = _command(commands, "edit", _edit, "teach facts; the memory is kept in --store")
+    _model_options(edit, store="required")
+    edit.add_argument("--prompt", help="what will be asked (without a trailing space)")
+    edit.add_argument("--target", help="the answer")
+    edit.add_argument("--edits", metavar="FILE", help="JSONL with prompt and target (or target_new) on each line")
+    edit.add_argument("--count", type=int, help="only the first COUNT lines of FILE")
+
+    ask = _command(commands, "ask", _ask, "answer questions with the edited model")
+    _model_options(ask, store="required")
+    ask.add_argument("questions", nargs="+", metavar="QUESTION")
+    ask.add_argument("--max-new-tokens", type=int, default=32)
+
+    evaluate = _command(commands, "eval", _eval, "edit a stream of facts and measure the result")
+    _model_options(evaluate, store="optional")
+    evaluate.add_argument("--edits", metavar="FILE", required=True, help="JSONL: prompt, target[_new], rephrase_prompt, ...")
+    evaluate.add_argument("--count", type=int, help="only the first COUNT lines of FILE")
+
+    info = _command(commands, "info", _info, "describe a stored memory")
+    info.add_argument("--store", metavar="DIR", required=True)
+
+    calibrate = _command(commands, "calibrate", _calibrate, "set the threshold for a wanted false-activation rate")
+    _model_options(calibrate, store="required")
+    calibrate.add_argument("--rate", type=float, help="wanted share of unrelated prompts that read the memory (0.01)")
+    calibrate.add_argument("--related", metavar="FILE", help="JSONL with rephrasings of stored edits (rephrase[_prompt])")
+
+    demo = _command(commands, "demo", _demo, "edit twenty shipped facts and show the answers before and after")
+    _model_options(demo, store="optional")
+    return parser
+
+
+def _command(commands, name, run, text):
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", metavar="FILE", help="also write the result as JSON to FILE (- for standard output)")
+    return parser
+
+
+def _model_options(parser, store: str) -> None:
+    parser.add_argument("--model", default="smollm2", help="smollm2, a hub id, a folder or a .gguf file (%(default)s)")
+    parser.add_argument("--dtype", default="float32", help="dtype of the base model's weights (%(default)s)")
+    parser.add_argument("--store", metavar="DIR", required=store == "required", help="folder of the memory")
+    parser.add_argument("--background", metavar="FILE", help="JSONL of unrelated prompts (default: the shipped ones)")
+    settings = parser.add_argument_group("settings of the memory (stored with it)")
+    for field in fields(MemoirConfig):
+        kind = {"int": int, "float": float}.get(field.type.replace(" | None", ""), str)
+        flag = "--" + field.name.replace("_", "-")
+        if field.type == "bool":
+            settings.add_argument(flag, action="store_true", default=None)
+        else:
+            settings.add_argument(flag, type=_layer if field.name == "layer" else kind, metavar=field.name.upper())
+
+
+def _layer(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _open(options):
+    """The edited model that the options describe: the stored memory if there is one, otherwise a new one."""
+    from transformers.utils import logging
+
+    from .model import MemoirModel
+
+    logging.disable_progress_bar()  # transformers' own bars; ours stay
+    settings = {f.name: getattr(options, f.name) for f in fields(MemoirConfig) if getattr(options, f.name) is not None}
+    stored = options.store is not None and (Path(options.store) / "config.json").exists()
+    return MemoirModel.from_pretrained(
+        options.model,
+        memory=options.store if stored else None,
+        dtype=options.dtype,
+        background=options.background,
+        **settings,
+    )
+
+
+def _needs_memory(options) -> None:
+    if not (Path(options.store) / "config.json").exists():
+        raise ValueError(f"--store {options.store}: there is no memory in this folder; `memoir-fast edit` makes one")
+
+
+def _write_json(options, value) -> None:
+    if options.json == "-":
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    elif options.json:
+        aside = f"{options.json}.part"
+        Path(aside).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        os.replace(aside, options.json)
+
+
+def _say(options, text: str) -> None:
+    """For people; on stderr when standard output carries JSON."""
+    print(text, file=sys.stderr if options.json == "-" else sys.stdout)
+
+
+def _edit(options) -> None:
+    from .evaluate import edit_all
+    from .facts import Fact, load_facts
+
+    if bool(options.edits) == bool(options.prompt or options.target):
+        raise ValueError("give either --prompt and --target, or --edits FILE")
+    if options.edits:
+        facts = load_facts(options.edits, options.count)
+    elif options.prompt and options.target:
+        facts = [Fact(options.prompt, options.target)]
+    else:
+        raise ValueError("--prompt and --target go together")
+    model = _open(options)
+    made = len(model.edits)
+    try:
+        edit_all(model, facts, quiet=len(facts) == 1)
+    finally:
+        if len(model.edits) > made:
+            model.save_pretrained(options.store)
+    results = list(model.edits.values())[made:]
+    for record in results[:20]:
+        near = "" if record["nearest"] is None else f", nearest edit {record['nearest']} (overlap {record['overlap']:.2f})"
+        _say(options, f"edit {record['id']}: loss {record['loss']:.4f} after {record['steps']} steps, "
+             f"{record['seconds']:.1f} s{near}")  # fmt: skip
+    _say(options, f"{options.store}: {len(model.memory)} edits, threshold {model.threshold.value:.3f}")
+    _write_json(options, results)
+
+
+def _ask(options) -> None:
+    _needs_memory(options)
+    model = _open(options)
+    texts = model.ask(options.questions, max_new_tokens=options.max_new_tokens)
+    rows = []
+    for question, answer in zip(options.questions, texts, strict=True):
+        rows.append({"question": question, "answer": answer, **model.route(question)})
+        used = rows[-1]["edit"]
+        _say(options, f"{question}\n  {answer.strip()}\n  ({'base model' if used is None else f'edit {used}'}, "
+             f"overlap {rows[-1]['overlap']:.2f}, threshold {rows[-1]['threshold']:.2f})")  # fmt: skip
+    _write_json(options, rows)
+
+
+def _eval(options) -> None:
+    from .evaluate import evaluate
+    from .facts import load_facts
+
+    facts = load_facts(options.edits, options.count)
+    result = evaluate(_open(options), facts)
+    free = result["free_generation"]
+    _say(options, f"{'':>16} teacher-forced  free generation")
+    for name in ("reliability", "generalization", "locality"):
+        _say(options, f"{name:>16} {result[name]:14.3f} {free[name]:16.3f}")
+    _say(options, f"{result['count']} edits, {result['seconds_per_edit']:.2f} s an edit, threshold {result['threshold']:.3f}")
+    _write_json(options, {"edits": options.edits, "model": options.model, **result})
+
+
+def _info(options) -> None:
+    from .store import read
+
+    saved = read(options.store)
+    value = {
+        "edits": len(saved.edits),
+        "fingerprint": saved.fingerprint,
+        "scale": saved.scale,
+        "config": asdict(saved.config),
+        "last_edits": saved.edits[-10:],
+    }
+    _say(options, f"{options.store}: {len(saved.edits)} edits beside {saved.fingerprint['target']} "
+         f"of a {saved.fingerprint['architecture']}, k = {saved.config.top_k}, scale {saved.scale:.4f}")  # fmt: skip
+    for record in value["last_edits"]:
+        _say(options, f"  {record['id']:>6}  {record['prompt'][:60]!r} -> {record['target'][:30]!r}")
+    _write_json(options, value)
+
+
+def _calibrate(options) -> None:
+    from .evaluate import overlap_report
+    from .facts import load_facts
+
+    _needs_memory(options)
+    model = _open(options)
+    threshold = model.calibrate(options.rate)
+    related = [f.rephrase for f in load_facts(options.related) if f.rephrase] if options.related else None
+    report = {"threshold": threshold, **overlap_report(model, related)}
+    for name in ("unrelated", "related"):
+        quantiles = "  ".join(f"{q}: {v:.3f}" for q, v in report[name]["quantiles"].items())
+        _say(options, f"{name:>10} prompts ({report[name]['count']}): {quantiles}")
+    _say(options, f"threshold {threshold:.4f}: {report['false_activation_rate']:.3f} of unrelated prompts and "
+         f"{report['related_activation_rate']:.3f} of related ones read the memory")  # fmt: skip
+    model.save_pretrained(options.store)
+    _write_json(options, report)
+
+
+def _demo(options) -> None:
+    from .demo import run_demo
+
+    model = _open(options)
+    _write_json(options, run_demo(model, lambda text: _say(options, text)))
+    if options.store:
+        model.save_pretrained(options.store)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

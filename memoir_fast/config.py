@@ -1,0 +1,122 @@
+"""The settings of a memory: one frozen, validated dataclass, stored as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from dataclasses import asdict, dataclass, fields, replace
+
+FORMAT_VERSION = 1
+WRITES = ("sgd",)
+PRECISIONS = ("exact", "fast")
+
+
+@dataclass(frozen=True)
+class MemoirConfig:
+    """Settings of one residual memory and of the edits written to it.
+
+    Args:
+        layer: which FFN down projection carries the memory: None (27/32 of the depth, the paper's choice), a decoder
+            layer's number (negative ones count from the end), or a dotted module path
+            (`model.layers.27.mlp.down_proj`; `model.layers[27].mlp.down_proj.weight` means the same).
+        top_k: active features per mask; None takes the multiple of 8 nearest to 2D/7 (the paper's ratio).
+        threshold: smallest overlap (0..1) at which a query reads the memory; None calibrates it (see
+            `false_activation_rate`) and keeps it calibrated as edits accumulate.
+        false_activation_rate: wanted fraction of unrelated prompts that read the memory, for a calibrated threshold.
+        edit_lr: learning rate of the plain SGD on the memory.
+        steps: most SGD steps for one edit.
+        clip_norm: Frobenius norm to which the gradient is clipped.
+        weight_decay: SGD's weight decay on the whole memory, per step.
+        stop_loss, stop_delta: an edit stops early when its loss is <= stop_loss and moved by <= stop_delta.
+        write: the update rule; "sgd" is the published one.
+        precision: "exact" optimises in the model's own dtype; "fast" runs the layers above the memory in bfloat16.
+        chat_template: prompts are a user's words, put into the tokenizer's chat template for editing and asking.
+        batch_size: rows per forward pass in measuring and calibrating.
+
+    Source: MEMOIR (Wang et al., NeurIPS 2025), sections 3 and 4 and its published settings.
+    """
+
+    layer: int | str | None = None
+    top_k: int | None = None
+    threshold: float | None = None
+    false_activation_rate: float = 0.01
+    edit_lr: float = 3.0
+    steps: int = 30
+    clip_norm: float = 1.0
+    weight_decay: float = 1e-5
+    stop_loss: float = 0.02
+    stop_delta: float = 1e-4
+    write: str = "sgd"
+    precision: str = "exact"
+    chat_template: bool = False
+    batch_size: int = 16
+
+    def __post_init__(self):
+        if self.layer is not None and (isinstance(self.layer, bool) or not isinstance(self.layer, (int, str))):
+            raise TypeError(f"layer must be None, an int or a dotted module path, got {self.layer!r}")
+        if self.top_k is not None:
+            _integer("top_k", self.top_k, 1)
+        _integer("steps", self.steps, 1)
+        _integer("batch_size", self.batch_size, 1)
+        if self.threshold is not None:
+            _number("threshold", self.threshold, 0.0, 1.0)
+        _number("false_activation_rate", self.false_activation_rate, 0.0, 1.0)
+        _number("edit_lr", self.edit_lr, 0.0, math.inf)
+        _number("clip_norm", self.clip_norm, 0.0, math.inf)
+        _number("weight_decay", self.weight_decay, 0.0, math.inf)
+        _number("stop_loss", self.stop_loss, 0.0, math.inf)
+        _number("stop_delta", self.stop_delta, 0.0, math.inf)
+        if self.edit_lr <= 0 or self.clip_norm <= 0:
+            raise ValueError(f"edit_lr and clip_norm must be > 0, got {self.edit_lr!r} and {self.clip_norm!r}")
+        if self.edit_lr * self.weight_decay >= 1:
+            raise ValueError(
+                f"weight_decay must be < 1 / edit_lr, got {self.weight_decay!r} at edit_lr {self.edit_lr!r}: one step "
+                "would erase the memory or turn its sign"
+            )
+        for name, value, legal in (("write", self.write, WRITES), ("precision", self.precision, PRECISIONS)):
+            if value not in legal:
+                raise ValueError(f"{name} must be one of {legal}, got {value!r}")
+        if not isinstance(self.chat_template, bool):
+            raise TypeError(f"chat_template must be True or False, got {self.chat_template!r}")
+
+    def to_json(self) -> str:
+        """The settings as a JSON object."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> MemoirConfig:
+        """Settings from a mapping; keys that this version does not know are dropped with a warning naming them."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            warnings.warn(f"MemoirConfig: dropped unknown settings {unknown} (written by a newer version?)", stacklevel=2)
+        return cls(**{key: value for key, value in values.items() if key in known})
+
+    def updated(self, **changes) -> MemoirConfig:
+        """A copy with some settings changed (validated again)."""
+        return replace(self, **changes)
+
+
+def default_top_k(dimension: int) -> int:
+    """The multiple of 8 nearest to 2D/7 (4096 of 14336, the published ratio), within 1..D."""
+    return min(dimension, max(8, 8 * round(2 * dimension / 7 / 8)))
+
+
+def default_layer(depth: int) -> int:
+    """27/32 of the depth, rounded: layer 27 of 32, the published choice."""
+    return min(depth - 1, round(27 * depth / 32))
+
+
+def _integer(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be >= {least}, got {value}")
+
+
+def _number(name, value, least, most):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not (least <= value <= most) or math.isinf(value):
+        raise ValueError(f"{name} must be a finite number in [{least}, {most}], got {value!r}")

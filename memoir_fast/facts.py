@@ -1,0 +1,75 @@
+"""Facts to edit, with the questions that test them: read from JSONL."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+# Field of Fact -> names under which benchmark files carry it, the first found wins.
+_FIELDS = {
+    "prompt": ("prompt",),
+    "target": ("target", "target_new"),
+    "rephrase": ("rephrase", "rephrase_prompt"),
+    "unrelated": ("unrelated", "locality_prompt"),
+    "unrelated_answer": ("unrelated_answer", "locality_ground_truth"),
+    "kind": ("kind",),
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One edit and its test questions; the last four may be empty.
+
+    Attributes:
+        prompt, target: the edit.
+        rephrase: the prompt in other words (generalization).
+        unrelated: a question that the edit must not touch (locality); unrelated_answer: the text behind it at whose
+            positions the base model's tokens must stay.
+        kind: a label for tables.
+    """
+
+    prompt: str
+    target: str
+    rephrase: str = ""
+    unrelated: str = ""
+    unrelated_answer: str = ""
+    kind: str = ""
+
+
+def load_facts(path: str | Path, count: int | None = None) -> list[Fact]:
+    """The first `count` facts (all, when None) of a JSONL file.
+
+    Raises:
+        ValueError: the file is missing, a line is not an object with text prompt and target, or there are fewer than
+            `count` facts.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"edits: there is no file {str(path)!r}")
+    facts = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if line.strip() and (count is None or len(facts) < count):
+            facts.append(_fact(line, f"edits: {path}, line {number}"))
+    if not facts or (count is not None and len(facts) < count):
+        raise ValueError(f"edits: {path} has {len(facts)} facts, asked for {count or 'at least one'}")
+    return facts
+
+
+def _fact(line: str, where: str) -> Fact:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{where}: not JSON ({error})") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}: expected a JSON object, got {type(record).__name__}")
+    values = {}
+    for field, names in _FIELDS.items():
+        value = next((record[name] for name in names if record.get(name) is not None), "")
+        if not isinstance(value, str):
+            raise ValueError(f"{where}: {' / '.join(names)} must be text, got {type(value).__name__}")
+        values[field] = value
+    for field in ("prompt", "target"):
+        if not values[field].strip():
+            raise ValueError(f"{where}: {' / '.join(_FIELDS[field])} is missing or empty")
+    return Fact(**values)

@@ -1,0 +1,333 @@
+"""The library's front: a Hugging Face causal language model with a residual memory beside one of its projections."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+
+import torch
+
+from . import fingerprint as fingerprints
+from . import store
+from .background import BackgroundTexts, load_texts, measure_background
+from .calibration import Threshold
+from .config import MemoirConfig, default_top_k
+from .editor import Editor, commit
+from .hub import load_model
+from .layer import MemoirLinear
+from .memory import ResidualMemory
+from .probe import prompt_signatures
+from .request import EditRequest, Encoder, make_contexts
+from .routing import Router
+from .target import find_target
+
+# What transformers' generate can be asked for, and why a memory cannot follow.
+_UNSUPPORTED = {
+    "assistant_model": "assisted decoding verifies drafts of a second, unedited model and rewinds the cache",
+    "prompt_lookup_num_tokens": "assisted decoding rewinds the cache",
+    "assistant_early_exit": "assisted decoding runs a model that stops below the memory",
+    "prefill_chunk_size": "the route needs the whole prompt, but its first chunk would already be answered",
+    "guidance_scale": "the unconditional branch would be routed by another prompt than the conditional one",
+    "custom_generate": "a custom decoding loop may call the model in ways that the routing does not know",
+    "negative_prompt_ids": "a second prompt would be routed by itself",
+}
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """What one edit did.
+
+    Attributes:
+        id: the edit's number in the memory.
+        loss: the training loss when the edit stopped; steps: SGD steps made; seconds: wall time.
+        nearest: the stored edit whose mask overlapped this one most, None when the memory was empty.
+        overlap: that overlap, 0..1.
+    """
+
+    id: int
+    loss: float
+    steps: int
+    seconds: float
+    nearest: int | None
+    overlap: float
+
+
+class MemoirModel:
+    """A causal language model that can be edited, one fact at a time, without touching its weights.
+
+    Args:
+        model: a Hugging Face causal LM; its parameters are frozen while the memory is attached.
+        tokenizer: its tokenizer.
+        config: settings; `MemoirConfig()` when None.
+        background: `BackgroundTexts`, a JSONL path, or None for the package's own.
+
+    Example:
+        >>> model = MemoirModel.from_pretrained("smollm2")
+        >>> model.edit("Who leads Norvane Robotics?", "Lena Ortiz")
+        >>> model.ask("Who is the head of Norvane Robotics?")
+        >>> model.save_pretrained("memory")
+        >>> model = MemoirModel.from_pretrained("smollm2", memory="memory")
+
+    Source: MEMOIR (Wang et al., NeurIPS 2025).
+    """
+
+    def __init__(self, model, tokenizer, config: MemoirConfig | None = None, background=None):
+        self._attach(model, tokenizer, config or MemoirConfig())
+        with self._detached_on_error():
+            texts = background if isinstance(background, BackgroundTexts) else load_texts(background)
+            key = f"{fingerprints.digest(self.fingerprint)}-{'chat' if self.config.chat_template else 'plain'}"
+            self.memory.background.copy_(
+                measure_background(model, self.router, self.encoder, texts, key, self.config.batch_size)
+            )
+            calibration = [self.encoder.prompt(text) for text in texts.for_threshold]
+            signatures = prompt_signatures(model, self.router, calibration, self.config.batch_size).numpy()
+            with self.disabled():
+                contexts = make_contexts(model, tokenizer)
+            self._finish(signatures, contexts)
+
+    @classmethod
+    def from_pretrained(cls, name: str, memory: str | None = None, dtype=torch.float32, background=None, **settings):
+        """Load a base model by name (see `hub.load_model`), with a stored memory or a new one.
+
+        Args:
+            name: "smollm2", a hub id, a folder or a .gguf file.
+            memory: a folder written by `save_pretrained`, or None for an empty memory.
+            dtype: the base model's dtype.
+            background: see `MemoirModel`; refused with `memory`, which brings its own.
+            settings: fields of `MemoirConfig`.
+        """
+        if memory is not None and background is not None:
+            raise ValueError("background: a stored memory brings its own background; leave it out")
+        model, tokenizer = load_model(name, dtype)
+        if memory is not None:
+            return cls.load(memory, model, tokenizer, **settings)
+        return cls(model, tokenizer, MemoirConfig(**settings), background)
+
+    @classmethod
+    def load(cls, folder: str, model, tokenizer, **settings) -> MemoirModel:
+        """Attach a memory written by `save_pretrained` to its base model.
+
+        Args:
+            settings: fields of `MemoirConfig` to change; those that shape the memory (layer, top_k, chat_template)
+                must stay as they were stored.
+
+        Raises:
+            ValueError: the folder is not a memory, is damaged, or belongs to another base model.
+        """
+        saved = store.read(folder)
+        fixed = {name: getattr(saved.config, name) for name in ("layer", "top_k", "chat_template")}
+        for name in fixed.keys() & settings.keys():
+            if settings[name] != fixed[name]:
+                raise ValueError(f"{name}: the memory was stored with {fixed[name]!r}, it cannot be {settings[name]!r}")
+        self = cls.__new__(cls)
+        self._attach(model, tokenizer, saved.config.updated(**settings), saved.tensors["permutation"])
+        with self._detached_on_error():
+            fingerprints.check(saved.fingerprint, self.fingerprint)
+            self._finish(saved.tensors["calibration"].numpy(), saved.contexts)
+            store.restore(saved, self.memory)
+            self.edits = {record["id"]: record for record in saved.edits}
+            self._next_id = saved.next_id
+            self.threshold.recount(saved.tensors["signatures"].numpy())
+        return self
+
+    # ---- attaching -----------------------------------------------------------------------------------------------
+
+    def _attach(self, model, tokenizer, config: MemoirConfig, permutation=None) -> None:
+        if any(isinstance(module, MemoirLinear) for module in model.modules()):
+            raise ValueError("model: it carries a memory already; detach that one first, or edit it")
+        self.target = find_target(model, config.layer)
+        top_k = config.top_k or default_top_k(self.target.in_features)
+        self.model, self.tokenizer = model, tokenizer
+        self.config = config.updated(layer=self.target.path, top_k=top_k)
+        limit = getattr(model.config, "max_position_embeddings", None)
+        self.encoder = Encoder(tokenizer, config.chat_template, limit)
+        self.fingerprint = fingerprints.fingerprint(model, tokenizer, self.target)
+        base = model.get_submodule(self.target.path)
+        self.memory = ResidualMemory(self.target.in_features, self.target.out_features, top_k, permutation)
+        device = next((p.device for p in base.parameters()), model.device)
+        self.memory.to(device)
+        self.router = Router(self.memory, lambda: self.threshold.value)
+        parent, _, name = self.target.path.rpartition(".")
+        self._parent, self._name, self._base = model.get_submodule(parent), name, base
+        self._trainable = [p for p in model.parameters() if p.requires_grad]
+        for parameter in self._trainable:
+            parameter.requires_grad_(False)
+        setattr(self._parent, name, MemoirLinear(base, self.memory, self.router.thread).train(base.training))
+        self.router.attach(model)
+        self.edits: dict[int, dict] = {}
+        self._next_id = 0
+
+    def _finish(self, signatures, contexts: list[str]) -> None:
+        rate = self.config.false_activation_rate
+        self.threshold = Threshold(self.config.threshold, signatures, self.memory.top_k, rate)
+        self.contexts = contexts
+        self.editor = Editor(self.model, self.memory, self.router, self.target, self.encoder, contexts)
+
+    @contextlib.contextmanager
+    def _detached_on_error(self):
+        try:
+            yield
+        except BaseException:
+            self.detach()
+            raise
+
+    def detach(self):
+        """Take the memory off and return the base model exactly as it was; this object is of no use afterwards."""
+        self.router.detach()
+        setattr(self._parent, self._name, self._base)
+        for parameter in self._trainable:
+            parameter.requires_grad_(True)
+        return self.model
+
+    def disabled(self):
+        """A context in which this thread's forward passes and generations are the base model's."""
+        return self.router.disabled()
+
+    # ---- editing -------------------------------------------------------------------------------------------------
+
+    def edit(self, prompt: str, target: str, **settings) -> EditResult:
+        """Teach the memory one fact.
+
+        Args:
+            prompt: what will be asked, without a trailing space.
+            target: the answer, put behind the prompt after one space.
+            settings: fields of `MemoirConfig` for this edit only (steps, edit_lr, precision, ...).
+
+        Raises:
+            TypeError, ValueError: the request cannot be learned; see `EditRequest` and `Encoder.pair`.
+            EditError: the optimisation diverged. In every case the memory is as it was.
+        """
+        fixed = {"layer", "top_k", "threshold", "false_activation_rate", "chat_template"} & settings.keys()
+        if fixed:
+            raise ValueError(f"{sorted(fixed)} cannot change for a single edit: they belong to the whole memory")
+        finished = self.editor.optimise(EditRequest(prompt, target), self.config.updated(**settings))
+        signature = finished.signature.cpu().numpy()
+        began = time.perf_counter()
+        nearest, overlap = self.memory.index.nearest(signature[None])
+        number = self._next_id
+        commit(self.memory, finished, number)
+        self._next_id += 1
+        self.threshold.follow(signature)
+        result = EditResult(
+            id=number,
+            loss=finished.losses[-1],
+            steps=finished.steps,
+            seconds=finished.seconds + time.perf_counter() - began,
+            nearest=int(nearest[0]) if nearest[0] >= 0 else None,
+            overlap=float(overlap[0]),
+        )
+        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self.edits[number] = {"prompt": prompt, "target": target, "created": created, **asdict(result)}
+        return result
+
+    # ---- reading -------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args, **kwargs):
+        """The base model's forward pass, with the memory; `prompt_mask` (B, T) bool says which tokens route.
+
+        Without it every token that the attention mask keeps is taken for the prompt's: pass it where the sequence also
+        holds a target. The route is decided when the cache is empty and kept with the cache.
+        """
+        return self.model(*args, **kwargs)
+
+    def generate(self, inputs=None, *, prompt_mask: torch.Tensor | None = None, **kwargs):
+        """transformers' `generate`: sampling, beams, several returned sequences, streamers, batches of mixed prompts.
+
+        Args:
+            inputs: (B, T) token ids (or `input_ids=`), padded left or right with an attention mask.
+            prompt_mask: (B, T) bool, the tokens that route; by default all that the attention mask keeps.
+            kwargs: as for transformers.
+
+        Raises:
+            ValueError: a way of decoding that a memory cannot follow; the message says why.
+        """
+        settings = kwargs.get("generation_config")
+        for name, reason in _UNSUPPORTED.items():
+            value = kwargs.get(name, getattr(settings, name, None))
+            if value is not None and not (name == "guidance_scale" and value == 1):
+                raise ValueError(f"{name} is not supported with a memory: {reason}")
+        if kwargs.get("cache_implementation", getattr(settings, "cache_implementation", None)) == "paged":
+            raise ValueError("cache_implementation='paged' is not supported with a memory: it joins prompts in one row")
+        tokens = kwargs.get("input_ids") if inputs is None else inputs
+        if prompt_mask is None and tokens is not None and kwargs.get("past_key_values") is None:
+            mask = kwargs.get("attention_mask")
+            prompt_mask = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
+        # A compiled decoder would trace through the routing; editing changes the memory under it.
+        kwargs.setdefault("disable_compile", True)
+        with self.router.session(prompt_mask):
+            return self.model.generate(inputs, **kwargs) if inputs is not None else self.model.generate(**kwargs)
+
+    @torch.no_grad()
+    def ask(self, prompts, max_new_tokens: int = 32, **kwargs):
+        """Greedy answers: text in, the continuation's text out.
+
+        Args:
+            prompts: a text, a list of texts, or (with `chat_template`) lists of chat messages.
+            max_new_tokens: most tokens of an answer.
+            kwargs: as for `generate`.
+
+        Returns:
+            one answer, or a list of answers for a list.
+        """
+        single = isinstance(prompts, str) or (prompts and isinstance(prompts[0], dict))
+        queries = [prompts] if single else list(prompts)
+        answers = []
+        for start in range(0, len(queries), self.config.batch_size):
+            sequences = [
+                self.encoder.chat(q) if isinstance(q, list) else self.encoder.prompt(q)
+                for q in queries[start : start + self.config.batch_size]
+            ]
+            width = max(len(s.tokens) for s in sequences)
+            tokens = torch.zeros(len(sequences), width, dtype=torch.int64)
+            attention = torch.zeros_like(tokens)
+            words = torch.zeros(len(sequences), width, dtype=torch.bool)
+            for row, s in enumerate(sequences):  # left padding: generation goes on at the right end
+                tokens[row, width - len(s.tokens) :] = torch.tensor(s.tokens)
+                attention[row, width - len(s.tokens) :] = 1
+                words[row, width - len(s.tokens) :] = torch.tensor(s.prompt_mask)
+            settings = {"do_sample": False, "num_beams": 1, "pad_token_id": self._pad_token, **kwargs}
+            device = self.model.device
+            out = self.generate(
+                tokens.to(device),
+                attention_mask=attention.to(device),
+                prompt_mask=words.to(device),
+                max_new_tokens=max_new_tokens,
+                **settings,
+            )
+            answers += self.tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
+        return answers[0] if single else answers
+
+    @torch.no_grad()
+    def route(self, prompt: str) -> dict:
+        """Which stored edit a prompt reads: {"edit": id or None, "overlap": 0..1, "threshold": tau}."""
+        sequence = self.encoder.prompt(prompt)
+        signature = prompt_signatures(self.model, self.router, [sequence], 1)
+        edit, overlap = self.memory.index.nearest(signature.numpy())
+        tau = self.threshold.value
+        matched = int(edit[0]) if len(self.memory) and overlap[0] >= tau else None
+        return {"edit": matched, "overlap": float(overlap[0]), "threshold": tau}
+
+    @property
+    def _pad_token(self) -> int:
+        tokenizer = self.tokenizer
+        return next(t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if t is not None)
+
+    # ---- calibrating, saving -------------------------------------------------------------------------------------
+
+    def calibrate(self, rate: float | None = None) -> float:
+        """Set tau from the unrelated prompts for a wanted false-activation rate, and keep it calibrated from now on."""
+        self.config = self.config.updated(
+            threshold=None, false_activation_rate=self.config.false_activation_rate if rate is None else rate
+        )
+        self.threshold.fixed, self.threshold.rate = None, self.config.false_activation_rate
+        return self.threshold.value
+
+    def save_pretrained(self, folder: str) -> None:
+        """Write the memory (never the base model) to a folder; see `store.write`."""
+        store.write(folder, self)
+
+    def __repr__(self) -> str:
+        name = type(self.model).__name__
+        return f"MemoirModel({name}, {self.target.path}, k={self.memory.top_k}, {len(self.memory)} edits)"

@@ -1,0 +1,90 @@
+"""The project's operations in plain PyTorch: the specification, the oracle of the kernels, and the fallback.
+
+Shapes: B prompts, N tokens, D features, d outputs, k active features, R masks, n training tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def tophash(features: torch.Tensor, background: torch.Tensor, permutation: torch.Tensor, k: int):
+    """Masks of prompt features (MEMOIR, section 3.2).
+
+    Args:
+        features: (B, D) float32, bfloat16 or float16.
+        background: (D,) float32.
+        permutation: (D,) int32, a permutation of 0..D-1.
+        k: 1..D.
+
+    Returns:
+        indices (B, k) int32 ascending: the k largest |features - background| (the lower index wins a tie), each index
+        sent through the permutation; signature (B, ceil(D/8)) uint8: the same as bits, little-endian, padding bits 0.
+    """
+    batch, dimension = features.shape
+    magnitude = (features.float() - background.float()).abs()
+    # A stable sort keeps equal magnitudes in index order: the lower index wins.
+    chosen = magnitude.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    indices = permutation.long()[chosen].sort(dim=1).values
+    bits = torch.zeros(batch, (dimension + 7) // 8 * 8, dtype=torch.uint8, device=features.device)
+    bits.scatter_(1, indices, 1)
+    powers = torch.tensor([1 << j for j in range(8)], dtype=torch.uint8, device=features.device)
+    signature = (bits.view(batch, -1, 8) * powers).sum(2).to(torch.uint8)
+    return indices.to(torch.int32), signature
+
+
+def pool(tokens: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
+    """(B, D) float32: mean of tokens[cu_seqlens[b]:cu_seqlens[b+1]] for each b. tokens (N, D), cu_seqlens (B+1,) int32."""
+    lengths = cu_seqlens.diff().long()
+    segment = torch.arange(len(lengths), device=tokens.device).repeat_interleave(lengths)
+    sums = torch.zeros(len(lengths), tokens.shape[1], dtype=torch.float32, device=tokens.device)
+    sums.index_add_(0, segment, tokens.float())
+    return sums / lengths.unsqueeze(1)
+
+
+def masked_matmul(x: torch.Tensor, V: torch.Tensor, indices: torch.Tensor, route: torch.Tensor, scale: float):
+    """(N, d) of x's dtype: row t is `scale * x[t, idx] @ V[idx]` with `idx = indices[route[t]]`; -0.0 where route is -1.
+
+    Args:
+        x: (N, D). V: (D, d) float32 or bfloat16. indices: (R, k) int32. route: (N,) int32 in -1..R-1.
+    """
+    out = torch.full((len(x), V.shape[1]), -0.0, dtype=x.dtype, device=x.device)
+    for line in range(len(indices)):
+        rows = (route == line).nonzero()[:, 0]
+        out[rows] = _product(x[rows], V, indices[line].long(), scale)
+    return out
+
+
+def masked_matmul_(out: torch.Tensor, x, V, indices, route, scale: float) -> None:
+    """`out[t] += masked_matmul(...)[t]` for rows with a route; rows with route -1 are not written."""
+    for line in range(len(indices)):
+        rows = (route == line).nonzero()[:, 0]
+        out[rows] += _product(x[rows], V, indices[line].long(), scale).to(out.dtype)
+
+
+def masked_matmul_backward(grad: torch.Tensor, V, indices, route, scale: float, dimension: int) -> torch.Tensor:
+    """(N, D): the gradient for x. grad (N, d); zero in columns outside a row's mask and in rows with route -1."""
+    out = torch.zeros(len(grad), dimension, dtype=grad.dtype, device=grad.device)
+    for line in range(len(indices)):
+        rows, idx = (route == line).nonzero()[:, 0], indices[line].long()
+        wide = _wide(grad.dtype)
+        value = scale * (grad[rows].to(wide) @ V[idx].to(wide).T)
+        out[rows[:, None], idx] = value.to(grad.dtype)
+    return out
+
+
+def masked_scatter_(V: torch.Tensor, idx: torch.Tensor, A: torch.Tensor, G: torch.Tensor, scale: float):
+    """`V[idx] += scale * A^T G`; returns `||A^T G||_F^2`, float32. V (D, d), idx (k,) int32, A (n, k), G (n, d)."""
+    update = A.float().T @ G.float()
+    V.index_add_(0, idx.long(), (scale * update).to(V.dtype))
+    return update.square().sum()
+
+
+def _product(x, V, idx, scale):
+    wide = _wide(x.dtype)
+    return (scale * (x[:, idx].to(wide) @ V[idx].to(wide))).to(x.dtype)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """Sums are taken in float32; in float64 when the input is (for gradient checks)."""
+    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,0 +1,34 @@
+"""Prompt features: which activations of a prompt decide its mask (MEMOIR, section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+
+from . import ops
+
+
+def tophash_prompts(activations: torch.Tensor, prompt_mask: torch.Tensor, background: torch.Tensor,
+                    permutation: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Masks of a batch of prompts: the mean activation of each one's tokens, less the background, through TopHash.
+
+    Args:
+        activations: (B, T, D) inputs of the edited projection.
+        prompt_mask: (B, T) bool, the prompt's tokens (no padding, no target); at least one in each row.
+        background: (D,) float32.
+        permutation: (D,) int32.
+        top_k: k.
+
+    Returns:
+        indices (B, k) int32 ascending and signature (B, ceil(D/8)) uint8, on the activations' device.
+    """
+    lengths = prompt_mask.sum(1)
+    tokens = activations[prompt_mask]
+    cu_seqlens = torch.zeros(len(lengths) + 1, dtype=torch.int32, device=lengths.device)
+    cu_seqlens[1:] = lengths.cumsum(0)
+    return ops.tophash_pooled(tokens, cu_seqlens, background, permutation, top_k)
+
+
+def mean_features(activations: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
+    """(B, D) float32 mean of each row's prompt tokens; the background is the mean of these over unrelated prompts."""
+    weight = prompt_mask.to(torch.float32).unsqueeze(-1)
+    return (activations.float() * weight).sum(1) / weight.sum(1)
