@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -153,8 +154,8 @@ def _loss_and_gradient(replay: Replay, outputs: torch.Tensor) -> tuple[float, to
         loss = replay.loss(whole)
         (gradient,) = torch.autograd.grad(loss, whole)
     gradient = gradient.reshape(-1, outputs.shape[1])[tokens].float()
-    value = float(loss)
-    if not torch.isfinite(loss) or not torch.isfinite(gradient).all():
+    value = float(loss.detach())
+    if not math.isfinite(value) or not torch.isfinite(gradient).all():
         raise EditError(
             f"the edit's loss is {value} with a gradient that may not be finite: rolled back, the memory is unchanged; "
             "try a smaller edit_lr or precision='exact'"

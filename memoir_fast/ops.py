@@ -156,14 +156,16 @@ def _empty_masks(batch: int, columns: int, k: int, device):
 
 
 def _tophash(features, background, permutation, k):
-    _check_finite("features", features)
-    _in_range("permutation", permutation, 0, features.shape[1])
     kernels = _kernels(features)
+    if kernels is None:  # the C++ kernel makes the same checks in its pass over the data
+        _check_finite("features", features)
+        _in_range("permutation", permutation, 0, features.shape[1])
     return (kernels or reference).tophash(features, background, permutation, k)
 
 
 def _tophash_pooled(tokens, cu_seqlens, background, permutation, k):
-    if tokens.device.type == "cpu":
+    kernels = _kernels(tokens)
+    if kernels is None and tokens.device.type == "cpu":
         lengths = cu_seqlens.diff()
         empty = (lengths <= 0).nonzero()[:, 0].tolist()
         _require(not empty, f"cu_seqlens: segments {empty[:8]} hold no token")
@@ -171,8 +173,7 @@ def _tophash_pooled(tokens, cu_seqlens, background, permutation, k):
             len(lengths) == 0 or (int(cu_seqlens[0]) == 0 and int(cu_seqlens[-1]) == len(tokens)),
             f"cu_seqlens must run from 0 to {len(tokens)}, the number of tokens",
         )
-    kernels = _kernels(tokens)
-    if kernels is not None and hasattr(kernels, "tophash_pooled"):
+    if kernels is not None:
         return kernels.tophash_pooled(tokens, cu_seqlens, background, permutation, k)
     return _tophash(reference.pool(tokens, cu_seqlens), background, permutation, k)
 

@@ -1,0 +1,3 @@
+// The kernels for any CPU.
+#define MEMOIR_LEVEL scalar
+#include "kernels.inl"

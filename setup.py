@@ -1,0 +1,73 @@
+"""Build the extensions; everything else is in pyproject.toml.
+
+MEMOIR_FAST_EXT=0 builds none (pure Python). MEMOIR_FAST_CUDA=1 asks for the CUDA extension, 0 leaves it out; unset, it
+is built where nvcc is found. MEMOIR_FAST_SANITIZE=1 builds the C++ extension with AddressSanitizer and UBSan.
+"""
+
+import os
+import shutil
+import subprocess
+
+import pybind11
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HEADERS = ["csrc/kernels.h", "csrc/kernels.inl"]
+SOURCES = ["csrc/bindings.cpp", "csrc/level_scalar.cpp", "csrc/level_avx2.cpp", "csrc/level_avx512.cpp"]
+CUDA_ARCHITECTURES = ["80", "90", "100"]
+
+
+def wanted_cuda():
+    """Whether to build the CUDA extension: by request, or because nvcc is here; never because a GPU is."""
+    asked = os.environ.get("MEMOIR_FAST_CUDA")
+    if asked == "1" and not shutil.which("nvcc"):
+        raise SystemExit("MEMOIR_FAST_CUDA=1, but nvcc is not on PATH: install the CUDA toolkit or unset it")
+    return asked != "0" and shutil.which("nvcc") is not None
+
+
+class BuildExt(build_ext):
+    """build_ext that compiles .cu sources with nvcc."""
+
+    def build_extension(self, ext):
+        for source in [s for s in ext.sources if s.endswith(".cu")]:
+            ext.sources.remove(source)
+            ext.extra_objects.append(self.compile_cuda(source))
+        super().build_extension(ext)
+
+    def compile_cuda(self, source):
+        os.makedirs(self.build_temp, exist_ok=True)
+        target = os.path.join(self.build_temp, os.path.basename(source) + ".o")
+        codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in CUDA_ARCHITECTURES]
+        subprocess.check_call(["nvcc", "-O3", "-std=c++17", "-Xcompiler=-fPIC", *codes, "-c", source, "-o", target])
+        return target
+
+
+def extensions():
+    if os.environ.get("MEMOIR_FAST_EXT") == "0":
+        return []
+    flags = ["-std=c++17", "-O3", "-fopenmp-simd", "-fvisibility=hidden", "-Wall"]
+    link = []
+    if os.environ.get("MEMOIR_FAST_SANITIZE") == "1":
+        flags += ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+        link = ["-fsanitize=address,undefined"]
+    include = [pybind11.get_include()]
+    found = [
+        Extension("memoir_fast._C", SOURCES, include, extra_compile_args=flags, extra_link_args=link, depends=HEADERS)
+    ]
+    if wanted_cuda():
+        libraries = [os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(shutil.which("nvcc")))), "lib64")]
+        found.append(
+            Extension("memoir_fast._cuda", ["csrc/bindings_cuda.cpp", "csrc/masked_scatter.cu"], include,
+                      extra_compile_args=flags, library_dirs=libraries, libraries=["cudart_static", "dl", "rt", "pthread"],
+                      depends=["csrc/masked_scatter_cuda.h"])
+        )  # fmt: skip
+    return found
+
+
+setup(
+    packages=["memoir_fast", "memoir_fast.kernels"],
+    package_dir={"memoir_fast": "memoir_fast", "memoir_fast.kernels": "kernels/triton_ops"},
+    package_data={"memoir_fast": ["data/*.jsonl"]},
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildExt},
+)
