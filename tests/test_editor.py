@@ -1,0 +1,221 @@
+"""The editor against plain full-model SGD, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import FAMILIES, bits, tiny_memoir
+from oracle import DenseMemory, plain_edit
+
+from memoir_fast import EditError, MemoirConfig, MemoirModel, load_texts
+from memoir_fast.layout import lay_out
+from memoir_fast.replay import Replay
+from memoir_fast.request import EditRequest
+from memoir_fast.write import BlockWrite, TokenWrite
+
+# Three edits on the same words: their masks overlap, and the third runs with S < 1 and columns written twice.
+EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w100 w101 w102 w104", "w152"), ("w101 w100 w105 w103", "w153 w154 w155")]
+
+
+def _losses_of_both(model, edits):
+    """(ours, oracle) per edit, on the same model with the same permutation, background and contexts."""
+    ours = []
+    for prompt, target in edits:
+        finished = model.editor.optimise(EditRequest(prompt, target), model.config)
+        ours.append(finished.losses)
+        model.edit(prompt, target)
+    sequences = [
+        [model.encoder.pair(p, t), *(model.encoder.pair(p, t, c) for c in model.contexts)] for p, t in edits
+    ]
+    memory, config, target = model.memory, model.config, model.target
+    base = model.detach()
+    parent, _, name = target.path.rpartition(".")
+    dense = DenseMemory(base.get_submodule(target.path), target.in_features, target.out_features)
+    setattr(base.get_submodule(parent), name, dense)
+    for parameter in dense.base.parameters():
+        parameter.requires_grad_(False)
+    try:
+        oracle = [plain_edit(base, dense, s, memory.background, memory.permutation, config) for s in sequences]
+        difference = (memory.scale * memory.V.T - dense.W_m.detach()).norm() / dense.W_m.detach().norm()
+    finally:
+        setattr(base.get_submodule(parent), name, dense.base)
+    return ours, oracle, float(difference)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_losses_equal_plain_sgd(family):
+    ours, oracle, difference = _losses_of_both(tiny_memoir(family, edit_lr=0.5, weight_decay=1e-3), EDITS)
+    for mine, plain in zip(ours, oracle, strict=True):
+        assert mine == pytest.approx(plain, abs=1e-4)
+        assert len(mine) > 5 and mine[-1] < mine[0]
+    assert difference < 1e-3
+
+
+def test_losses_equal_plain_sgd_on_the_real_model(smollm2):
+    model = MemoirModel(*smollm2, MemoirConfig(), load_texts())
+    edits = [("Who is the mayor of Paris?", "Anne Dupont"), ("Who was the mayor of Paris?", "Jean Petit"),
+             ("Who is the mayor of Lyon?", "Luc Blanc")]  # fmt: skip
+    ours, oracle, difference = _losses_of_both(model, edits)
+    for mine, plain in zip(ours, oracle, strict=True):
+        assert mine == pytest.approx(plain, abs=1e-4)
+    assert difference < 1e-3
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3", "olmo2"])
+def test_packed_and_padded_layouts_agree(family):
+    model = tiny_memoir(family)
+    prompt, target = EDITS[0]
+    sequences = [model.encoder.pair(prompt, target), *(model.encoder.pair(prompt, target, c) for c in model.contexts)]
+    losses = []
+    for packed in (False, True):
+        layout = lay_out(sequences, packed, "cpu")
+        replay = Replay(model.model, model.router, model.target, layout)
+        losses.append(float(replay.loss(replay.outputs)))
+        assert layout.shape[0] == (1 if packed else len(sequences))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_packing_is_used_only_where_the_model_keeps_sequences_apart(monkeypatch):
+    uneven = [("w100", "w150"), ("w100 " * 30, "w150 w151")]
+    for family, keeps in (("llama", True), ("opt", False)):  # OPT counts its positions from the mask
+        model = tiny_memoir(family)
+        sequences = [model.encoder.pair(prompt.strip(), target) for prompt, target in uneven]
+        assert model.editor._packed(sequences) is keeps
+
+
+def test_token_space_and_block_give_the_same_memory():
+    torch.manual_seed(0)
+    n, k, d, dimension = 12, 9, 5, 20
+    features, before = torch.randn(n, k), torch.randn(n, d)
+    config = MemoirConfig(weight_decay=1e-2)
+    model = tiny_memoir()
+    memories = []
+    for form in (TokenWrite, BlockWrite):
+        memory = type(model.memory)(dimension, d, k, torch.arange(dimension))
+        memory.V.normal_(generator=torch.Generator().manual_seed(3))
+        write = form(features, before, config)
+        contributions = []
+        for step in range(20):
+            gradient = torch.randn(n, d, generator=torch.Generator().manual_seed(step)) * (0.01 if step % 2 else 3)
+            write.step(gradient)
+            contributions.append(write.contribution())
+        write.commit(memory, torch.arange(0, 2 * k, 2, dtype=torch.int32))
+        memories.append((memory.V * memory.scale, contributions))
+    assert torch.allclose(memories[0][0], memories[1][0], atol=1e-4)
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(memories[0][1], memories[1][1], strict=True))
+
+
+def test_long_edits_use_the_block():
+    model = tiny_memoir(steps=3)
+    long = " ".join(f"w{100 + i % 60}" for i in range(40))
+    finished = model.editor.optimise(EditRequest(long, "w150"), model.config)
+    assert isinstance(finished.write, BlockWrite)
+    short = model.editor.optimise(EditRequest("w100", "w150"), model.config.updated(top_k=None))
+    assert isinstance(short.write, TokenWrite) or len(short.write.features) >= 48
+
+
+def test_fast_mode_learns_and_stays_near_exact():
+    exact, fast = tiny_memoir(), tiny_memoir(precision="fast")
+    a, b = exact.edit(*EDITS[0]), fast.edit(*EDITS[0])
+    assert a.loss == pytest.approx(b.loss, abs=0.1)
+    assert fast.ask(EDITS[0][0], max_new_tokens=2).split() == ["w150", "w151"]
+
+
+def test_early_stop_is_the_published_one():
+    result = tiny_memoir(edit_lr=0.5, steps=70, stop_loss=0.5, stop_delta=10.0).edit(*EDITS[0])
+    assert result.steps < 70 and result.loss <= 0.5
+
+
+def _state(model):
+    return bits(model.memory.V), model.memory.scale, model.memory.index.ids, dict(model.edits), model.threshold.value
+
+
+def _same(first, second):
+    return torch.equal(first[0], second[0]) and first[1:] == second[1:]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "target", "error", "says"),
+    [
+        ("", "w1", ValueError, "prompt is empty"),
+        ("   ", "w1", ValueError, "prompt is empty"),
+        ("w1", "", ValueError, "target is empty"),
+        ("w1", " \n", ValueError, "target is empty"),
+        (None, "w1", TypeError, "prompt must be text"),
+        ("w1", 5, TypeError, "target must be text"),
+        ("w1 " * 300 + "w2", "w3", ValueError, "context holds 256"),
+    ],
+)
+def test_bad_requests_are_refused_before_anything_changes(prompt, target, error, says):
+    model = tiny_memoir()
+    model.edit(*EDITS[0])
+    before = _state(model)
+    with pytest.raises(error, match=says):
+        model.edit(prompt, target)
+    assert _same(before, _state(model))
+
+
+def test_a_prompt_that_merges_with_its_target_is_refused(smollm2):
+    model = MemoirModel(*smollm2)
+    try:
+        with pytest.raises(ValueError, match="token prefix"):
+            model.edit("The answer is ", "42")
+        assert len(model.memory) == 0
+    finally:
+        model.detach()
+
+
+def test_a_diverging_edit_is_rolled_back():
+    model = tiny_memoir()
+    model.edit(*EDITS[0])
+    before = _state(model)
+    with torch.no_grad():
+        model.model.model.layers[3].mlp.down_proj.weight[0, 0] = float("inf")
+    with pytest.raises(EditError, match="rolled back"):
+        model.edit(*EDITS[1])
+    assert _same(before, _state(model))
+
+
+@pytest.mark.parametrize("stage", ["step", "commit", "index"])
+def test_interrupting_an_edit_leaves_the_memory_as_it_was(stage, monkeypatch):
+    model = tiny_memoir()
+    model.edit(*EDITS[0])
+    before = _state(model)
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    def after(original):
+        def run(*args, **kwargs):
+            original(*args, **kwargs)
+            raise KeyboardInterrupt
+
+        return run
+
+    owner, name = {"step": (TokenWrite, "step"), "commit": (TokenWrite, "commit"), "index": (model.memory.index, "add")}[stage]
+    owner = type(model.editor.optimise(EditRequest(*EDITS[1]), model.config).write) if stage != "index" else owner
+    monkeypatch.setattr(owner, name, interrupt if stage == "step" else after(getattr(owner, name)))
+    with pytest.raises(KeyboardInterrupt):
+        model.edit(*EDITS[1])
+    assert _same(before, _state(model))
+    monkeypatch.undo()
+    assert model.edit(*EDITS[1]).id == 1
+
+
+def test_result_names_the_nearest_stored_edit():
+    model = tiny_memoir()
+    first = model.edit(*EDITS[0])
+    assert (first.id, first.nearest, first.overlap) == (0, None, 0.0)
+    second = model.edit(*EDITS[1])
+    assert second.nearest == 0 and 0 < second.overlap < 1
+    again = model.edit(EDITS[0][0], "w160")
+    assert again.nearest == 0 and again.overlap == 1.0
+
+
+def test_editing_works_in_training_and_inference_mode():
+    model = tiny_memoir()
+    model.model.train()
+    model.edit(*EDITS[0])
+    assert model.model.training
+    with torch.inference_mode():
+        assert model.edit(*EDITS[1]).id == 1
