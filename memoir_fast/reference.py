@@ -29,7 +29,7 @@ def tophash(features: torch.Tensor, background: torch.Tensor, permutation: torch
     bits = torch.zeros(batch, (dimension + 7) // 8 * 8, dtype=torch.uint8, device=features.device)
     bits.scatter_(1, indices, 1)
     powers = torch.tensor([1 << j for j in range(8)], dtype=torch.uint8, device=features.device)
-    signature = (bits.view(batch, -1, 8) * powers).sum(2).to(torch.uint8)
+    signature = (bits.view(batch, (dimension + 7) // 8, 8) * powers).sum(2).to(torch.uint8)
     return indices.to(torch.int32), signature
 
 

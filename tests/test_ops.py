@@ -201,7 +201,7 @@ def test_mutating_operations_move_the_version_counter(backend):
     out = torch.zeros(4, 33)
     ops.masked_matmul_(out, x, V, indices, route, 1.0)
     ops.masked_scatter_(V, indices[0], torch.randn(2, 11), torch.randn(2, 33), 1.0)
-    assert out._version == 1 and V._version == 1
+    assert out._version > 0 and V._version > 0
     weight = torch.ones(4, 33, requires_grad=True)
     out = torch.zeros(4, 33)
     loss = (weight * out).sum()
