@@ -56,7 +56,8 @@ class Replay:
         self._outputs_shape, self.outputs = outputs.shape, outputs.reshape(rows, width, -1)
 
     def _remember(self, module, args, output) -> None:
-        self._records.setdefault(module, []).append(output)
+        if threading.get_ident() == self._owner:  # another thread may be reading through the same modules
+            self._records.setdefault(module, []).append(output)
 
     def loss(self, outputs: torch.Tensor) -> torch.Tensor:
         """The edit's loss when the projection returns `outputs` (R, T, d); differentiable with respect to it."""
