@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-long bench lint sanitize clean
+.PHONY: demo test lint sanitize clean
 
 $(STAMP): pyproject.toml setup.py $(wildcard csrc/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -18,24 +18,18 @@ demo: $(STAMP)
 	$(BIN)/memoir-fast demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not long"
-
-test-long: $(STAMP)
-	$(BIN)/python -m pytest -q -m long
-
-bench: $(STAMP)
-	$(BIN)/python -m benchmarks.ops --json /tmp/memoir_fast_ops.json
+	$(BIN)/python -m pytest -q
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check memoir_fast tests kernels benchmarks
+	$(BIN)/ruff format --check memoir_fast tests
 
 # The extension under AddressSanitizer and UBSan, built aside, runs the operations' tests.
 sanitize: $(STAMP)
-	MEMOIR_FAST_SANITIZE=1 MEMOIR_FAST_CUDA=0 $(BIN)/python setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize-temp --force
+	MEMOIR_FAST_SANITIZE=1 $(BIN)/python setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize-temp --force
 	cp -r memoir_fast/*.py build/sanitize/memoir_fast/
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
-	  MEMOIR_FAST_BACKEND=cpp PYTHONPATH=build/sanitize $(BIN)/python -m pytest -q tests/test_ops.py tests/test_ops_fuzz.py
+	  MEMOIR_FAST_BACKEND=cpp PYTHONPATH=build/sanitize $(BIN)/python -m pytest -q tests/test_ops.py
 
 clean:
 	rm -rf build .pytest_cache .hypothesis memoir_fast/*.so memoir_fast.egg-info

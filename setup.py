@@ -1,4 +1,4 @@
-"""Build the extensions; everything else is in pyproject.toml.
+"""Build the C++ extension; everything else is in pyproject.toml.
 
 MEMOIR_FAST_EXT=0 builds none (pure Python). MEMOIR_FAST_CUDA=1 asks for the CUDA extension, 0 leaves it out; unset, it
 is tried where nvcc is found, and a toolkit that cannot build it does not stop the install. MEMOIR_FAST_SANITIZE=1 builds
@@ -6,47 +6,12 @@ the C++ extension with AddressSanitizer and UBSan.
 """
 
 import os
-import shutil
-import subprocess
 
 import pybind11
 from setuptools import Extension, setup
-from setuptools.command.build_ext import build_ext
-from setuptools.errors import CompileError
 
 HEADERS = ["csrc/kernels.h", "csrc/kernels.inl"]
 SOURCES = ["csrc/bindings.cpp", "csrc/level_scalar.cpp", "csrc/level_avx2.cpp", "csrc/level_avx512.cpp"]
-CUDA_SOURCES = ["csrc/bindings_cuda.cpp", "csrc/masked_scatter.cu"]
-CUDA_ARCHITECTURES = ["80", "90", "100"]
-
-
-def wanted_cuda():
-    """Whether to build the CUDA extension: by request, or because nvcc is here; never because a GPU is."""
-    asked = os.environ.get("MEMOIR_FAST_CUDA")
-    if asked == "1" and not shutil.which("nvcc"):
-        raise SystemExit("MEMOIR_FAST_CUDA=1, but nvcc is not on PATH: install the CUDA toolkit or unset it")
-    return asked != "0" and shutil.which("nvcc") is not None and all(os.path.exists(s) for s in CUDA_SOURCES)
-
-
-class BuildExt(build_ext):
-    """build_ext that compiles .cu sources with nvcc."""
-
-    def build_extension(self, ext):
-        for source in [s for s in ext.sources if s.endswith(".cu")]:
-            ext.sources.remove(source)
-            ext.extra_objects.append(self.compile_cuda(source))
-        super().build_extension(ext)
-
-    def compile_cuda(self, source):
-        os.makedirs(self.build_temp, exist_ok=True)
-        target = os.path.join(self.build_temp, os.path.basename(source) + ".o")
-        codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in CUDA_ARCHITECTURES]
-        command = ["nvcc", "-O3", "-std=c++17", "-Xcompiler=-fPIC", "--threads=0", *codes, "-c", source, "-o", target]
-        try:
-            subprocess.check_call(command)
-        except subprocess.CalledProcessError as error:  # setuptools forgives this one to an optional extension
-            raise CompileError(f"nvcc could not compile {source}") from error
-        return target
 
 
 def extensions():
@@ -57,24 +22,14 @@ def extensions():
     if os.environ.get("MEMOIR_FAST_SANITIZE") == "1":
         flags += ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
         link = ["-fsanitize=address,undefined"]
-    include = [pybind11.get_include()]
-    found = [
-        Extension("memoir_fast._C", SOURCES, include, extra_compile_args=flags, extra_link_args=link, depends=HEADERS)
-    ]
-    if wanted_cuda():
-        libraries = [os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(shutil.which("nvcc")))), "lib64")]
-        found.append(
-            Extension("memoir_fast._cuda", list(CUDA_SOURCES), include, extra_compile_args=flags, library_dirs=libraries,
-                      libraries=["cudart_static", "dl", "rt", "pthread"], depends=["csrc/masked_scatter_cuda.h"],
-                      optional=os.environ.get("MEMOIR_FAST_CUDA") != "1")
-        )  # fmt: skip
-    return found
+    return [
+        Extension("memoir_fast._C", SOURCES, [pybind11.get_include()], extra_compile_args=flags, extra_link_args=link,
+                  depends=HEADERS)
+    ]  # fmt: skip
 
 
 setup(
-    packages=["memoir_fast", "memoir_fast.kernels"],
-    package_dir={"memoir_fast": "memoir_fast", "memoir_fast.kernels": "kernels/triton_ops"},
+    packages=["memoir_fast"],
     package_data={"memoir_fast": ["data/*.jsonl"]},
     ext_modules=extensions(),
-    cmdclass={"build_ext": BuildExt},
 )

@@ -20,7 +20,9 @@ def available() -> bool:
 def require() -> None:
     """Raise ValueError unless the extension is there."""
     if _C is None:
-        raise ValueError(f"MEMOIR_FAST_BACKEND=cpp, but the C++ extension does not load: {_MISSING}; reinstall the package")
+        raise ValueError(
+            f"MEMOIR_FAST_BACKEND=cpp, but the C++ extension does not load: {_MISSING}; reinstall the package"
+        )
 
 
 def level() -> str:

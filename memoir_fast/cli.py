@@ -46,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = _command(commands, "eval", _eval, "edit a stream of facts and measure the result")
     _model_options(evaluate, store="optional")
-    evaluate.add_argument("--edits", metavar="FILE", required=True, help="JSONL: prompt, target[_new], rephrase_prompt, ...")
+    evaluate.add_argument(
+        "--edits", metavar="FILE", required=True, help="JSONL: prompt, target[_new], rephrase_prompt, ..."
+    )
     evaluate.add_argument("--count", type=int, help="only the first COUNT lines of FILE")
 
     info = _command(commands, "info", _info, "describe a stored memory")
@@ -55,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     calibrate = _command(commands, "calibrate", _calibrate, "set the threshold for a wanted false-activation rate")
     _model_options(calibrate, store="required")
     calibrate.add_argument("--rate", type=float, help="wanted share of unrelated prompts that read the memory (0.01)")
-    calibrate.add_argument("--related", metavar="FILE", help="JSONL with rephrasings of stored edits (rephrase[_prompt])")
+    calibrate.add_argument(
+        "--related", metavar="FILE", help="JSONL with rephrasings of stored edits (rephrase[_prompt])"
+    )
 
     demo = _command(commands, "demo", _demo, "edit twenty shipped facts and show the answers before and after")
     _model_options(demo, store="optional")
@@ -146,7 +150,9 @@ def _edit(options) -> None:
             model.save_pretrained(options.store)
     results = list(model.edits.values())[made:]
     for record in results[:20]:
-        near = "" if record["nearest"] is None else f", nearest edit {record['nearest']} (overlap {record['overlap']:.2f})"
+        near = (
+            "" if record["nearest"] is None else f", nearest edit {record['nearest']} (overlap {record['overlap']:.2f})"
+        )
         _say(options, f"edit {record['id']}: loss {record['loss']:.4f} after {record['steps']} steps, "
              f"{record['seconds']:.1f} s{near}")  # fmt: skip
     _say(options, f"{options.store}: {len(model.memory)} edits, threshold {model.threshold.value:.3f}")
@@ -176,7 +182,10 @@ def _eval(options) -> None:
     _say(options, f"{'':>16} teacher-forced  free generation")
     for name in ("reliability", "generalization", "locality"):
         _say(options, f"{name:>16} {result[name]:14.3f} {free[name]:16.3f}")
-    _say(options, f"{result['count']} edits, {result['seconds_per_edit']:.2f} s an edit, threshold {result['threshold']:.3f}")
+    _say(
+        options,
+        f"{result['count']} edits, {result['seconds_per_edit']:.2f} s an edit, threshold {result['threshold']:.3f}",
+    )
     _write_json(options, {"edits": options.edits, "model": options.model, **result})
 
 

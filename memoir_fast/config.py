@@ -90,7 +90,9 @@ class MemoirConfig:
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            warnings.warn(f"MemoirConfig: dropped unknown settings {unknown} (written by a newer version?)", stacklevel=2)
+            warnings.warn(
+                f"MemoirConfig: dropped unknown settings {unknown} (written by a newer version?)", stacklevel=2
+            )
         return cls(**{key: value for key, value in values.items() if key in known})
 
     def updated(self, **changes) -> MemoirConfig:

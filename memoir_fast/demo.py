@@ -34,7 +34,13 @@ def run_demo(model, say) -> dict:
     for name in ("reliability", "generalization", "locality"):
         say(f"{name:>16}: {scores[name]:.3f} teacher-forced, {free[name]:.3f} by free generation")
     say(f"{'seconds per edit':>16}: {seconds:.2f} ({len(facts)} edits, threshold {model.threshold.value:.3f})")
-    return {**scores, "count": len(facts), "seconds_per_edit": seconds, "threshold": model.threshold.value, "rows": rows}
+    return {
+        **scores,
+        "count": len(facts),
+        "seconds_per_edit": seconds,
+        "threshold": model.threshold.value,
+        "rows": rows,
+    }
 
 
 def _cut(text: str, width: int) -> str:

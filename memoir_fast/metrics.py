@@ -9,11 +9,19 @@ import torch
 
 from .request import pad
 
-TEACHER_FORCED = "teacher-forced: share of target tokens that are the argmax given prompt and target; routed by the prompt"
+TEACHER_FORCED = (
+    "teacher-forced: share of target tokens that are the argmax given prompt and target; routed by the prompt"
+)
 LOCALITY = "teacher-forced: share of the answer's positions where the argmax equals the unedited model's"
-FREE = "free generation: greedy, cut at the end of the sentence; share of answers that begin with the target, whole words"
-FREE_EXACT = "free generation: greedy, cut at the end of the sentence; share of answers that are the target, nothing more"
-FREE_LOCALITY = "free generation: greedy, cut at the end of the sentence; share of answers equal to the unedited model's"
+FREE = (
+    "free generation: greedy, cut at the end of the sentence; share of answers that begin with the target, whole words"
+)
+FREE_EXACT = (
+    "free generation: greedy, cut at the end of the sentence; share of answers that are the target, nothing more"
+)
+FREE_LOCALITY = (
+    "free generation: greedy, cut at the end of the sentence; share of answers equal to the unedited model's"
+)
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)")
 
 

@@ -4,8 +4,8 @@ Pure operations are registered with the dispatcher (`memoir_fast::tophash`, `::t
 reference at CompositeExplicitAutograd and a kernel per device over it. Operations that write into an argument are
 `torch.library.custom_op`s with `mutates_args`, so that the argument's version counter moves.
 
-`MEMOIR_FAST_BACKEND` (auto, reference, cpp, triton) asks for one backend: an explicit one that is missing here is an
-error, `auto` takes the best there is. `python -m memoir_fast.ops` prints who serves each operation.
+`MEMOIR_FAST_BACKEND` (auto, reference, cpp) asks for one backend: an explicit one that is missing here is an error,
+`auto` takes the best there is (the C++ extension for CPU tensors, the reference elsewhere). `python -m memoir_fast.ops` prints who serves each operation.
 
 Shapes as in `reference.py`: B prompts, N tokens, D features, d outputs, k active features, R masks, n training tokens.
 """
@@ -21,7 +21,8 @@ from . import _cpu, reference
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 _LIBRARY = torch.library.Library("memoir_fast", "DEF")
-BACKENDS = ("auto", "reference", "cpp", "triton")
+OPERATIONS = ("tophash", "tophash_pooled", "masked_matmul", "masked_matmul_", "masked_scatter_")
+BACKENDS = ("auto", "reference", "cpp")
 
 
 # ---- which backend -----------------------------------------------------------------------------------------------
@@ -38,8 +39,6 @@ class _Choice:
             raise ValueError(f"MEMOIR_FAST_BACKEND must be one of {BACKENDS}, got {name!r}")
         if name == "cpp":
             _cpu.require()
-        if name == "triton" and not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
-            raise ValueError("MEMOIR_FAST_BACKEND=triton needs a CUDA or ROCm device, or TRITON_INTERPRET=1")
         self.name = name
 
 
@@ -59,35 +58,17 @@ def use_backend(name: str):
 
 
 def backend_of(op: str, device: str = "cpu") -> str:
-    """Which backend serves an operation on a device type: "reference", "cpp (avx2)", "triton" or "cuda"."""
-    if _choice.name == "reference":
-        return "reference"
-    if _choice.name == "triton" or (device == "cuda" and _choice.name == "auto"):
-        return "cuda" if op == "masked_scatter_" and _cuda_scatter() is not None else _triton_or_reference(op)
-    return f"cpp ({_cpu.level()})" if device == "cpu" and _cpu.available() else "reference"
-
-
-def _triton_or_reference(op: str) -> str:
-    return "reference" if op == "masked_scatter_" else "triton"
-
-
-def _cuda_scatter():
-    try:
-        from . import _cuda
-    except ImportError:
-        return None
-    return _cuda
+    """Which backend serves an operation on a device type: "reference", or "cpp (avx2)" with its SIMD level."""
+    if op not in OPERATIONS:
+        raise ValueError(f"op must be one of {OPERATIONS}, got {op!r}")
+    compiled = _choice.name != "reference" and device == "cpu" and _cpu.available()
+    return f"cpp ({_cpu.level()})" if compiled else "reference"
 
 
 def _kernels(tensor: torch.Tensor):
-    """The module that serves `tensor`'s device now: the Triton front, the C++ front, or None for the reference."""
-    if _choice.name == "reference" or tensor.dtype == torch.float64:
-        return None
-    if _choice.name == "triton" or (_choice.name == "auto" and tensor.is_cuda):
-        from . import _gpu
-
-        return _gpu
-    return _cpu if tensor.device.type == "cpu" and _cpu.available() else None
+    """The module that serves this tensor: the C++ front for CPU tensors, otherwise the reference."""
+    compiled = _choice.name != "reference" and tensor.device.type == "cpu" and tensor.dtype != torch.float64
+    return _cpu if compiled and _cpu.available() else reference
 
 
 # ---- checks ------------------------------------------------------------------------------------------------------
@@ -157,15 +138,15 @@ def _empty_masks(batch: int, columns: int, k: int, device):
 
 def _tophash(features, background, permutation, k):
     kernels = _kernels(features)
-    if kernels is None:  # the C++ kernel makes the same checks in its pass over the data
+    if kernels is reference:  # the C++ kernel makes the same checks in its pass over the data
         _check_finite("features", features)
         _in_range("permutation", permutation, 0, features.shape[1])
-    return (kernels or reference).tophash(features, background, permutation, k)
+    return kernels.tophash(features, background, permutation, k)
 
 
 def _tophash_pooled(tokens, cu_seqlens, background, permutation, k):
     kernels = _kernels(tokens)
-    if kernels is None and tokens.device.type == "cpu":
+    if kernels is reference and tokens.device.type == "cpu":
         lengths = cu_seqlens.diff()
         empty = (lengths <= 0).nonzero()[:, 0].tolist()
         _require(not empty, f"cu_seqlens: segments {empty[:8]} hold no token")
@@ -173,7 +154,7 @@ def _tophash_pooled(tokens, cu_seqlens, background, permutation, k):
             len(lengths) == 0 or (int(cu_seqlens[0]) == 0 and int(cu_seqlens[-1]) == len(tokens)),
             f"cu_seqlens must run from 0 to {len(tokens)}, the number of tokens",
         )
-    if kernels is not None:
+    if kernels is not reference:
         return kernels.tophash_pooled(tokens, cu_seqlens, background, permutation, k)
     return _tophash(reference.pool(tokens, cu_seqlens), background, permutation, k)
 
@@ -234,12 +215,11 @@ _LIBRARY.define("masked_matmul_backward(Tensor grad, Tensor V, Tensor indices, T
 
 
 def _masked_matmul(x, V, indices, route, scale):
-    return (_kernels(x) or reference).masked_matmul(x, V, indices, route, scale)
+    return _kernels(x).masked_matmul(x, V, indices, route, scale)
 
 
 def _masked_matmul_backward(grad, V, indices, route, scale):
-    kernels = _kernels(grad)
-    return (kernels or reference).masked_matmul_backward(grad, V, indices, route, scale, V.shape[0])
+    return _kernels(grad).masked_matmul_backward(grad, V, indices, route, scale, V.shape[0])
 
 
 _LIBRARY.impl("masked_matmul", _masked_matmul, "CompositeExplicitAutograd")
@@ -310,7 +290,7 @@ def masked_matmul(x: torch.Tensor, V: torch.Tensor, indices: torch.Tensor, route
 def _masked_matmul_inplace(
     out: torch.Tensor, x: torch.Tensor, V: torch.Tensor, indices: torch.Tensor, route: torch.Tensor, scale: float
 ) -> None:
-    (_kernels(x) or reference).masked_matmul_(out, x, V, indices, route, scale)
+    _kernels(x).masked_matmul_(out, x, V, indices, route, scale)
 
 
 def masked_matmul_(out: torch.Tensor, x, V, indices, route, scale: float) -> None:
@@ -332,16 +312,8 @@ def masked_matmul_(out: torch.Tensor, x, V, indices, route, scale: float) -> Non
 
 
 @torch.library.custom_op("memoir_fast::masked_scatter_", mutates_args=("V",))
-def _masked_scatter(
-    V: torch.Tensor, idx: torch.Tensor, A: torch.Tensor, G: torch.Tensor, scale: float
-) -> torch.Tensor:
-    if V.is_cuda and _choice.name == "auto" and _cuda_scatter() is not None:
-        from . import _gpu
-
-        return _gpu.masked_scatter_(V, idx, A, G, scale)
-    kernels = _kernels(V)
-    served = kernels if hasattr(kernels, "masked_scatter_") and not V.is_cuda else reference
-    return served.masked_scatter_(V, idx, A, G, scale)
+def _masked_scatter(V: torch.Tensor, idx: torch.Tensor, A: torch.Tensor, G: torch.Tensor, scale: float) -> torch.Tensor:
+    return _kernels(V).masked_scatter_(V, idx, A, G, scale)
 
 
 @_masked_scatter.register_fake
@@ -374,9 +346,6 @@ def masked_scatter_(V: torch.Tensor, idx: torch.Tensor, A: torch.Tensor, G: torc
             repeats = len(idx) - len(idx.unique())
             _require(repeats == 0, f"idx must not repeat an index, got {repeats} repeats")
     return _masked_scatter(V, idx, A, G, float(scale))
-
-
-OPERATIONS = ("tophash", "tophash_pooled", "masked_matmul", "masked_matmul_", "masked_scatter_")
 
 
 def _main() -> None:

@@ -230,7 +230,9 @@ class Router:
                 "empty cache, or continue it under `with model.disabled():`"
             )
         if len(routes.edits) != batch:
-            raise ValueError(f"past_key_values holds the routes of {len(routes.edits)} sequences, the batch has {batch}")
+            raise ValueError(
+                f"past_key_values holds the routes of {len(routes.edits)} sequences, the batch has {batch}"
+            )
         return routes
 
 

@@ -7,8 +7,13 @@ import torch
 from . import ops
 
 
-def tophash_prompts(activations: torch.Tensor, prompt_mask: torch.Tensor, background: torch.Tensor,
-                    permutation: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
+def tophash_prompts(
+    activations: torch.Tensor,
+    prompt_mask: torch.Tensor,
+    background: torch.Tensor,
+    permutation: torch.Tensor,
+    top_k: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Masks of a batch of prompts: the mean activation of each one's tokens, less the background, through TopHash.
 
     Args:

@@ -30,14 +30,16 @@ def plain_edit(model, memory: DenseMemory, sequences, background, permutation, c
         memory.mask.zero_()
         memory.mask[permutation.long()[feature.abs().topk(config.top_k).indices]] = 1
     optimizer = torch.optim.SGD([memory.W_m], lr=config.edit_lr, weight_decay=config.weight_decay)
+    width = max(len(sequence.tokens) for sequence in sequences)  # padding on the right, where causality hides it
+    tokens = torch.tensor([sequence.tokens + [0] * (width - len(sequence.tokens)) for sequence in sequences])
     losses = []
     for _ in range(config.steps):
+        logits = model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits.float()
         terms = []
-        for sequence in sequences:
-            logits = model(input_ids=torch.tensor([sequence.tokens])).logits[0]
-            start = sequence.prompt_length
+        for row, sequence in enumerate(sequences):
+            start, end = sequence.prompt_length, len(sequence.tokens)
             target = torch.tensor(sequence.tokens[start:])
-            terms.append(nn.functional.cross_entropy(logits[start - 1 : -1].float(), target))
+            terms.append(nn.functional.cross_entropy(logits[row, start - 1 : end - 1], target))
         loss = torch.stack(terms).mean()
         losses.append(loss.item())
         if len(losses) > 1 and losses[-1] <= config.stop_loss and abs(losses[-1] - losses[-2]) <= config.stop_delta:

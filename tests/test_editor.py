@@ -8,37 +8,39 @@ from conftest import FAMILIES, bits, tiny_memoir
 from oracle import DenseMemory, plain_edit
 
 from memoir_fast import EditError, MemoirConfig, MemoirModel, load_texts
+from memoir_fast.editor import commit
 from memoir_fast.layout import lay_out
 from memoir_fast.replay import Replay
 from memoir_fast.request import EditRequest
 from memoir_fast.write import BlockWrite, TokenWrite
 
 # Three edits on the same words: their masks overlap, and the third runs with S < 1 and columns written twice.
-EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w100 w101 w102 w104", "w152"), ("w101 w100 w105 w103", "w153 w154 w155")]
+EDITS = [
+    ("w100 w101 w102 w103", "w150 w151"),
+    ("w100 w101 w102 w104", "w152"),
+    ("w101 w100 w105 w103", "w153 w154 w155"),
+]
 
 
 def _losses_of_both(model, edits):
     """(ours, oracle) per edit, on the same model with the same permutation, background and contexts."""
     ours = []
-    for prompt, target in edits:
+    for number, (prompt, target) in enumerate(edits):
         finished = model.editor.optimise(EditRequest(prompt, target), model.config)
         ours.append(finished.losses)
-        model.edit(prompt, target)
-    sequences = [
-        [model.encoder.pair(p, t), *(model.encoder.pair(p, t, c) for c in model.contexts)] for p, t in edits
-    ]
+        commit(model.memory, finished, number)
+    sequences = [[model.encoder.pair(p, t), *(model.encoder.pair(p, t, c) for c in model.contexts)] for p, t in edits]
     memory, config, target = model.memory, model.config, model.target
-    base = model.detach()
+    base = model.detach().requires_grad_(False)  # the oracle's backward pass needs no other gradient than W_m's
     parent, _, name = target.path.rpartition(".")
     dense = DenseMemory(base.get_submodule(target.path), target.in_features, target.out_features)
     setattr(base.get_submodule(parent), name, dense)
-    for parameter in dense.base.parameters():
-        parameter.requires_grad_(False)
     try:
         oracle = [plain_edit(base, dense, s, memory.background, memory.permutation, config) for s in sequences]
         difference = (memory.scale * memory.V.T - dense.W_m.detach()).norm() / dense.W_m.detach().norm()
     finally:
         setattr(base.get_submodule(parent), name, dense.base)
+        base.requires_grad_(True)
     return ours, oracle, float(difference)
 
 
@@ -53,6 +55,7 @@ def test_losses_equal_plain_sgd(family):
 
 def test_losses_equal_plain_sgd_on_the_real_model(smollm2):
     model = MemoirModel(*smollm2, MemoirConfig(), load_texts())
+    del model.contexts[4:]  # five sequences instead of eleven: the oracle's full passes take minutes otherwise
     edits = [("Who is the mayor of Paris?", "Anne Dupont"), ("Who was the mayor of Paris?", "Jean Petit"),
              ("Who is the mayor of Lyon?", "Luc Blanc")]  # fmt: skip
     ours, oracle, difference = _losses_of_both(model, edits)
@@ -192,7 +195,11 @@ def test_interrupting_an_edit_leaves_the_memory_as_it_was(stage, monkeypatch):
 
         return run
 
-    owner, name = {"step": (TokenWrite, "step"), "commit": (TokenWrite, "commit"), "index": (model.memory.index, "add")}[stage]
+    owner, name = {
+        "step": (TokenWrite, "step"),
+        "commit": (TokenWrite, "commit"),
+        "index": (model.memory.index, "add"),
+    }[stage]
     owner = type(model.editor.optimise(EditRequest(*EDITS[1]), model.config).write) if stage != "index" else owner
     monkeypatch.setattr(owner, name, interrupt if stage == "step" else after(getattr(owner, name)))
     with pytest.raises(KeyboardInterrupt):

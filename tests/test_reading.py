@@ -93,7 +93,9 @@ def test_generate_equals_full_recomputation_for_mixed_left_padded_batches(family
     model = _edited(family)
     prompts = [EDIT_A[0], UNRELATED, EDIT_B[0]]
     tokens, mask = _ids(model, *prompts)
-    out = model.generate(tokens, attention_mask=mask, max_new_tokens=12, do_sample=False, use_cache=use_cache, eos_token_id=None)
+    out = model.generate(
+        tokens, attention_mask=mask, max_new_tokens=12, do_sample=False, use_cache=use_cache, eos_token_id=None
+    )
     assert out[:, tokens.shape[1] :].tolist() == _recomputed(model, prompts, 12)
 
 
@@ -109,7 +111,12 @@ def test_right_padded_prefill_and_cached_decode_equal_recomputation():
             for row in range(3):
                 rows[row].append(int(last[row]))
             mask = torch.cat([mask, torch.ones(3, 1, dtype=torch.long)], 1)
-            out = model(input_ids=last[:, None], attention_mask=mask, position_ids=(lengths + step)[:, None], past_key_values=cache)
+            out = model(
+                input_ids=last[:, None],
+                attention_mask=mask,
+                position_ids=(lengths + step)[:, None],
+                past_key_values=cache,
+            )
             last = out.logits[:, -1].argmax(-1)
     assert rows == _recomputed(model, prompts, 12)
 
@@ -117,7 +124,9 @@ def test_right_padded_prefill_and_cached_decode_equal_recomputation():
 def test_the_real_model_generates_as_it_recomputes(smollm2_edited):
     model, prompts = smollm2_edited
     tokens, mask = _ids(model, *prompts)
-    out = model.generate(tokens, attention_mask=mask, max_new_tokens=10, do_sample=False, eos_token_id=None, pad_token_id=0)
+    out = model.generate(
+        tokens, attention_mask=mask, max_new_tokens=10, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
     assert out[:, tokens.shape[1] :].tolist() == _recomputed(model, prompts, 10)
 
 
