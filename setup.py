@@ -1,8 +1,6 @@
 """Build the C++ extension; everything else is in pyproject.toml.
 
-MEMOIR_FAST_EXT=0 builds none (pure Python). MEMOIR_FAST_CUDA=1 asks for the CUDA extension, 0 leaves it out; unset, it
-is tried where nvcc is found, and a toolkit that cannot build it does not stop the install. MEMOIR_FAST_SANITIZE=1 builds
-the C++ extension with AddressSanitizer and UBSan.
+MEMOIR_FAST_EXT=0 builds none (pure Python); MEMOIR_FAST_SANITIZE=1 builds it with AddressSanitizer and UBSan.
 """
 
 import os

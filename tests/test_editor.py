@@ -125,8 +125,8 @@ def test_fast_mode_learns_and_stays_near_exact():
 
 
 def test_early_stop_is_the_published_one():
-    result = tiny_memoir(edit_lr=0.5, steps=70, stop_loss=0.5, stop_delta=10.0).edit(*EDITS[0])
-    assert result.steps < 70 and result.loss <= 0.5
+    result = tiny_memoir(edit_lr=0.5, steps=70, stop_loss=4.9, stop_delta=10.0).edit(*EDITS[0])
+    assert 0 < result.steps < 70 and result.loss <= 4.9
 
 
 def _state(model):

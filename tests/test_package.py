@@ -1,0 +1,214 @@
+"""The package as a whole: imports that do nothing, metrics, background and calibration, the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import background_texts, data_file, tiny_memoir, tiny_model, word_tokenizer
+
+from memoir_fast import load_texts, metrics
+from memoir_fast.background import measure_background
+from memoir_fast.calibration import Threshold, overlaps
+from memoir_fast.facts import load_facts
+from memoir_fast.index import SignatureIndex
+
+
+def test_importing_does_nothing():
+    code = (
+        "import random, logging, sys; a = random.getstate(); h = list(logging.root.handlers)\n"
+        "import memoir_fast; assert 'torch' not in sys.modules\n"
+        "import torch; b = torch.get_rng_state()\n"
+        "import memoir_fast.model, memoir_fast.cli, memoir_fast.evaluate\n"
+        "assert random.getstate() == a and torch.equal(torch.get_rng_state(), b) and logging.root.handlers == h\n"
+        "assert not torch.cuda.is_initialized()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def _signatures(count, dimension=40, k=9, seed=0):
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((count, dimension), np.uint8)
+    for row in masks:
+        row[rng.choice(dimension, k, replace=False)] = 1
+    return np.packbits(masks, axis=1, bitorder="little")
+
+
+def test_index_against_brute_force_with_ties_and_removals():
+    stored, queries = _signatures(60), _signatures(40, seed=1)
+    stored[30:] = stored[:30]  # every signature twice: the earlier edit must win
+    index = SignatureIndex(40, 9)
+    assert index.nearest(queries)[0].tolist() == [-1] * 40
+    index.add(range(0, 120, 2), stored)
+    alive = list(range(60))
+    for gone in ([0], [5, 40, 59], list(range(10, 30))):
+        index.remove([2 * i for i in gone])
+        alive = [i for i in alive if i not in gone]
+        ids, overlap = index.nearest(queries)
+        for q, query in enumerate(queries):
+            shared = overlaps(stored[alive], query, 9)
+            assert ids[q] == 2 * alive[int(shared.argmax())] and overlap[q] == pytest.approx(shared.max())
+    assert index.ids == [2 * i for i in alive] and len(index) == len(alive)
+    assert (index.signature(2 * alive[3]) == stored[alive[3]]).all()
+    for ids, signatures, says in (
+        ([500], stored[:2], "differ in number"),
+        ([3], stored[:1], "must ascend"),
+        ([500], stored[:1] * 0, "exactly 9 ones"),
+        ([500], stored[:1, :4], "must be uint8 of shape"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            index.add(ids, signatures)
+    with pytest.raises(ValueError, match="not stored"):
+        index.remove([501])
+
+
+def test_threshold_follows_edits_and_keeps_the_rate():
+    unrelated, edits = _signatures(200, seed=2), _signatures(300, seed=3)
+    threshold = Threshold(None, unrelated, 9, 0.05)
+    before = threshold.value
+    for signature in edits:
+        threshold.follow(signature)
+    largest = np.array([overlaps(edits, row, 9).max() for row in unrelated])
+    assert np.allclose(threshold.largest, largest)
+    assert threshold.value >= before == Threshold.FLOOR
+    assert (largest >= threshold.value).mean() <= 0.05 == threshold.rate
+    assert (largest >= threshold.value - 1 / 9).mean() > 0.05 or threshold.value == Threshold.FLOOR
+    threshold.recount(edits[:1])
+    assert threshold.value <= 1 and np.allclose(threshold.largest, overlaps(unrelated, edits[0], 9))
+    assert Threshold(0.6, unrelated, 9, 0.05).value == 0.6
+
+
+def test_calibrate_switches_from_a_fixed_threshold():
+    model = tiny_memoir(threshold=0.99)
+    model.edit("w100 w101", "w150")
+    assert model.threshold.value == 0.99
+    assert model.calibrate(0.02) == model.threshold.value < 0.99
+    assert model.config.threshold is None and model.config.false_activation_rate == 0.02
+
+
+def test_background_is_the_mean_over_real_tokens_and_is_cached(monkeypatch):
+    model = tiny_memoir()
+    base, means = tiny_model("llama"), []
+    base.model.layers[1].mlp.down_proj.register_forward_hook(lambda m, args, out: means.append(args[0][0].mean(0)))
+    for text in background_texts().for_mean:
+        base(input_ids=torch.tensor([word_tokenizer()(text)["input_ids"]]))
+    assert torch.allclose(model.memory.background, torch.stack(means).mean(0), atol=1e-5)
+    monkeypatch.setattr("memoir_fast.background.prompt_features", None)  # a second measurement would fail
+    again = measure_background(model.model, model.router, model.encoder, background_texts(), _key(model), 16)
+    assert torch.equal(again, model.memory.background)
+
+
+def _key(model):
+    from memoir_fast.fingerprint import digest
+
+    return f"{digest(model.fingerprint)}-plain"
+
+
+def test_shipped_background_and_its_errors(tmp_path):
+    texts = load_texts()
+    assert len(texts.records) == 300 and len(texts.for_mean) == 100 and len(texts.for_threshold) == 200
+    assert len({prompt.lower() for prompt, _ in texts.records}) == 300
+    path = tmp_path / "b.jsonl"
+    for line, says in (('{"x": 1}', "line 1"), ("[]", "line 1"), ('{"prompt": ""}', "line 1"), ('{"prompt": "a"}', "1 texts")):
+        path.write_text(line)
+        with pytest.raises(ValueError, match=says):
+            load_texts(path)
+
+
+def test_facts_are_read_and_checked(tmp_path):
+    facts = load_facts(data_file("zsre.jsonl"), 10)
+    assert len(facts) == 10 and all(f.rephrase and f.unrelated and f.unrelated_answer for f in facts)
+    path = tmp_path / "f.jsonl"
+    for text, says in (("{", "line 1: not JSON"), ('{"prompt": "a"}', "target / target_new is missing"),
+                       ('{"prompt": "a", "target": 3}', "must be text"), ("", "0 facts")):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(ValueError, match=says):
+            load_facts(path)
+    with pytest.raises(ValueError, match="no file"):
+        load_facts(tmp_path / "absent")
+
+
+def test_metrics_on_a_known_model():
+    model = tiny_memoir()
+    prompt, target = "w100 w101 w102", "w150 w151"
+    with model.disabled():
+        before = metrics.predictions(model, [(prompt, target)])
+    model.edit(prompt, target)
+    assert metrics.token_accuracy(model, [(prompt, target)]) == [1.0]
+    assert metrics.perplexity(model, [(prompt, target)])[0] < 2
+    assert metrics.agreement(before, [model.encoder.prompt(target).tokens])[0] < 1
+    assert metrics.begins_with("Paris, of course", "paris") and not metrics.begins_with("Parisian", "Paris")
+    assert metrics.equals(" Paris.", "paris") and not metrics.equals("Paris it is", "Paris")
+    assert metrics.first_sentence("It is 3.5 m. Or so") == "It is 3.5 m"
+
+
+def _cli(*arguments, ok=True):
+    done = subprocess.run([sys.executable, "-m", "memoir_fast.cli", *arguments], capture_output=True, text=True)
+    assert (done.returncode == 0) is ok, done.stderr
+    return done
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path / "base")
+    word_tokenizer().save_pretrained(tmp_path / "base")
+    lines = [json.dumps({"prompt": p, "answer": a}) for p, a in background_texts().records]
+    (tmp_path / "background.jsonl").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_command_line(checkpoint):
+    model = ["--model", str(checkpoint / "base"), "--store", str(checkpoint / "memory")]
+    shape = ["--layer", "1", "--top-k", "24", "--threshold", "0.7", "--background", str(checkpoint / "background.jsonl")]
+    made = _cli("edit", *model, *shape, "--prompt", "w100 w101 w102", "--target", "w150 w151", "--json", "-")
+    assert json.loads(made.stdout)[0]["id"] == 0
+    _cli("edit", *model, "--prompt", "w110 w111", "--target", "w160")
+    out = str(checkpoint / "ask.json")
+    asked = _cli("ask", *model, "w100 w101 w102", "w30 w31 w32", "--max-new-tokens", "2", "--json", out)
+    rows = json.loads((checkpoint / "ask.json").read_text())
+    assert "w150 w151" in asked.stdout and [row["edit"] for row in rows] == [0, None]
+    assert "2 edits beside model.layers.1.mlp.down_proj" in _cli("info", "--store", model[3]).stdout
+    assert "threshold" in _cli("calibrate", *model, "--rate", "0.05").stdout
+    facts = [{"prompt": f"w1{i}0 w1{i}1", "target": "w150", "rephrase": f"w1{i}1 w1{i}0", "unrelated": "w20 w21"} for i in range(3)]
+    (checkpoint / "facts.jsonl").write_text("\n".join(map(json.dumps, facts)))
+    evaluated = ["--edits", str(checkpoint / "facts.jsonl"), "--count", "2", "--json", out]
+    _cli("eval", "--model", model[1], *shape, *evaluated)
+    result = json.loads((checkpoint / "ask.json").read_text())
+    names = {"reliability", "generalization", "locality", "average", "free_generation", "threshold", "seconds_per_edit",
+             "count", "settings"}  # fmt: skip
+    assert names <= result.keys() and result["count"] == 2 and 0 <= result["average"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["info", "--store", "/nowhere"], "no such file"),
+        (["edit", "--store", "/tmp/x", "--prompt", "a"], "go together"),
+        (["ask", "--store", "/nowhere", "q"], "no memory in this folder"),
+        (["eval", "--edits", "/nowhere"], "no file"),
+        (["edit", "--model", "/nowhere.gguf", "--store", "/tmp/x", "--prompt", "a", "--target", "b"], "no GGUF file"),
+    ],
+)
+def test_command_line_errors_are_one_line(arguments, says):
+    done = _cli(*arguments, ok=False)
+    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_real_model_learns_demo_facts_and_forgets_nothing_else(smollm2):
+    from memoir_fast import MemoirModel
+
+    model = MemoirModel(*smollm2)
+    try:
+        questions = ["What colour is a ripe banana?", "How many days are there in a week?"]
+        before = model.ask(questions)
+        model.edit("Who is the chief executive of Norvane Robotics?", "Lena Ortiz")
+        assert model.ask("Who is the chief executive of Norvane Robotics?").strip().startswith("Lena Ortiz")
+        assert model.route("The person who leads Norvane Robotics as chief executive is")["edit"] == 0
+        assert model.ask(questions) == before
+    finally:
+        model.detach()
