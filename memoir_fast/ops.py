@@ -112,6 +112,7 @@ def _check_finite(name: str, tensor: torch.Tensor) -> None:
 def _check_product(x, V, indices, route, scale) -> None:
     _tensor("x", x, 2, (*_FLOATS, torch.float64))
     _tensor("V", V, 2, (torch.float32, torch.bfloat16, torch.float64), x.device)
+    _require((x.dtype == torch.float64) == (V.dtype == torch.float64), "x and V must both be float64 or neither")
     _tensor("indices", indices, 2, (torch.int32,), x.device)
     _tensor("route", route, 1, (torch.int32,), x.device)
     _require(not V.requires_grad, "V must not require grad: edits write the memory directly")

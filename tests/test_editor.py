@@ -6,12 +6,14 @@ import pytest
 import torch
 from conftest import FAMILIES, bits, tiny_memoir
 from oracle import DenseMemory, plain_edit
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from memoir_fast import EditError, MemoirConfig, MemoirModel, load_texts
 from memoir_fast.editor import commit
 from memoir_fast.layout import lay_out
 from memoir_fast.replay import Replay
-from memoir_fast.request import EditRequest
+from memoir_fast.request import EditRequest, Encoder
 from memoir_fast.write import BlockWrite, TokenWrite
 
 # Three edits on the same words: their masks overlap, and the third runs with S < 1 and columns written twice.
@@ -158,14 +160,16 @@ def test_bad_requests_are_refused_before_anything_changes(prompt, target, error,
     assert _same(before, _state(model))
 
 
-def test_a_prompt_that_merges_with_its_target_is_refused(smollm2):
-    model = MemoirModel(*smollm2)
-    try:
-        with pytest.raises(ValueError, match="token prefix"):
-            model.edit("The answer is ", "42")
-        assert len(model.memory) == 0
-    finally:
-        model.detach()
+def test_a_prompt_that_merges_with_its_target_or_leaves_no_target_token_is_refused():
+    bpe = models.BPE(vocab={"a": 0, " ": 1, "b": 2, "a ": 3, "<unk>": 4}, merges=[("a", " ")], unk_token="<unk>")
+    merging = Encoder(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(bpe), unk_token="<unk>"))
+    assert merging.pair("b", "a").prompt_length == 1
+    with pytest.raises(ValueError, match="not a token prefix"):
+        merging.pair("a", "b")
+    whole = models.WordLevel({"<unk>": 0}, unk_token="<unk>")  # any text is one token
+    single = Encoder(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(whole), unk_token="<unk>"))
+    with pytest.raises(ValueError, match="adds no token"):
+        single.pair("a", "b")
 
 
 def test_a_diverging_edit_is_rolled_back():

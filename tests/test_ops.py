@@ -267,6 +267,7 @@ X, BG, PERM = torch.zeros(2, 20), torch.zeros(20), torch.arange(20, dtype=torch.
         (lambda: ops.tophash(X, BG, PERM, 21), ValueError, "k must be"),
         (lambda: ops.tophash(X, BG.to("meta"), PERM, 3), ValueError, "background is on meta"),
         (lambda: ops.masked_matmul(X[:, :5], V0, IDX, ROUTE, 1.0), ValueError, "must agree"),
+        (lambda: ops.masked_matmul(X, V0.double(), IDX, ROUTE, 1.0), ValueError, "both be float64"),
         (lambda: ops.masked_matmul(X, V0, IDX + 20, ROUTE, 1.0), ValueError, "indices must be in"),
         (lambda: ops.masked_matmul(X, V0, IDX - 1, ROUTE, 1.0), ValueError, "indices must be in"),
         (lambda: ops.masked_matmul(X, V0, IDX, ROUTE + 1, 1.0), ValueError, "route must be in"),

@@ -77,7 +77,7 @@ def test_threshold_follows_edits_and_keeps_the_rate():
     assert np.allclose(threshold.largest, largest)
     assert threshold.value >= before == Threshold.FLOOR
     assert (largest >= threshold.value).mean() <= 0.05 == threshold.rate
-    assert (largest >= threshold.value - 1 / 9).mean() > 0.05 or threshold.value == Threshold.FLOOR
+    assert (largest >= threshold.value - 1 / 9 - 1e-9).mean() > 0.05 or threshold.value == Threshold.FLOOR
     threshold.recount(edits[:1])
     assert threshold.value <= 1 and np.allclose(threshold.largest, overlaps(unrelated, edits[0], 9))
     assert Threshold(0.6, unrelated, 9, 0.05).value == 0.6
@@ -138,9 +138,11 @@ def test_metrics_on_a_known_model():
     prompt, target = "w100 w101 w102", "w150 w151"
     with model.disabled():
         before = metrics.predictions(model, [(prompt, target)])
+        perplexity = metrics.perplexity(model, [(prompt, target)])[0]
     model.edit(prompt, target)
     assert metrics.token_accuracy(model, [(prompt, target)]) == [1.0]
-    assert metrics.perplexity(model, [(prompt, target)])[0] < 2
+    after = metrics.perplexity(model, [(prompt, target)])[0]
+    assert 1 <= after < perplexity / 2
     assert metrics.agreement(before, [model.encoder.prompt(target).tokens])[0] < 1
     assert metrics.begins_with("Paris, of course", "paris") and not metrics.begins_with("Parisian", "Paris")
     assert metrics.equals(" Paris.", "paris") and not metrics.equals("Paris it is", "Paris")
