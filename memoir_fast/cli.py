@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"memoir-fast {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -130,6 +130,7 @@ def _say(options, text: str) -> None:
 
 
 def _edit(options) -> None:
+    from .editor import EditError
     from .evaluate import edit_all
     from .facts import Fact, load_facts
 
@@ -145,6 +146,8 @@ def _edit(options) -> None:
     made = len(model.edits)
     try:
         edit_all(model, facts, quiet=len(facts) == 1)
+    except EditError as error:
+        raise ValueError(str(error)) from error
     finally:
         if len(model.edits) > made:
             model.save_pretrained(options.store)
