@@ -8,9 +8,8 @@ import os
 import pybind11
 from setuptools import Extension, setup
 
-HEADERS = ["csrc/kernels.h", "csrc/kernels.inl", "csrc/hamming.h", "csrc/hamming.inl"]
-SOURCES = ["csrc/bindings.cpp", "csrc/level_scalar.cpp", "csrc/level_avx2.cpp", "csrc/level_avx512.cpp",
-           "csrc/bindings_hamming.cpp", "csrc/hamming.cpp"]  # fmt: skip
+HEADERS = ["csrc/kernels.h", "csrc/kernels.inl"]
+SOURCES = ["csrc/bindings.cpp", "csrc/level_scalar.cpp", "csrc/level_avx2.cpp", "csrc/level_avx512.cpp"]
 
 
 def extensions():

@@ -170,11 +170,6 @@ double scatter(uintptr_t V, int v_dtype, int64_t dimension, int64_t d, int64_t v
 
 }  // namespace
 
-namespace memoir {
-const char *current_level() { return chosen()->name; }
-void register_hamming(py::module_ &m);  // of bindings_hamming.cpp, which asks for the level
-}  // namespace memoir
-
 PYBIND11_MODULE(_C, m) {
     m.doc() = "CPU kernels of memoir_fast; called by memoir_fast/_cpu.py with checked pointers.";
     m.def("level", [] { return chosen()->name; });
@@ -188,5 +183,4 @@ PYBIND11_MODULE(_C, m) {
     m.def("pool", &pool);
     m.def("product", &product);
     m.def("scatter", &scatter);
-    register_hamming(m);
 }
