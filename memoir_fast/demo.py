@@ -16,10 +16,11 @@ def run_demo(model, say) -> dict:
     with resources.as_file(resources.files("memoir_fast") / "data" / "demo.jsonl") as path:
         facts = load_facts(path)
     questions = {part: [getattr(fact, part) for fact in facts] for part, _ in _PARTS}
-    before = {part: answers(model, texts, ANSWER_TOKENS) for part, texts in questions.items()}
+    before = {part: answers(model, questions[part], ANSWER_TOKENS) for part in ("prompt", "rephrase")}
     results = edit_all(model, facts)
-    after = {part: answers(model, texts, ANSWER_TOKENS) for part, texts in questions.items()}
     scores = measure(model, facts)
+    after = scores.pop("answers")
+    before["unrelated"] = after["unrelated_before"]
     rows = []
     for part, title in _PARTS:
         say(f"\n{title.upper()}\n{'question':<62} {'before':<34} after")

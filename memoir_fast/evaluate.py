@@ -21,7 +21,10 @@ def edit_all(model, facts: list[Fact], quiet: bool = False) -> list:
 
 
 def measure(model, facts: list[Fact], quiet: bool = False) -> dict:
-    """Teacher-forced and free-generation scores of facts that were edited before; see `metrics` for the protocols."""
+    """Teacher-forced and free-generation scores of facts that were edited before; see `metrics` for the protocols.
+
+    The free answers themselves are under "answers", in the facts' order.
+    """
     with tqdm(total=7, desc="measuring", unit="part", disable=quiet) as bar:
         rephrased = [f for f in facts if f.rephrase]
         local = [f for f in facts if f.unrelated]
@@ -53,6 +56,7 @@ def measure(model, facts: list[Fact], quiet: bool = False) -> dict:
         "exact_reliability": _share(metrics.equals, edited, facts),
         "exact_generalization": _share(metrics.equals, reworded, rephrased),
     }
+    scores["answers"] = {"prompt": edited, "rephrase": reworded, "unrelated": after, "unrelated_before": before}
     scores["protocols"] = {
         "reliability, generalization": metrics.TEACHER_FORCED,
         "locality": metrics.LOCALITY,
