@@ -1,17 +1,14 @@
-// Python's way to the kernels: every check with a message, the SIMD level, the threads, and the GIL released.
-//
-// Threads. Torch brings its own OpenMP runtime; a second one beside it (ours) keeps its workers spinning after each call
-// and takes the cores from torch's next one. So the kernels use no OpenMP runtime: where more than one thread pays, plain
-// std::threads are started for the call (tens of microseconds against milliseconds of work) and nothing is left behind.
+// Python's way to the kernels: every check with a message, the SIMD level, how work is split, and the GIL released.
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "kernels.h"
+#include "pool.h"
 
 namespace py = pybind11;
 using namespace memoir;
@@ -68,14 +65,22 @@ Dtype dtype_of(int code) {
 }
 
 void check_indices(const char *name, const int32_t *values, int64_t count, int64_t high) {
-    int32_t least = 0, most = 0;
-    for (int64_t i = 0; i < count; ++i) {
-        least = std::min(least, values[i]);
-        most = std::max(most, values[i]);
+    if (chosen()->in_range(values, count, high)) return;
+    const auto range = std::minmax_element(values, values + count);
+    throw py::value_error(std::string(name) + " must be in [0, " + std::to_string(high - 1) + "], got values " +
+                          std::to_string(*range.first) + ".." + std::to_string(*range.second));
+}
+
+void check_unique(uintptr_t idx, int64_t k, int64_t dimension) {
+    const auto *values = reinterpret_cast<const int32_t *>(idx);
+    check_indices("idx", values, k, dimension);
+    std::vector<bool> seen(size_t(dimension), false);
+    int64_t repeats = 0;
+    for (int64_t j = 0; j < k; ++j) {
+        repeats += seen[size_t(values[j])];
+        seen[size_t(values[j])] = true;
     }
-    require(count == 0 || (least >= 0 && most < high),
-            std::string(name) + " must be in [0, " + std::to_string(high - 1) + "], got values " + std::to_string(least) +
-                ".." + std::to_string(most));
+    require(repeats == 0, "idx must not repeat an index, got " + std::to_string(repeats) + " repeats");
 }
 
 template <class T>
@@ -83,20 +88,37 @@ T *pointer(uintptr_t address) {
     return reinterpret_cast<T *>(address);
 }
 
+// How many threads work of so many bytes is worth, at most `threads`: a part takes tens of microseconds at least.
+int64_t parts_for(int64_t bytes, int threads) {
+    return std::max<int64_t>(1, std::min<int64_t>(threads, bytes / (256 << 10)));
+}
+
 void tophash(uintptr_t features, int dtype, int64_t batch, int64_t dimension, int64_t stride, uintptr_t background,
-             uintptr_t permutation, int64_t k, uintptr_t indices, uintptr_t signature) {
+             uintptr_t permutation, int64_t k, uintptr_t indices, uintptr_t signature, int threads,
+             const std::string &name) {
     require(k >= 1 && k <= dimension, "k must be in [1, " + std::to_string(dimension) + "], got " + std::to_string(k));
     check_indices("permutation", pointer<const int32_t>(permutation), dimension, dimension);
-    int64_t bad;
+    const int64_t parts = std::min(batch, parts_for(16 * batch * dimension, threads));
+    std::vector<int64_t> found(size_t(parts), -1);  // the first bad row of each part
     {
         py::gil_scoped_release unlocked;
-        std::vector<uint32_t> keys(size_t(2 * dimension));
-        std::vector<uint64_t> bits(size_t((dimension + 63) / 64));
-        bad = chosen()->tophash({pointer<const void>(features), dtype_of(dtype), batch, dimension, stride,
-                                 pointer<const float>(background), pointer<const int32_t>(permutation), k,
-                                 pointer<int32_t>(indices), pointer<uint8_t>(signature), keys.data(), bits.data()});
+        const int64_t width = (dimension + 7) / 8, padded = (dimension + 63) / 64 * 64;
+        in_parts(parts, [&](int64_t p) {
+            const int64_t first = batch * p / parts, count = batch * (p + 1) / parts - first;
+            std::unique_ptr<uint32_t[]> keys(new uint32_t[size_t(padded + dimension)]);  // not zeroed
+            std::unique_ptr<uint8_t[]> marks(new uint8_t[size_t(padded)]);
+            const auto *rows = pointer<const char>(features) + first * stride * (dtype == 0 ? 4 : 2);
+            const int64_t bad = chosen()->tophash({rows, dtype_of(dtype), count, dimension, stride, pointer<const float>(background),
+                                                   pointer<const int32_t>(permutation), k, pointer<int32_t>(indices) + first * k,
+                                                   pointer<uint8_t>(signature) + first * width, keys.get(), marks.get()});
+            if (bad >= 0) found[size_t(p)] = bad == count ? batch : first + bad;
+        });
     }
-    require(bad < 0, "features holds NaN or infinity in row " + std::to_string(bad));
+    int64_t bad = -1;
+    for (int64_t p = parts; p-- > 0;) bad = found[size_t(p)] >= 0 ? found[size_t(p)] : bad;
+    if (bad < 0) return;
+    require(bad < batch, "permutation must hold each of 0.." + std::to_string(dimension - 1) + " once, got repeats");
+    throw py::value_error(name + " less background holds NaN or infinity in row " + std::to_string(bad));
 }
 
 void pool(uintptr_t tokens, int dtype, int64_t count, int64_t dimension, int64_t stride, int64_t segments, uintptr_t ends,
@@ -110,59 +132,107 @@ void pool(uintptr_t tokens, int dtype, int64_t count, int64_t dimension, int64_t
     chosen()->pool({pointer<const void>(tokens), dtype_of(dtype), dimension, stride, segments, bounds, pointer<float>(means)});
 }
 
-// sums (rows, d) = x[:, idx] @ V[idx]; each thread takes a part of the mask and its own sums.
-void product(uintptr_t x, int x_dtype, int64_t rows, int64_t x_stride, uintptr_t V, int v_dtype, int64_t dimension, int64_t d,
-             int64_t v_stride, uintptr_t idx, int64_t k, uintptr_t sums, int threads) {
-    check_indices("indices", pointer<const int32_t>(idx), k, dimension);
-    require(v_dtype == 0 || v_dtype == 1, "V must be float32 or bfloat16");
-    py::gil_scoped_release unlocked;
-    Product whole = {pointer<const void>(x), dtype_of(x_dtype), rows, x_stride, pointer<const void>(V), dtype_of(v_dtype), d,
-                     v_stride, pointer<const int32_t>(idx), k, pointer<float>(sums)};
-    const int64_t bytes = k * d * (v_dtype == 0 ? 4 : 2);
-    const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(threads, bytes >> 22));  // 4 MB a thread at least
-    std::fill(whole.sums, whole.sums + rows * d, 0.0f);
-    if (parts == 1) return chosen()->product(whole);
-    std::vector<std::vector<float>> extra(size_t(parts - 1));
-    std::vector<std::thread> workers;
-    const Kernels *level = chosen();
-    for (int64_t p = 1; p < parts; ++p) {
-        extra[size_t(p - 1)].assign(size_t(rows * d), 0.0f);
-        Product part = whole;
-        part.idx += k * p / parts;
-        part.k = k * (p + 1) / parts - k * p / parts;
-        part.sums = extra[size_t(p - 1)].data();
-        workers.emplace_back([part, level] { level->product(part); });
-    }
-    whole.k = k / parts;
-    level->product(whole);
-    for (size_t p = 0; p < workers.size(); ++p) {
-        workers[p].join();
-        for (int64_t i = 0; i < rows * d; ++i) whole.sums[i] += extra[p][size_t(i)];
-    }
-}
+constexpr int64_t few = 4;  // up to so many rows with one mask stream V once; more are a matter for a matrix product
 
-double scatter(uintptr_t V, int v_dtype, int64_t dimension, int64_t d, int64_t v_stride, uintptr_t idx, int64_t k,
-               uintptr_t update, float scale, int threads) {
-    check_indices("idx", pointer<const int32_t>(idx), k, dimension);
-    require(v_dtype == 0 || v_dtype == 1, "V must be float32 or bfloat16");
-    py::gil_scoped_release unlocked;
-    const Scatter whole = {pointer<void>(V), dtype_of(v_dtype), d, v_stride, pointer<const int32_t>(idx), k,
-                           pointer<const float>(update), scale};
-    const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(threads, k * d >> 19));
-    std::vector<double> totals(size_t(parts), 0.0);
-    std::vector<std::thread> workers;
+// The rows `row_at` of out (=, +=) scale * x[:, idx] @ V[idx]; each thread takes a part of the mask and its own sums.
+void few_rows(PackColumns pack, Product whole, Emit emit, int threads) {
     const Kernels *level = chosen();
-    auto run = [&whole, &totals, level, parts](int64_t p) {
-        Scatter part = whole;
+    const int64_t bytes = whole.k * whole.d * (whole.dtype == Dtype::f32 ? 4 : 2);
+    const int64_t parts = parts_for(bytes, threads);
+    const int64_t size = whole.rows * whole.d;
+    std::vector<float> packed(size_t(whole.rows * whole.k)), sums(size_t(parts * size), 0.0f);
+    pack.packed = packed.data();
+    level->pack_columns(pack);
+    in_parts(parts, [&](int64_t p) {
+        Product part = whole;
         const int64_t first = whole.k * p / parts;
         part.k = whole.k * (p + 1) / parts - first;
+        part.x = packed.data() + first;
         part.idx += first;
-        part.update += first * whole.d;
-        totals[size_t(p)] = level->scatter(part);
-    };
-    for (int64_t p = 1; p < parts; ++p) workers.emplace_back(run, p);
-    run(0);
-    for (auto &worker : workers) worker.join();
+        part.sums = sums.data() + p * size;
+        level->product(part);
+    });
+    for (int64_t p = 1; p < parts; ++p)
+        for (int64_t i = 0; i < size; ++i) sums[size_t(i)] += sums[size_t(p * size + i)];
+    emit.sums = sums.data();
+    level->emit(emit);
+}
+
+// The masked product of all rows whose mask is shared by few rows. `order` (rows) receives the rows sorted by mask; the
+// masks shared by more rows are returned as (mask, first place in order, count), for the caller to multiply.
+py::list masked_matmul(uintptr_t x, int x_dtype, int64_t x_stride, int64_t rows, int64_t dimension, uintptr_t V, int v_dtype,
+                       int64_t v_stride, int64_t d, uintptr_t indices, int64_t masks, int64_t k, uintptr_t route, float scale,
+                       uintptr_t out, int out_dtype, int64_t out_stride, bool add, uintptr_t order, int threads) {
+    const auto *idx = pointer<const int32_t>(indices), *lines = pointer<const int32_t>(route);
+    auto *sorted = pointer<int64_t>(order);
+    check_indices("indices", idx, masks * k, dimension);
+    require(v_dtype == 0 || v_dtype == 1, "V must be float32 or bfloat16");
+    // Place 0 is for route -1.
+    std::vector<int64_t> ends(size_t(masks + 2), 0);
+    for (int64_t row = 0; row < rows; ++row) {
+        const int64_t line = lines[row];
+        if (line < -1 || line >= masks)
+            throw py::value_error("route must be in [-1, " + std::to_string(masks - 1) + "], got " + std::to_string(line) +
+                                  " in row " + std::to_string(row));
+        ++ends[size_t(line + 2)];
+    }
+    for (int64_t line = 0; line <= masks; ++line) ends[size_t(line) + 1] += ends[size_t(line)];
+    std::vector<int64_t> place(ends.begin(), ends.end() - 1);
+    for (int64_t row = 0; row < rows; ++row) sorted[place[size_t(lines[row] + 1)]++] = row;
+    py::list left;
+    for (int64_t line = 0; line < masks; ++line) {
+        const int64_t first = ends[size_t(line) + 1], count = ends[size_t(line) + 2] - first;
+        if (count > few) left.append(py::make_tuple(line, first, count));
+    }
+    py::gil_scoped_release unlocked;
+    if (!add && ends[1] > 0) {  // what is not routed is -0.0: adding it changes no bit
+        std::vector<float> zeros(size_t(ends[1] * d), -0.0f);
+        chosen()->emit({zeros.data(), ends[1], d, pointer<void>(out), dtype_of(out_dtype), out_stride, sorted, false});
+    }
+    for (int64_t line = 0; line < masks; ++line) {
+        const int64_t first = ends[size_t(line) + 1], count = ends[size_t(line) + 2] - first;
+        if (count == 0 || count > few) continue;
+        const int32_t *mask = idx + line * k;
+        few_rows({pointer<const void>(x), dtype_of(x_dtype), x_stride, sorted + first, count, mask, k, scale, nullptr},
+                 {nullptr, count, k, pointer<const void>(V), dtype_of(v_dtype), v_stride, d, mask, k, nullptr},
+                 {nullptr, count, d, pointer<void>(out), dtype_of(out_dtype), out_stride, sorted + first, add}, threads);
+    }
+    return left;
+}
+
+// What a matrix product takes: packed (rows, k) = scale * x[row_at][:, idx] and block (k, d) = V[idx], in float32.
+void pack(uintptr_t x, int x_dtype, int64_t x_stride, uintptr_t row_at, int64_t rows, uintptr_t V, int v_dtype, int64_t v_stride,
+          int64_t d, uintptr_t idx, int64_t k, float scale, uintptr_t packed, uintptr_t block, int threads) {
+    py::gil_scoped_release unlocked;
+    const int64_t parts = parts_for(4 * k * (rows + d), threads);
+    in_parts(parts, [&](int64_t p) {
+        const int64_t row = rows * p / parts, some = rows * (p + 1) / parts - row;
+        chosen()->pack_columns({pointer<const void>(x), dtype_of(x_dtype), x_stride, pointer<const int64_t>(row_at) + row, some,
+                                pointer<const int32_t>(idx), k, scale, pointer<float>(packed) + row * k});
+        const int64_t first = k * p / parts, count = k * (p + 1) / parts - first;
+        chosen()->pack_rows({pointer<const void>(V), dtype_of(v_dtype), v_stride, d, pointer<const int32_t>(idx) + first, count,
+                             pointer<float>(block) + first * d});
+    });
+}
+
+void emit(uintptr_t sums, int64_t rows, int64_t d, uintptr_t out, int dtype, int64_t stride, uintptr_t row_at, bool add) {
+    py::gil_scoped_release unlocked;
+    chosen()->emit({pointer<const float>(sums), rows, d, pointer<void>(out), dtype_of(dtype), stride,
+                    pointer<const int64_t>(row_at), add});
+}
+
+double scatter(uintptr_t V, int v_dtype, int64_t d, int64_t v_stride, uintptr_t idx, int64_t k, uintptr_t update, float scale,
+               int threads) {
+    require(v_dtype == 0 || v_dtype == 1, "V must be float32 or bfloat16");
+    py::gil_scoped_release unlocked;
+    const int64_t parts = parts_for(4 * k * d, threads);
+    std::vector<double> totals(size_t(parts), 0.0);
+    in_parts(parts, [&](int64_t p) {
+        const int64_t first = k * p / parts, count = k * (p + 1) / parts - first;
+        totals[size_t(p)] = chosen()->scatter({pointer<void>(V), dtype_of(v_dtype), d, v_stride,
+                                               pointer<const int32_t>(idx) + first, count,
+                                               pointer<const float>(update) + first * d, scale});
+    });
     double total = 0;
     for (double part : totals) total += part;
     return total;
@@ -179,8 +249,13 @@ PYBIND11_MODULE(_C, m) {
         for (const Kernels *level : supported()) found.append(level->name);
         return found;
     });
+    m.def("pool_name", &pool_name);
+    m.def("set_pool", &set_pool);
     m.def("tophash", &tophash);
     m.def("pool", &pool);
-    m.def("product", &product);
+    m.def("check_unique", &check_unique);
+    m.def("masked_matmul", &masked_matmul);
+    m.def("pack", &pack);
+    m.def("emit", &emit);
     m.def("scatter", &scatter);
 }

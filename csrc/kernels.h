@@ -16,8 +16,8 @@ struct TopHash {
     int64_t k;                   // 1..dimension
     int32_t *indices;            // out: (batch, k) ascending
     uint8_t *signature;          // out: (batch, ceil(dimension / 8)), little-endian
-    uint32_t *keys;              // scratch: (2 * dimension)
-    uint64_t *bits;              // scratch: (ceil(dimension / 64))
+    uint32_t *keys;              // scratch: (dimension rounded up to 64, and dimension)
+    uint8_t *marks;              // scratch: (dimension rounded up to 64)
 };
 
 struct Pool {
@@ -28,17 +28,50 @@ struct Pool {
     float *means;                // out: (segments, dimension)
 };
 
-// `rows` of x against the rows `idx` of V, one mask for all of them: sums (rows, d) in float32, not scaled.
-struct Product {
-    const void *x;               // (rows, dimension), rows `x_stride` apart
-    Dtype x_dtype;
-    int64_t rows, x_stride;
-    const void *V;               // (dimension, d), rows `v_stride` apart
-    Dtype v_dtype;               // f32 or bf16
-    int64_t d, v_stride;
+// packed (rows, k) = scale * x[row_at][:, idx], in float32.
+struct PackColumns {
+    const void *x;               // rows `stride` apart
+    Dtype dtype;
+    int64_t stride;
+    const int64_t *row_at;       // (rows)
+    int64_t rows;
     const int32_t *idx;          // (k)
     int64_t k;
-    float *sums;                 // out: (rows, d), zeroed by the caller
+    float scale;
+    float *packed;               // out
+};
+
+// packed (k, d) = V[idx], in float32.
+struct PackRows {
+    const void *V;               // rows `stride` apart
+    Dtype dtype;                 // f32 or bf16
+    int64_t stride, d;
+    const int32_t *idx;          // (k)
+    int64_t k;
+    float *packed;               // out
+};
+
+// sums (rows, d) += x @ V[idx], for a few rows that share a mask.
+struct Product {
+    const float *x;              // (rows, row_stride): packed columns
+    int64_t rows, row_stride;
+    const void *V;               // rows `stride` apart
+    Dtype dtype;                 // f32 or bf16
+    int64_t stride, d;
+    const int32_t *idx;          // (k)
+    int64_t k;
+    float *sums;                 // in and out: (rows, d)
+};
+
+// out[row_at] = sums, or += sums.
+struct Emit {
+    const float *sums;           // (rows, d)
+    int64_t rows, d;
+    void *out;                   // rows `stride` apart
+    Dtype dtype;
+    int64_t stride;
+    const int64_t *row_at;       // (rows)
+    bool add;
 };
 
 // V[idx] += scale * update; returns the sum of the squares of `update` (before the scale).
@@ -54,9 +87,14 @@ struct Scatter {
 
 struct Kernels {
     const char *name;
-    int64_t (*tophash)(const TopHash &);  // -1, or the first row with a NaN or an infinity
+    bool (*in_range)(const int32_t *values, int64_t count, int64_t high);  // all in 0..high-1
+    // -1; or the first row with a NaN or an infinity; or `batch` when the permutation repeats a value
+    int64_t (*tophash)(const TopHash &);
     void (*pool)(const Pool &);
+    void (*pack_columns)(const PackColumns &);
+    void (*pack_rows)(const PackRows &);
     void (*product)(const Product &);
+    void (*emit)(const Emit &);
     double (*scatter)(const Scatter &);
 };
 

@@ -1,7 +1,10 @@
 // The CPU kernels, written once in portable C++ and compiled once per SIMD level: loops over contiguous floats that the
-// compiler turns into the level's vector instructions. No library header is included below the target pragma: an inline
+// compiler turns into the level's vector instructions (a few lines are intrinsics, where it does not). No library header is included below the target pragma: an inline
 // function compiled for AVX-512 could otherwise be linked into code that runs on older CPUs.
 #include <cstring>
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
 
 #include "kernels.h"
 
@@ -64,6 +67,15 @@ struct F16 {
         const uint32_t special = (v & 0x7c00u) == 0x7c00u ? 0x7f800000u | magnitude : to_bits(scaled);
         return from_bits(special | (uint32_t(v & 0x8000u) << 16));
     }
+    static inline uint16_t store(float v) {
+        const uint32_t sign = (to_bits(v) >> 16) & 0x8000u, bits = to_bits(v) & 0x7fffffffu;
+        if (bits >= 0x7f800000u) return uint16_t(sign | (bits > 0x7f800000u ? 0x7e00u : 0x7c00u));
+        if (bits >= 0x477ff000u) return uint16_t(sign | 0x7c00u);  // rounds to 65536 or more
+        if (bits < 0x38800000u) {  // subnormal: adding 0.5 leaves the rounded multiple of 2^-24 in the low bits
+            return uint16_t(sign | (to_bits(from_bits(bits) + 0.5f) - 0x3f000000u));
+        }
+        return uint16_t(sign | ((bits - 0x38000000u + 0xfffu + ((bits >> 13) & 1u)) >> 13));
+    }
 };
 
 // ---- tophash ---------------------------------------------------------------------------------------------------------
@@ -81,75 +93,137 @@ uint32_t make_keys(const typename T::Storage *features, const float *background,
     return largest;
 }
 
-// Which bucket, counted from the highest, holds the k-th largest; k becomes its rank within that bucket.
-inline uint32_t bucket_of(const uint32_t *histogram, uint32_t buckets, int64_t &k) {
-    uint32_t bucket = buckets;
-    while (bucket-- > 0) {
-        if (int64_t(histogram[bucket]) >= k) return bucket;
-        k -= histogram[bucket];
-    }
-    return 0;  // not reached: the counts add up to at least k
+// How many of n keys are at least `bound`.
+inline int64_t count_from(const uint32_t *keys, int64_t n, uint32_t bound) {
+    int32_t count = 0;
+    const int32_t least = int32_t(bound);  // keys have 31 bits: a signed comparison is the one that every level has
+#pragma omp simd reduction(+ : count)
+    for (int64_t i = 0; i < n; ++i) count += int32_t(keys[i]) >= least;
+    return count;
 }
 
-// The k-th largest of n keys (31 bits) by radix select over 11, 10 and 10 bits. `rest` (n) is scratch. On return k is
-// how many of the keys equal to the result belong to the k largest.
-uint32_t kth_largest(const uint32_t *keys, int64_t n, int64_t &k, uint32_t *rest) {
-    uint32_t histogram[4][2048];
-    std::memset(histogram, 0, sizeof histogram);
-    int64_t i = 0;
-    for (; i + 4 <= n; i += 4) {  // four tables: neighbouring keys often share a bucket, and would wait for each other
-        ++histogram[0][keys[i] >> 20];
-        ++histogram[1][keys[i + 1] >> 20];
-        ++histogram[2][keys[i + 2] >> 20];
-        ++histogram[3][keys[i + 3] >> 20];
+// Bit i says whether keys[i] > bound, for 64 keys; bound may be -1.
+inline uint64_t above64(const uint32_t *keys, int32_t bound) {
+    uint64_t mask = 0;
+#if defined(MEMOIR_AVX512) && defined(__x86_64__)
+    for (int i = 0; i < 4; ++i)
+        mask |= uint64_t(_mm512_cmpgt_epi32_mask(_mm512_loadu_si512(keys + 16 * i), _mm512_set1_epi32(bound))) << (16 * i);
+#elif defined(MEMOIR_AVX2) && defined(__x86_64__)
+    for (int i = 0; i < 8; ++i) {
+        const __m256i some = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(keys + 8 * i));
+        const __m256i larger = _mm256_cmpgt_epi32(some, _mm256_set1_epi32(bound));
+        mask |= uint64_t(uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(larger)))) << (8 * i);
     }
-    for (; i < n; ++i) ++histogram[0][keys[i] >> 20];
-    for (int b = 0; b < 2048; ++b) histogram[0][b] += histogram[1][b] + histogram[2][b] + histogram[3][b];
-    uint32_t prefix = bucket_of(histogram[0], 2048, k);
-    int64_t count = 0;
-    for (i = 0; i < n; ++i) {
-        rest[count] = keys[i];
-        count += (keys[i] >> 20) == prefix;
+#else
+    for (int i = 0; i < 64; ++i) mask |= uint64_t(int32_t(keys[i]) > bound) << i;
+#endif
+    return mask;
+}
+
+// The k largest of a set of keys: all above `bound`, and `ties` of those equal to it.
+struct Cut {
+    int32_t bound;
+    int64_t ties;
+};
+
+// By bisection of the value between `low` (at least k keys reach it) and `high` (fewer than k exceed it).
+inline Cut bisect(const uint32_t *keys, int64_t n, int64_t k, uint32_t low, uint32_t high) {
+    while (low < high) {
+        const uint32_t middle = low + (high - low + 1) / 2;
+        const int64_t count = count_from(keys, n, middle);
+        if (count == k) return {int32_t(middle) - 1, 0};
+        if (count > k) low = middle;
+        else high = middle - 1;
     }
-    for (int shift = 10; shift >= 0; shift -= 10) {
-        std::memset(histogram[0], 0, 1024 * sizeof(uint32_t));
-        for (i = 0; i < count; ++i) ++histogram[0][(rest[i] >> shift) & 1023u];
-        prefix = prefix << 10 | bucket_of(histogram[0], 1024, k);
-        int64_t kept = 0;
-        for (i = 0; i < count; ++i) {
-            const uint32_t key = rest[i];
-            rest[kept] = key;
-            kept += (key >> shift) == prefix;
-        }
-        count = kept;
+    return {int32_t(low), k - count_from(keys, n, low + 1)};
+}
+
+// A value that about `rank` of n keys reach (within two), between `low` and `high` as above.
+inline uint32_t near_rank(const uint32_t *keys, int64_t n, int64_t rank, uint32_t low, uint32_t high) {
+    while (low < high) {
+        const uint32_t middle = low + (high - low + 1) / 2;
+        const int64_t over = count_from(keys, n, middle) - rank;
+        if (-2 <= over && over <= 2) return middle;
+        if (over > 0) low = middle;
+        else high = middle - 1;
     }
-    return prefix;
+    return low;
+}
+
+// The cut of n keys, the largest of them given. A sample of many keys brackets the cut, so that only the keys within
+// the bracket are bisected. `keys` may be read up to the next multiple of 64; `rest` (n) is scratch.
+Cut cut_of(const uint32_t *keys, int64_t n, int64_t k, uint32_t largest, uint32_t *rest) {
+    constexpr int64_t sample = 512, margin = 32;  // three standard deviations of the sample's rank
+    if (n < 8 * sample) return bisect(keys, n, k, 0, largest);
+    for (int64_t i = 0; i < sample; ++i) rest[i] = keys[i * n / sample];
+    const int64_t rank = k * sample / n, deep = rank + margin;
+    const uint32_t high = rank > margin ? near_rank(rest, sample, rank - margin, 0, largest) : largest;
+    const uint32_t low = deep < sample ? near_rank(rest, sample, deep, 0, high) : 0;
+    int64_t above = 0, count = 0;
+    for (int64_t i = 0; i < n; i += 64) {
+        const uint64_t valid = n - i < 64 ? (uint64_t(1) << (n - i)) - 1 : ~uint64_t(0);
+        const uint64_t higher = above64(keys + i, int32_t(high)) & valid;
+        above += __builtin_popcountll(higher);
+        for (uint64_t within = above64(keys + i, int32_t(low) - 1) & valid & ~higher; within; within &= within - 1)
+            rest[count++] = keys[i + __builtin_ctzll(within)];
+    }
+    if (above < k && k <= above + count) return bisect(rest, count, k - above, low, high);
+    return bisect(keys, n, k, 0, largest);  // the sample misled
+}
+
+// Marks (one byte each) where the permutation sends the chosen keys. Ascending i: of equal keys the lower index is taken.
+void choose(const uint32_t *keys, int64_t n, Cut cut, const int32_t *permutation, uint8_t *marks) {
+    for (int64_t i = 0; i < n; i += 64) {
+        const uint64_t valid = n - i < 64 ? (uint64_t(1) << (n - i)) - 1 : ~uint64_t(0);
+        uint64_t chosen = above64(keys + i, cut.bound) & valid;
+        if (cut.ties > 0)
+            for (uint64_t equal = above64(keys + i, cut.bound - 1) & valid & ~chosen; equal && cut.ties > 0; equal &= equal - 1) {
+                chosen |= equal & (~equal + 1);
+                --cut.ties;
+            }
+        for (; chosen; chosen &= chosen - 1) marks[permutation[i + __builtin_ctzll(chosen)]] = 0xff;
+    }
+}
+
+// 64 marks as bits.
+inline uint64_t marks64(const uint8_t *marks) {
+    uint64_t bits = 0;
+#if (defined(MEMOIR_AVX2) || defined(MEMOIR_AVX512)) && defined(__x86_64__)
+    for (int i = 0; i < 2; ++i) {
+        const __m256i some = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(marks + 32 * i));
+        bits |= uint64_t(uint32_t(_mm256_movemask_epi8(some))) << (32 * i);
+    }
+#else
+    for (int i = 0; i < 64; ++i) bits |= uint64_t(marks[i] & 1) << i;
+#endif
+    return bits;
+}
+
+bool in_range(const int32_t *values, int64_t count, int64_t high) {
+    uint32_t most = 0;  // a negative value becomes a large one
+#pragma omp simd reduction(max : most)
+    for (int64_t i = 0; i < count; ++i) most = uint32_t(values[i]) > most ? uint32_t(values[i]) : most;
+    return count == 0 || int64_t(most) < high;
 }
 
 template <class T>
 int64_t tophash_rows(const TopHash &a) {
     const int64_t n = a.dimension, words = (n + 63) / 64, width = (n + 7) / 8;
-    uint32_t *chosen = a.keys + n;
     for (int64_t row = 0; row < a.batch; ++row) {
         const auto *features = static_cast<const typename T::Storage *>(a.features) + row * a.stride;
-        if (make_keys<T>(features, a.background, n, a.keys) >= 0x7f800000u) return row;
-        int64_t ties = a.k;
-        const uint32_t bound = kth_largest(a.keys, n, ties, chosen);
-        int64_t count = 0;
-        for (int64_t i = 0; i < n; ++i) {  // ascending i: of equal keys the lower index is taken
-            const bool tie = a.keys[i] == bound && ties > 0;
-            ties -= tie;
-            chosen[count] = uint32_t(a.permutation[i]);
-            count += a.keys[i] > bound || tie;
-        }
-        std::memset(a.bits, 0, size_t(words) * 8);
-        for (int64_t j = 0; j < count; ++j) a.bits[chosen[j] >> 6] |= uint64_t(1) << (chosen[j] & 63u);
-        int32_t *indices = a.indices + row * a.k;  // reading the bits in order sorts the indices
-        for (int64_t word = 0; word < words; ++word)
-            for (uint64_t bits = a.bits[word]; bits; bits &= bits - 1)
-                *indices++ = int32_t(word * 64 + __builtin_ctzll(bits));
+        const uint32_t largest = make_keys<T>(features, a.background, n, a.keys);
+        if (largest >= 0x7f800000u) return row;
+        std::memset(a.marks, 0, size_t(64 * words));
+        choose(a.keys, n, cut_of(a.keys, n, a.k, largest, a.keys + 64 * words), a.permutation, a.marks);
+        int32_t *indices = a.indices + row * a.k, *end = indices + a.k;  // reading the marks in order sorts the indices
         uint8_t *signature = a.signature + row * width;
-        for (int64_t byte = 0; byte < width; ++byte) signature[byte] = uint8_t(a.bits[byte >> 3] >> (8 * (byte & 7)));
+        for (int64_t word = 0; word < words; ++word) {
+            const uint64_t marked = marks64(a.marks + 64 * word);
+            for (uint64_t bits = marked; bits; bits &= bits - 1) *indices++ = int32_t(word * 64 + __builtin_ctzll(bits));
+            for (int64_t byte = 0; byte < 8 && 8 * word + byte < width; ++byte)
+                signature[8 * word + byte] = uint8_t(marked >> (8 * byte));
+        }
+        if (indices != end) return a.batch;  // two indices were sent to one place
     }
     return -1;
 }
@@ -187,35 +261,51 @@ void pool(const Pool &a) {
 
 // ---- masked product --------------------------------------------------------------------------------------------------
 
-inline float load_any(const void *data, Dtype dtype, int64_t at) {
-    switch (dtype) {
-        case Dtype::f32: return static_cast<const float *>(data)[at];
-        case Dtype::bf16: return BF16::load(static_cast<const uint16_t *>(data)[at]);
-        default: return F16::load(static_cast<const uint16_t *>(data)[at]);
+template <class T>
+void pack_columns_of(const PackColumns &a) {
+    for (int64_t row = 0; row < a.rows; ++row) {
+        const auto *x = static_cast<const typename T::Storage *>(a.x) + a.row_at[row] * a.stride;
+        float *packed = a.packed + row * a.k;
+        for (int64_t j = 0; j < a.k; ++j) packed[j] = a.scale * T::load(x[a.idx[j]]);
     }
 }
 
-// Columns are taken in tiles so that the sums of all rows stay in the first-level cache; V is read once, front to back
-// in each of its rows, four rows at a time so that a sum is loaded and stored once for four products.
+void pack_columns(const PackColumns &a) {
+    switch (a.dtype) {
+        case Dtype::f32: return pack_columns_of<F32>(a);
+        case Dtype::bf16: return pack_columns_of<BF16>(a);
+        default: return pack_columns_of<F16>(a);
+    }
+}
+
+template <class T>
+void pack_rows_of(const PackRows &a) {
+    for (int64_t j = 0; j < a.k; ++j) {
+        const auto *v = static_cast<const typename T::Storage *>(a.V) + a.idx[j] * a.stride;
+        float *packed = a.packed + j * a.d;
+#pragma omp simd
+        for (int64_t c = 0; c < a.d; ++c) packed[c] = T::load(v[c]);
+    }
+}
+
+void pack_rows(const PackRows &a) { a.dtype == Dtype::f32 ? pack_rows_of<F32>(a) : pack_rows_of<BF16>(a); }
+
+// Columns are taken in tiles so that the sums of all rows stay in the first-level cache; V is read once, four of its rows
+// at a time: four streams keep the memory busier than one, and a sum is loaded and stored once for four products.
+// (Software prefetching of the next four rows was measured and made it slower.)
 template <class T>
 void product_rows(const Product &a) {
-    const int64_t tile = a.rows == 1 ? a.d : (a.rows <= 2 ? 2048 : 512);
+    const int64_t tile = a.rows == 1 ? a.d : (a.rows == 2 ? 2048 : 512);
     const auto *V = static_cast<const typename T::Storage *>(a.V);
     for (int64_t start = 0; start < a.d; start += tile) {
         const int64_t width = a.d - start < tile ? a.d - start : tile;
         int64_t j = 0;
         for (; j + 4 <= a.k; j += 4) {
-            const typename T::Storage *v0 = V + a.idx[j] * a.v_stride + start, *v1 = V + a.idx[j + 1] * a.v_stride + start;
-            const typename T::Storage *v2 = V + a.idx[j + 2] * a.v_stride + start, *v3 = V + a.idx[j + 3] * a.v_stride + start;
-            if (j + 8 <= a.k)  // the mask jumps from row to row, which hides the next rows from the hardware
-                for (int p = 4; p < 8; ++p) {
-                    const char *next = reinterpret_cast<const char *>(V + a.idx[j + p] * a.v_stride + start);
-                    for (int line = 0; line < 8; ++line) __builtin_prefetch(next + 64 * line);
-                }
+            const typename T::Storage *v0 = V + a.idx[j] * a.stride + start, *v1 = V + a.idx[j + 1] * a.stride + start;
+            const typename T::Storage *v2 = V + a.idx[j + 2] * a.stride + start, *v3 = V + a.idx[j + 3] * a.stride + start;
             for (int64_t row = 0; row < a.rows; ++row) {
-                const int64_t base = row * a.x_stride;
-                const float x0 = load_any(a.x, a.x_dtype, base + a.idx[j]), x1 = load_any(a.x, a.x_dtype, base + a.idx[j + 1]);
-                const float x2 = load_any(a.x, a.x_dtype, base + a.idx[j + 2]), x3 = load_any(a.x, a.x_dtype, base + a.idx[j + 3]);
+                const float *x = a.x + row * a.row_stride + j;
+                const float x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];
                 float *sums = a.sums + row * a.d + start;
 #pragma omp simd
                 for (int64_t c = 0; c < width; ++c)
@@ -223,9 +313,9 @@ void product_rows(const Product &a) {
             }
         }
         for (; j < a.k; ++j) {
-            const typename T::Storage *v = V + a.idx[j] * a.v_stride + start;
+            const typename T::Storage *v = V + a.idx[j] * a.stride + start;
             for (int64_t row = 0; row < a.rows; ++row) {
-                const float x = load_any(a.x, a.x_dtype, row * a.x_stride + a.idx[j]);
+                const float x = a.x[row * a.row_stride + j];
                 float *sums = a.sums + row * a.d + start;
 #pragma omp simd
                 for (int64_t c = 0; c < width; ++c) sums[c] += x * T::load(v[c]);
@@ -234,7 +324,30 @@ void product_rows(const Product &a) {
     }
 }
 
-void product(const Product &a) { a.v_dtype == Dtype::f32 ? product_rows<F32>(a) : product_rows<BF16>(a); }
+void product(const Product &a) { a.dtype == Dtype::f32 ? product_rows<F32>(a) : product_rows<BF16>(a); }
+
+template <class T>
+void emit_rows(const Emit &a) {
+    for (int64_t row = 0; row < a.rows; ++row) {
+        const float *sums = a.sums + row * a.d;
+        auto *out = static_cast<typename T::Storage *>(a.out) + a.row_at[row] * a.stride;
+        if (a.add) {  // the sum is rounded to the output's type before it is added, as in the two-step form
+#pragma omp simd
+            for (int64_t c = 0; c < a.d; ++c) out[c] = T::store(T::load(out[c]) + T::load(T::store(sums[c])));
+        } else {
+#pragma omp simd
+            for (int64_t c = 0; c < a.d; ++c) out[c] = T::store(sums[c]);
+        }
+    }
+}
+
+void emit(const Emit &a) {
+    switch (a.dtype) {
+        case Dtype::f32: return emit_rows<F32>(a);
+        case Dtype::bf16: return emit_rows<BF16>(a);
+        default: return emit_rows<F16>(a);
+    }
+}
 
 // ---- masked scatter --------------------------------------------------------------------------------------------------
 
@@ -262,7 +375,8 @@ double scatter(const Scatter &a) { return a.v_dtype == Dtype::f32 ? scatter_rows
 
 extern const Kernels MEMOIR_JOIN(MEMOIR_LEVEL, _kernels);
 const Kernels MEMOIR_JOIN(MEMOIR_LEVEL, _kernels) = {
-    MEMOIR_QUOTE(MEMOIR_LEVEL), MEMOIR_LEVEL::tophash, MEMOIR_LEVEL::pool, MEMOIR_LEVEL::product, MEMOIR_LEVEL::scatter};
+    MEMOIR_QUOTE(MEMOIR_LEVEL), MEMOIR_LEVEL::in_range, MEMOIR_LEVEL::tophash, MEMOIR_LEVEL::pool,
+    MEMOIR_LEVEL::pack_columns, MEMOIR_LEVEL::pack_rows, MEMOIR_LEVEL::product, MEMOIR_LEVEL::emit, MEMOIR_LEVEL::scatter};
 
 }  // namespace memoir
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
+import threading
 
-from . import reference
+import torch
 
 try:
     from . import _C
@@ -37,8 +37,27 @@ def describe() -> str:
 # ---- the operations, as ops.py calls them (arguments are checked there) ------------------------------------------
 
 _CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
-_GEMV_ROWS = 4  # up to so many rows with one mask stream V once through our kernel; more go through torch's GEMM
 _BLOCK_BYTES = 4 << 20  # of the packed rows handed to torch's GEMM: stays in the last-level cache
+
+
+class _Scratch(threading.local):
+    """A thread's block of packed rows, kept between calls: fresh memory costs a page fault every 4 KB."""
+
+    buffer = None
+
+    def take(self, rows: int, columns: int) -> torch.Tensor:
+        if self.buffer is None or len(self.buffer) < rows * columns:
+            with torch.inference_mode(False):  # usable in and out of inference mode
+                self.buffer = torch.empty(rows * columns)
+        return self.buffer[: rows * columns].view(rows, columns)
+
+
+_scratch = _Scratch()
+
+
+def _block_rows(d: int) -> int:
+    """How many rows of d floats are packed at a time."""
+    return max(64, _BLOCK_BYTES // (4 * max(d, 1)))
 
 
 def _rows(tensor: torch.Tensor) -> torch.Tensor:
@@ -46,13 +65,17 @@ def _rows(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()
 
 
-def tophash(features, background, permutation, k):
+def _float(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.dtype == torch.float32 and tensor.is_contiguous() else tensor.float().contiguous()
+
+
+def tophash(features, background, permutation, k, name="features"):
     batch, dimension = features.shape
-    features, background, permutation = _rows(features), background.float().contiguous(), permutation.contiguous()
+    features, background, permutation = _rows(features), _float(background), permutation.contiguous()
     indices = torch.empty(batch, k, dtype=torch.int32)
     signature = torch.empty(batch, (dimension + 7) // 8, dtype=torch.uint8)
     _C.tophash(features.data_ptr(), _CODES[features.dtype], batch, dimension, features.stride(0), background.data_ptr(),
-               permutation.data_ptr(), k, indices.data_ptr(), signature.data_ptr())  # fmt: skip
+               permutation.data_ptr(), k, indices.data_ptr(), signature.data_ptr(), torch.get_num_threads(), name)  # fmt: skip
     return indices, signature
 
 
@@ -61,80 +84,76 @@ def tophash_pooled(tokens, cu_seqlens, background, permutation, k):
     means = torch.empty(len(cu_seqlens) - 1, tokens.shape[1])
     _C.pool(tokens.data_ptr(), _CODES[tokens.dtype], len(tokens), tokens.shape[1], tokens.stride(0), len(means),
             cu_seqlens.data_ptr(), means.data_ptr())  # fmt: skip
-    return tophash(means, background, permutation, k)
-
-
-def _groups(route: torch.Tensor) -> dict[int, list[int]]:
-    """Rows by their mask."""
-    groups: dict[int, list[int]] = {}
-    for row, line in enumerate(route.tolist()):
-        if line >= 0:
-            groups.setdefault(line, []).append(row)
-    return groups
-
-
-def _span(rows: list[int]):
-    """The rows as a slice when they are consecutive (a view instead of a copy), else as an index tensor."""
-    if rows[-1] - rows[0] + 1 == len(rows):
-        return slice(rows[0], rows[-1] + 1)
-    return torch.tensor(rows)
-
-
-def _sums(x: torch.Tensor, V: torch.Tensor, idx: torch.Tensor) -> torch.Tensor:
-    """(rows, d) float32: `x[:, idx] @ V[idx]` for rows that share a mask."""
-    if len(x) <= _GEMV_ROWS:
-        x, V, idx = _rows(x), _rows(V), idx.contiguous()
-        sums = torch.empty(len(x), V.shape[1])
-        _C.product(x.data_ptr(), _CODES[x.dtype], len(x), x.stride(0), V.data_ptr(), _CODES[V.dtype], len(V), V.shape[1],
-                   V.stride(0), idx.data_ptr(), len(idx), sums.data_ptr(), torch.get_num_threads())  # fmt: skip
-        return sums
-    idx, sums = idx.long(), None
-    packed = x.index_select(1, idx).float()
-    step = max(64, _BLOCK_BYTES // (4 * V.shape[1]))
-    for start in range(0, len(idx), step):
-        rows = V.index_select(0, idx[start : start + step]).float()
-        part = packed[:, start : start + step]
-        sums = part @ rows if sums is None else sums.addmm_(part, rows)
-    return sums
+    return tophash(means, background, permutation, k, name="tokens")
 
 
 def masked_matmul(x, V, indices, route, scale):
-    out = torch.full((len(x), V.shape[1]), -0.0, dtype=x.dtype)
-    for line, rows in _groups(route).items():
-        span = _span(rows)
-        out[span] = (_sums(x[span], V, indices[line]) * scale).to(x.dtype)
+    out = torch.empty(len(x), V.shape[1], dtype=x.dtype)
+    _product(out, x, V, indices, route, scale, add=False)
     return out
 
 
 def masked_matmul_(out, x, V, indices, route, scale):
-    for line, rows in _groups(route).items():
-        span = _span(rows)
-        sums = _sums(x[span], V, indices[line])
-        if out.dtype == torch.float32 and isinstance(span, slice):
-            out[span].add_(sums, alpha=scale)
-        else:
-            out[span] += (sums * scale).to(out.dtype)
+    if out.stride(-1) == 1 or out.shape[1] <= 1:
+        _product(out, x, V, indices, route, scale, add=True)
+    else:
+        rows = out.contiguous()
+        _product(rows, x, V, indices, route, scale, add=True)
+        out.copy_(rows)
+
+
+def _product(out, x, V, indices, route, scale, add: bool) -> None:
+    """Into the rows of `out` that have a route. Masks shared by few rows are the kernel's, the others go through a GEMM."""
+    x, V, indices, route = _rows(x), _rows(V), indices.contiguous(), route.contiguous()
+    (count, D), (masks, k), d, threads = x.shape, indices.shape, V.shape[1], torch.get_num_threads()
+    order = torch.empty(count, dtype=torch.int64)
+    left = (x.data_ptr(), _CODES[x.dtype], x.stride(0))
+    right = (V.data_ptr(), _CODES[V.dtype], V.stride(0), d)
+    target = (out.data_ptr(), _CODES[out.dtype], out.stride(0))
+    large = _C.masked_matmul(*left, count, D, *right, indices.data_ptr(), masks, k, route.data_ptr(), scale, *target, add,
+                             order.data_ptr(), threads)  # fmt: skip
+    step = _block_rows(d)
+    for line, first, rows in large:
+        idx, at = indices.data_ptr() + 4 * k * line, order.data_ptr() + 8 * first
+        direct = rows == count and not add and out.dtype == torch.float32
+        sums = out if direct else torch.empty(rows, d)
+        if k == 0:
+            sums.zero_()
+        for start in range(0, k, step):
+            some = min(step, k - start)
+            packed, block = torch.empty(rows, some), _scratch.take(some, d)
+            _C.pack(*left, at, rows, *right, idx + 4 * start, some, scale, packed.data_ptr(), block.data_ptr(), threads)
+            torch.mm(packed, block, out=sums) if start == 0 else sums.addmm_(packed, block)
+        if not direct:
+            _C.emit(sums.data_ptr(), rows, d, *target, at, add)
 
 
 def masked_matmul_backward(grad, V, indices, route, scale, dimension):
     out = torch.zeros(len(grad), dimension, dtype=grad.dtype)
-    for line, rows in _groups(route).items():
-        span, idx = _span(rows), indices[line].long()
-        columns = (grad[span].float() @ V.index_select(0, idx).float().T) * scale
-        out[span] = out[span].index_copy(1, idx, columns.to(grad.dtype))
+    for line, mask in enumerate(indices):
+        rows, idx = (route == line).nonzero()[:, 0], mask.long()
+        columns = (grad[rows].float() @ V.index_select(0, idx).float().T) * scale
+        out[rows] = out[rows].index_copy(1, idx, columns.to(grad.dtype))
     return out
 
 
 def masked_scatter_(V, idx, A, G, scale):
-    if V.stride(-1) != 1:
-        return reference.masked_scatter_(V, idx, A, G, scale)
-    G, idx = G.float().contiguous(), idx.contiguous()
-    step = max(64, _BLOCK_BYTES // (4 * V.shape[1]))
-    buffer = torch.empty(min(step, len(idx)), V.shape[1])
-    total = 0.0
-    for start in range(0, len(idx), step):
-        part = idx[start : start + step]
-        update = torch.mm(A[:, start : start + step].float().T, G, out=buffer[: len(part)])
-        total += _C.scatter(V.data_ptr(), _CODES[V.dtype], len(V), V.shape[1], V.stride(0), part.data_ptr(), len(part),
-                            update.data_ptr(), scale, torch.get_num_threads())  # fmt: skip
+    idx = idx.contiguous()
+    _C.check_unique(idx.data_ptr(), len(idx), len(V))
+    if V.stride(-1) != 1 and V.shape[1] > 1:  # rows that are not contiguous are updated in a copy
+        chosen = idx.long()
+        rows = V[chosen]
+        squared = masked_scatter_(rows, torch.arange(len(idx), dtype=torch.int32), A, G, scale)
+        V[chosen] = rows
+        return squared
+    G, k, d = G.float(), len(idx), V.shape[1]
+    step = _block_rows(d)
+    at, total = idx.data_ptr(), 0.0
+    for start in range(0, k, step):
+        some = min(step, k - start)
+        update = _scratch.take(some, d)
+        columns = A if some == k else A[:, start : start + some]
+        torch.mm(columns.float().T, G, out=update)
+        total += _C.scatter(V.data_ptr(), _CODES[V.dtype], d, V.stride(0), at + 4 * start, some, update.data_ptr(), scale,
+                            torch.get_num_threads())  # fmt: skip
     return torch.tensor(total, dtype=torch.float32)

@@ -1,28 +1,32 @@
-"""The project's operations on tensors: schemas, checks, gradients, and which backend serves each device.
+"""The project's operations on tensors: schemas, gradients, and which backend serves each device.
 
 Pure operations are registered with the dispatcher (`memoir_fast::tophash`, `::tophash_pooled`, `::masked_matmul`), the
 reference at CompositeExplicitAutograd and a kernel per device over it. Operations that write into an argument are
-`torch.library.custom_op`s with `mutates_args`, so that the argument's version counter moves.
+`torch.library.custom_op`s with `mutates_args`, so that the argument's version counter moves. The functions below them
+check their arguments and take the registered operation where something watches (autograd, torch.compile, a dispatch
+mode), otherwise the kernel itself: the dispatcher's way to Python takes longer than a small product.
 
-`MEMOIR_FAST_BACKEND` (auto, reference, cpp) asks for one backend: an explicit one that is missing here is an error,
-`auto` takes the best there is (the C++ extension for CPU tensors, the reference elsewhere). `python -m memoir_fast.ops` prints who serves each operation.
+`MEMOIR_FAST_BACKEND` asks for one backend: `reference` (plain PyTorch), `cpp` (the extension, CPU tensors), `triton`
+(GPU tensors, with the CUDA scatter where it is built; CPU tensors under TRITON_INTERPRET=1). One that is missing here, or cannot take a call's tensors, is an
+error; `auto` takes the best there is. `python -m memoir_fast.ops` prints who serves each operation.
 
 Shapes as in `reference.py`: B prompts, N tokens, D features, d outputs, k active features, R masks, n training tokens.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import json
 import os
 
 import torch
 
-from . import _cpu, reference
+from . import _cpu, _gpu, checks, reference
 
-_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 _LIBRARY = torch.library.Library("memoir_fast", "DEF")
 OPERATIONS = ("tophash", "tophash_pooled", "masked_matmul", "masked_matmul_", "masked_scatter_")
-BACKENDS = ("auto", "reference", "cpp")
+BACKENDS = ("auto", "reference", "cpp", "triton")
 
 
 # ---- which backend -----------------------------------------------------------------------------------------------
@@ -39,6 +43,8 @@ class _Choice:
             raise ValueError(f"MEMOIR_FAST_BACKEND must be one of {BACKENDS}, got {name!r}")
         if name == "cpp":
             _cpu.require()
+        if name == "triton":
+            _gpu.require()
         self.name = name
 
 
@@ -58,71 +64,51 @@ def use_backend(name: str):
 
 
 def backend_of(op: str, device: str = "cpu") -> str:
-    """Which backend serves an operation on a device type: "reference", or "cpp (avx2)" with its SIMD level."""
+    """Which backend serves an operation on a device type: "reference", "cpp (avx2)" with its SIMD level, "triton", "cuda"."""
     if op not in OPERATIONS:
         raise ValueError(f"op must be one of {OPERATIONS}, got {op!r}")
-    compiled = _choice.name != "reference" and device == "cpu" and _cpu.available()
-    return f"cpp ({_cpu.level()})" if compiled else "reference"
+    module = _serving(device)
+    if module is _cpu:
+        return f"cpp ({_cpu.level()})"
+    return _gpu.name_of(op, device) if module is _gpu else "reference"
+
+
+def _serving(device: str):
+    """The module that serves a device type under the present choice."""
+    if _choice.name == "reference":
+        return reference
+    if _choice.name == "triton":
+        return _gpu
+    if device == "cpu":
+        return _cpu if _cpu.available() else reference
+    return _gpu if _choice.name == "auto" and device == "cuda" and _gpu.available() else reference
 
 
 def _kernels(tensor: torch.Tensor):
-    """The module that serves this tensor: the C++ front for CPU tensors, otherwise the reference."""
-    compiled = _choice.name != "reference" and tensor.device.type == "cpu" and tensor.dtype != torch.float64
-    return _cpu if compiled and _cpu.available() else reference
+    """The module that serves this tensor; raises where a backend was asked for that cannot."""
+    device = tensor.device.type
+    module = _serving(device)
+    if _choice.name in ("cpp", "triton"):
+        wanted = "cpu" if _choice.name == "cpp" or _gpu.interpreted() else "cuda"
+        if tensor.dtype == torch.float64 or device != wanted:
+            raise ValueError(
+                f"MEMOIR_FAST_BACKEND={_choice.name} takes {wanted} tensors up to float32, got {tensor.dtype} on "
+                f"{tensor.device}: set it to auto or reference"
+            )
+    return reference if tensor.dtype == torch.float64 else module
 
 
-# ---- checks ------------------------------------------------------------------------------------------------------
+def _unwatched(*tensors: torch.Tensor) -> bool:
+    """Nothing records or intercepts operations on these tensors: the kernel may be called without the dispatcher."""
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
+        return False
+    if torch._C._functorch.maybe_current_level() is not None or torch._C._is_tracing():
+        return False
+    grad = torch.is_grad_enabled()
+    return not any(type(t) not in _PLAIN or (grad and t.requires_grad) for t in tensors)
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
-def _tensor(name: str, value, dims: int, dtypes, device=None) -> None:
-    if not isinstance(value, torch.Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
-    _require(value.dim() == dims, f"{name} must have {dims} dimensions, got shape {tuple(value.shape)}")
-    _require(value.dtype in dtypes, f"{name} must be one of {[str(d) for d in dtypes]}, got {value.dtype}")
-    _require(device is None or value.device == device, f"{name} is on {value.device}, expected {device}")
-
-
-def _in_range(name: str, index: torch.Tensor, low: int, high: int) -> None:
-    """Index values, on the CPU only: on a GPU the check would stall the stream (an index out of range is undefined)."""
-    if index.device.type == "cpu" and index.numel():
-        least, most = int(index.min()), int(index.max())
-        _require(low <= least and most < high, f"{name} must be in [{low}, {high - 1}], got values {least}..{most}")
-
-
-def _check_tophash(columns: int, background, permutation, k, device) -> None:
-    _tensor("background", background, 1, _FLOATS, device)
-    _tensor("permutation", permutation, 1, (torch.int32,), device)
-    _require(len(background) == columns, f"background must have {columns} entries, got {len(background)}")
-    _require(len(permutation) == columns, f"permutation must have {columns} entries, got {len(permutation)}")
-    _require(isinstance(k, int) and 1 <= k <= columns, f"k must be an int in [1, {columns}], got {k!r}")
-
-
-def _check_finite(name: str, tensor: torch.Tensor) -> None:
-    # On a GPU this would wait for the device at every prompt; there a NaN ends up in the mask as the largest value.
-    if tensor.device.type == "cpu" and not bool(torch.isfinite(tensor).all()):
-        row = int((~torch.isfinite(tensor)).any(1).nonzero()[0, 0])
-        raise ValueError(f"{name} holds NaN or infinity in row {row}")
-
-
-def _check_product(x, V, indices, route, scale) -> None:
-    _tensor("x", x, 2, (*_FLOATS, torch.float64))
-    _tensor("V", V, 2, (torch.float32, torch.bfloat16, torch.float64), x.device)
-    _require((x.dtype == torch.float64) == (V.dtype == torch.float64), "x and V must both be float64 or neither")
-    _tensor("indices", indices, 2, (torch.int32,), x.device)
-    _tensor("route", route, 1, (torch.int32,), x.device)
-    _require(not V.requires_grad, "V must not require grad: edits write the memory directly")
-    _require(x.shape[1] == V.shape[0], f"x has {x.shape[1]} columns, V has {V.shape[0]} rows: they must agree")
-    _require(len(route) == len(x), f"route must have {len(x)} entries, one per row of x, got {len(route)}")
-    _require(isinstance(scale, (int, float)), f"scale must be a number, got {type(scale).__name__}")
-    if not torch.compiler.is_compiling():
-        _in_range("indices", indices, 0, V.shape[0])
-        _in_range("route", route, -1, len(indices))
-
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 # ---- tophash -----------------------------------------------------------------------------------------------------
 
@@ -137,27 +123,24 @@ def _empty_masks(batch: int, columns: int, k: int, device):
     return torch.empty(batch, k, dtype=torch.int32, device=device), signature
 
 
+# The C++ kernels check values in their own passes over the data; for the others it is done here (on the CPU only).
+
+
 def _tophash(features, background, permutation, k):
     kernels = _kernels(features)
-    if kernels is reference:  # the C++ kernel makes the same checks in its pass over the data
-        _check_finite("features", features)
-        _in_range("permutation", permutation, 0, features.shape[1])
+    if kernels is not _cpu:
+        checks.finite("features", features, background)
+        checks.permutation(permutation)
     return kernels.tophash(features, background, permutation, k)
 
 
 def _tophash_pooled(tokens, cu_seqlens, background, permutation, k):
     kernels = _kernels(tokens)
-    if kernels is reference and tokens.device.type == "cpu":
-        lengths = cu_seqlens.diff()
-        empty = (lengths <= 0).nonzero()[:, 0].tolist()
-        _require(not empty, f"cu_seqlens: segments {empty[:8]} hold no token")
-        _require(
-            len(lengths) == 0 or (int(cu_seqlens[0]) == 0 and int(cu_seqlens[-1]) == len(tokens)),
-            f"cu_seqlens must run from 0 to {len(tokens)}, the number of tokens",
-        )
-    if kernels is not reference:
-        return kernels.tophash_pooled(tokens, cu_seqlens, background, permutation, k)
-    return _tophash(reference.pool(tokens, cu_seqlens), background, permutation, k)
+    if kernels is not _cpu:
+        checks.segment_values(cu_seqlens, len(tokens))
+        checks.finite("tokens", reference.pool(tokens, cu_seqlens), background)
+        checks.permutation(permutation)
+    return kernels.tophash_pooled(tokens, cu_seqlens, background, permutation, k)
 
 
 _LIBRARY.impl("tophash", _tophash, "CompositeExplicitAutograd")
@@ -189,9 +172,9 @@ def tophash(features: torch.Tensor, background: torch.Tensor, permutation: torch
         TypeError, ValueError: an argument has the wrong type, shape, dtype or device, or features hold NaN or infinity
             (checked on the CPU only; the message names the row).
     """
-    _tensor("features", features, 2, _FLOATS)
-    _check_tophash(features.shape[1], background, permutation, k, features.device)
-    return torch.ops.memoir_fast.tophash(features, background, permutation, k)
+    checks.tophash("features", features, background, permutation, k)
+    direct = _unwatched(features, background, permutation)
+    return (_tophash if direct else torch.ops.memoir_fast.tophash)(features, background, permutation, k)
 
 
 def tophash_pooled(tokens: torch.Tensor, cu_seqlens: torch.Tensor, background, permutation, k: int):
@@ -202,11 +185,11 @@ def tophash_pooled(tokens: torch.Tensor, cu_seqlens: torch.Tensor, background, p
         cu_seqlens: (B + 1,) int32, from 0 to N, strictly ascending.
         background, permutation, k: as for `tophash`.
     """
-    _tensor("tokens", tokens, 2, _FLOATS)
-    _tensor("cu_seqlens", cu_seqlens, 1, (torch.int32,), tokens.device)
-    _require(len(cu_seqlens) >= 1, "cu_seqlens must have at least one entry")
-    _check_tophash(tokens.shape[1], background, permutation, k, tokens.device)
-    return torch.ops.memoir_fast.tophash_pooled(tokens, cu_seqlens, background, permutation, k)
+    checks.tophash("tokens", tokens, background, permutation, k)
+    checks.segments(cu_seqlens, tokens.device)
+    direct = _unwatched(tokens, cu_seqlens, background, permutation)
+    function = _tophash_pooled if direct else torch.ops.memoir_fast.tophash_pooled
+    return function(tokens, cu_seqlens, background, permutation, k)
 
 
 # ---- masked_matmul -----------------------------------------------------------------------------------------------
@@ -215,8 +198,16 @@ _LIBRARY.define("masked_matmul(Tensor x, Tensor V, Tensor indices, Tensor route,
 _LIBRARY.define("masked_matmul_backward(Tensor grad, Tensor V, Tensor indices, Tensor route, float scale) -> Tensor")
 
 
+def _product_kernels(x, V, indices, route):
+    kernels = _kernels(x)
+    if kernels is not _cpu:
+        checks.in_range("indices", indices, 0, V.shape[0])
+        checks.in_range("route", route, -1, len(indices))
+    return kernels
+
+
 def _masked_matmul(x, V, indices, route, scale):
-    return _kernels(x).masked_matmul(x, V, indices, route, scale)
+    return _product_kernels(x, V, indices, route).masked_matmul(x, V, indices, route, scale)
 
 
 def _masked_matmul_backward(grad, V, indices, route, scale):
@@ -283,15 +274,16 @@ def masked_matmul(x: torch.Tensor, V: torch.Tensor, indices: torch.Tensor, route
     Raises:
         TypeError, ValueError: an argument of the wrong type, shape, dtype, device or (on the CPU) index range.
     """
-    _check_product(x, V, indices, route, scale)
-    return torch.ops.memoir_fast.masked_matmul(x, V, indices, route, float(scale))
+    checks.product(x, V, indices, route, scale)
+    function = _masked_matmul if _unwatched(x, V, indices, route) else torch.ops.memoir_fast.masked_matmul
+    return function(x, V, indices, route, float(scale))
 
 
 @torch.library.custom_op("memoir_fast::masked_matmul_", mutates_args=("out",))
 def _masked_matmul_inplace(
     out: torch.Tensor, x: torch.Tensor, V: torch.Tensor, indices: torch.Tensor, route: torch.Tensor, scale: float
 ) -> None:
-    _kernels(x).masked_matmul_(out, x, V, indices, route, scale)
+    _product_kernels(x, V, indices, route).masked_matmul_(out, x, V, indices, route, scale)
 
 
 def masked_matmul_(out: torch.Tensor, x, V, indices, route, scale: float) -> None:
@@ -300,13 +292,19 @@ def masked_matmul_(out: torch.Tensor, x, V, indices, route, scale: float) -> Non
     Args:
         out: (N, d) of x's dtype; the others as for `masked_matmul`.
     """
-    _check_product(x, V, indices, route, scale)
-    _tensor("out", out, 2, (x.dtype,), x.device)
-    expected = (len(x), V.shape[1])
-    _require(tuple(out.shape) == expected, f"out must have shape {expected}, got {tuple(out.shape)}")
-    _require(not (torch.is_grad_enabled() and (out.requires_grad or x.requires_grad)),
-             "masked_matmul_ is for inference: use masked_matmul where a gradient is recorded")  # fmt: skip
-    _masked_matmul_inplace(out, x, V, indices, route, float(scale))
+    checks.product(x, V, indices, route, scale)
+    checks.accumulator(out, x, V)
+    if _unwatched(out, x, V, indices, route):
+        _product_kernels(x, V, indices, route).masked_matmul_(out, x, V, indices, route, float(scale))
+        _written(out)
+    else:
+        _masked_matmul_inplace(out, x, V, indices, route, float(scale))
+
+
+def _written(tensor: torch.Tensor) -> None:
+    """What the dispatcher does for a registered operation that writes: autograd notices that saved values are gone."""
+    if not tensor.is_inference():
+        torch.autograd.graph.increment_version(tensor)
 
 
 # ---- masked_scatter_ ---------------------------------------------------------------------------------------------
@@ -314,7 +312,15 @@ def masked_matmul_(out: torch.Tensor, x, V, indices, route, scale: float) -> Non
 
 @torch.library.custom_op("memoir_fast::masked_scatter_", mutates_args=("V",))
 def _masked_scatter(V: torch.Tensor, idx: torch.Tensor, A: torch.Tensor, G: torch.Tensor, scale: float) -> torch.Tensor:
-    return _kernels(V).masked_scatter_(V, idx, A, G, scale)
+    return _scatter(V, idx, A, G, scale)
+
+
+def _scatter(V, idx, A, G, scale):
+    kernels = _kernels(V)
+    if kernels is not _cpu:
+        checks.in_range("idx", idx, 0, len(V))
+        checks.unique("idx", idx)
+    return kernels.masked_scatter_(V, idx, A, G, scale)
 
 
 @_masked_scatter.register_fake
@@ -332,29 +338,31 @@ def masked_scatter_(V: torch.Tensor, idx: torch.Tensor, A: torch.Tensor, G: torc
     Returns:
         `||A^T G||_F^2`, a float32 scalar tensor (before the scale).
     """
-    _tensor("V", V, 2, (torch.float32, torch.bfloat16))
-    _tensor("idx", idx, 1, (torch.int32,), V.device)
-    _tensor("A", A, 2, (torch.float32, torch.bfloat16), V.device)
-    _tensor("G", G, 2, (torch.float32, torch.bfloat16), V.device)
-    _require(A.shape[1] == len(idx), f"A must have {len(idx)} columns, one per index, got {A.shape[1]}")
-    _require(len(A) == len(G), f"A and G must have the same number of rows, got {len(A)} and {len(G)}")
-    _require(G.shape[1] == V.shape[1], f"G must have {V.shape[1]} columns, as V, got {G.shape[1]}")
-    _require(isinstance(scale, (int, float)), f"scale must be a number, got {type(scale).__name__}")
-    _require(not V.requires_grad, "V must not require grad: edits write the memory directly")
-    if not torch.compiler.is_compiling():
-        _in_range("idx", idx, 0, len(V))
-        if V.device.type == "cpu" and len(idx) > 1:
-            repeats = len(idx) - len(idx.unique())
-            _require(repeats == 0, f"idx must not repeat an index, got {repeats} repeats")
-    return _masked_scatter(V, idx, A, G, float(scale))
+    checks.scatter(V, idx, A, G, scale)
+    if not _unwatched(V, idx, A, G):
+        return _masked_scatter(V, idx, A, G, float(scale))
+    squared = _scatter(V, idx, A, G, float(scale))
+    _written(V)
+    return squared
 
 
 def _main() -> None:
+    parser = argparse.ArgumentParser(description="Which backend serves each operation on this machine.")
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
-    print(f"torch {torch.__version__}, extension: {_cpu.describe()}")
+    as_json = parser.parse_args().json
+    served = {device: {op: backend_of(op, device) for op in OPERATIONS} for device in devices}
+    if as_json:
+        print(
+            json.dumps(
+                {"torch": torch.__version__, "extension": _cpu.describe(), "gpu": _gpu.describe(), "served": served}
+            )
+        )
+        return
+    print(f"torch {torch.__version__}, extension: {_cpu.describe()}, GPU kernels: {_gpu.describe()}")
     for device in devices:
         for op in OPERATIONS:
-            print(f"  {device:<5} {op:<16} {backend_of(op, device)}")
+            print(f"  {device:<5} {op:<16} {served[device][op]}")
 
 
 if __name__ == "__main__":

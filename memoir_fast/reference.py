@@ -42,6 +42,11 @@ def pool(tokens: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
     return sums / lengths.unsqueeze(1)
 
 
+def tophash_pooled(tokens: torch.Tensor, cu_seqlens: torch.Tensor, background, permutation, k: int):
+    """`tophash` of the means of token segments."""
+    return tophash(pool(tokens, cu_seqlens), background, permutation, k)
+
+
 def masked_matmul(x: torch.Tensor, V: torch.Tensor, indices: torch.Tensor, route: torch.Tensor, scale: float):
     """(N, d) of x's dtype: row t is `scale * x[t, idx] @ V[idx]` with `idx = indices[route[t]]`; -0.0 where route is -1.
 

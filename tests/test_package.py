@@ -114,7 +114,12 @@ def test_shipped_background_and_its_errors(tmp_path):
     assert len(texts.records) == 300 and len(texts.for_mean) == 100 and len(texts.for_threshold) == 200
     assert len({prompt.lower() for prompt, _ in texts.records}) == 300
     path = tmp_path / "b.jsonl"
-    for line, says in (('{"x": 1}', "line 1"), ("[]", "line 1"), ('{"prompt": ""}', "line 1"), ('{"prompt": "a"}', "1 texts")):
+    for line, says in (
+        ('{"x": 1}', "line 1"),
+        ("[]", "line 1"),
+        ('{"prompt": ""}', "line 1"),
+        ('{"prompt": "a"}', "1 texts"),
+    ):
         path.write_text(line)
         with pytest.raises(ValueError, match=says):
             load_texts(path)
@@ -166,7 +171,16 @@ def checkpoint(tmp_path):
 
 def test_command_line(checkpoint):
     model = ["--model", str(checkpoint / "base"), "--store", str(checkpoint / "memory")]
-    shape = ["--layer", "1", "--top-k", "24", "--threshold", "0.7", "--background", str(checkpoint / "background.jsonl")]
+    shape = [
+        "--layer",
+        "1",
+        "--top-k",
+        "24",
+        "--threshold",
+        "0.7",
+        "--background",
+        str(checkpoint / "background.jsonl"),
+    ]
     made = _cli("edit", *model, *shape, "--prompt", "w100 w101 w102", "--target", "w150 w151", "--json", "-")
     assert json.loads(made.stdout)[0]["id"] == 0
     _cli("edit", *model, "--prompt", "w110 w111", "--target", "w160")
@@ -176,7 +190,10 @@ def test_command_line(checkpoint):
     assert "w150 w151" in asked.stdout and [row["edit"] for row in rows] == [0, None]
     assert "2 edits beside model.layers.1.mlp.down_proj" in _cli("info", "--store", model[3]).stdout
     assert "threshold" in _cli("calibrate", *model, "--rate", "0.05").stdout
-    facts = [{"prompt": f"w1{i}0 w1{i}1", "target": "w150", "rephrase": f"w1{i}1 w1{i}0", "unrelated": "w20 w21"} for i in range(3)]
+    facts = [
+        {"prompt": f"w1{i}0 w1{i}1", "target": "w150", "rephrase": f"w1{i}1 w1{i}0", "unrelated": "w20 w21"}
+        for i in range(3)
+    ]
     (checkpoint / "facts.jsonl").write_text("\n".join(map(json.dumps, facts)))
     evaluated = ["--edits", str(checkpoint / "facts.jsonl"), "--count", "2", "--json", out]
     _cli("eval", "--model", model[1], *shape, *evaluated)

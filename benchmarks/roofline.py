@@ -1,0 +1,128 @@
+"""Bytes, operations and time floors of the GPU kernels on A100 and H100: `python -m benchmarks.roofline --json out.json`
+
+A calculation, not a measurement: what each operation must move and compute, the time this takes at a chip's published
+rates, and the bytes that the kernel's plan (its tiles) asks the memory system for. Registers and shared memory are read
+from the compiled kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from memoir_fast.kernels import aot, masked_matmul, topk_mask
+
+from . import harness
+from .ops import SIZES, Size
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Published rates: bytes/s of memory, float32 operations/s outside and bfloat16 operations/s in the tensor cores."""
+
+    name: str
+    target: str
+    bandwidth: float
+    fp32: float
+    bf16: float
+
+
+CHIPS = (Chip("A100-80GB SXM", "sm_80", 2.039e12, 19.5e12, 312e12), Chip("H100 SXM", "sm_90", 3.35e12, 67e12, 989e12))
+BYTES = {"fp32": 4, "bf16": 2}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One call: least bytes and operations, the bytes its tiles ask for, and the compiled case behind it."""
+
+    op: str
+    size: str
+    dtype: str
+    N: int
+    bytes: int
+    operations: int
+    plan_bytes: int
+    case: str | None
+
+
+def tophash(size: Size, batch: int) -> Work:
+    read = batch * size.D * 2 + size.D * 8
+    written = batch * (4 * size.k + size.D // 8)
+    steps = 31 + topk_mask.tophash_config(size.D)["BITS"]  # bisection compares every key once a step
+    plan = batch * size.D * (2 + 4 + 4) + 8 * size.D + written
+    return Work(
+        "tophash", size.name, "bf16", batch, read + written, batch * size.D * steps, plan, f"tophash D={size.D} bf16"
+    )
+
+
+def product(size: Size, rows: int, x: str, V: str) -> Work:
+    """Rows that share one mask."""
+    weight, activations = size.k * size.d * BYTES[V], rows * (size.k + size.d) * BYTES[x]
+    if rows <= masked_matmul.DECODE_ROWS:
+        config = masked_matmul.decode_config(size.d)
+        name, strips, reads = "decode", -(-size.d // config["BLOCK_N"]), rows
+        configs = masked_matmul.DECODE_CONFIGS
+    else:
+        config = masked_matmul.prefill_config(rows, 1)
+        name, strips, reads = "prefill", -(-size.d // config["BLOCK_N"]), -(-rows // config["BLOCK_M"])
+        configs = masked_matmul.PREFILL_CONFIGS
+    plan = reads * weight + strips * rows * size.k * (BYTES[x] + 4) + rows * size.d * BYTES[x]
+    return Work("masked_matmul", size.name, f"{x} x {V}", rows, weight + activations, 2 * rows * size.k * size.d, plan,
+                f"{name} {configs.index(config)} {x} x {V}")  # fmt: skip
+
+
+def scatter(size: Size, n: int) -> Work:
+    tile = 128  # csrc/masked_scatter.cu
+    rows, columns = -(-size.k // tile), -(-size.d // tile)
+    inputs, target = 4 * n * (size.k + size.d), 8 * size.k * size.d
+    plan = 4 * n * (size.k * columns + size.d * rows) + target
+    return Work("masked_scatter_", size.name, "fp32", n, inputs + target, 2 * n * size.k * size.d, plan, None)
+
+
+def works() -> list[Work]:
+    found = []
+    for size in SIZES:
+        found += [tophash(size, batch) for batch in (1, 8)]
+        found += [
+            product(size, rows, x, V) for rows in (1, 8, 256, 2048) for x, V in (("bf16", "fp32"), ("bf16", "bf16"))
+        ]
+        found.append(scatter(size, 256))
+    return found
+
+
+def row(work: Work, chip: Chip, resources: dict) -> dict:
+    rate = chip.bf16 if work.dtype == "bf16 x bf16" and work.N > masked_matmul.DECODE_ROWS else chip.fp32
+    floor = max(work.bytes / chip.bandwidth, work.operations / rate)
+    return {
+        "op": work.op, "size": work.size, "dtype": work.dtype, "N": work.N, "chip": chip.name, "bytes": work.bytes,
+        "operations": work.operations, "floor_us": round(floor * 1e6, 2), "plan_bytes": work.plan_bytes, "compiled": resources,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", help="where to write the result")
+    args = parser.parse_args()
+    measured = sorted(harness.RESULTS.glob("gpu*.json"))
+    note = (
+        f"GPU timings: {', '.join(p.name for p in measured)}"
+        if measured
+        else "No GPU timing has been taken: these are calculations."
+    )
+    print(note)
+    rows = []
+    for chip in CHIPS:
+        compiled = {c.name: aot.resources(c.compile(chip.target), chip.target) for c in aot.cases(chip.target)}
+        rows += [row(work, chip, compiled.get(work.case, {})) for work in works()]
+    for r in rows:
+        print(
+            "{chip:<14} {op:<16} {size:<10} {dtype:<12} N={N:<5} floor {floor_us:>8} us, {bytes:>11} bytes, plan {plan_bytes:>12}".format(
+                **r
+            )
+        )
+    if args.json:
+        harness.write(args.json, {"environment": harness.environment(), "note": note, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What only a GPU can show: values on the device, no synchronisation, CUDA graphs. `pytest tests/gpu` on such a machine."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from memoir_fast import ops, reference
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+def product_case(device, rows, dtype, v_dtype, D=512, d=256, masks=3, k=96):
+    """x, V, indices, route on a device; the same values for each device."""
+    g = torch.Generator().manual_seed(rows)
+    x, V = torch.randn(rows, D, generator=g).to(dtype), torch.randn(D, d, generator=g).to(v_dtype)
+    indices = torch.stack([torch.randperm(D, generator=g)[:k].sort().values for _ in range(masks)]).int()
+    route = torch.randint(-1, masks, (rows,), generator=g).int()
+    return tuple(t.to(device) for t in (x, V, indices, route))
+
+
+def agrees(got, want, dtype) -> bool:
+    tolerance = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 5e-3}[dtype]
+    return torch.allclose(got.float().cpu(), want.float().cpu(), rtol=tolerance, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("rows", [1, 8, 17, 300])
+@pytest.mark.parametrize(
+    ("dtype", "v_dtype"), [(torch.float32,) * 2, (torch.bfloat16, torch.float32), (torch.bfloat16,) * 2]
+)
+def test_masked_matmul(rows, dtype, v_dtype):
+    x, V, indices, route = product_case("cuda", rows, dtype, v_dtype)
+    want = reference.masked_matmul(x, V, indices, route, 0.5)
+    assert agrees(ops.masked_matmul(x, V, indices, route, 0.5), want, dtype)
+    x.requires_grad_()
+    (got,) = torch.autograd.grad(ops.masked_matmul(x, V, indices, route, 0.5).square().sum(), x)
+    wanted = reference.masked_matmul_backward(2 * want, V, indices, route, 0.5, len(V))
+    assert agrees(got, wanted, dtype)
+
+
+@pytest.mark.parametrize("D", [97, 1536, 14336])
+def test_tophash(D):
+    g = torch.Generator().manual_seed(D)
+    features, background = torch.randn(4, D, generator=g), torch.randn(D, generator=g)
+    permutation = torch.randperm(D, generator=g).int()
+    want = reference.tophash(features, background, permutation, D // 4)
+    got = ops.tophash(features.cuda(), background.cuda(), permutation.cuda(), D // 4)
+    assert all(torch.equal(a.cpu(), b) for a, b in zip(got, want, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masked_scatter(dtype):
+    g = torch.Generator().manual_seed(1)
+    V, idx = torch.randn(512, 200, generator=g), torch.randperm(512, generator=g)[:300].int()
+    A, G = torch.randn(70, 300, generator=g).to(dtype), torch.randn(70, 200, generator=g).to(dtype)
+    expected = V.clone()
+    want = reference.masked_scatter_(expected, idx, A, G, 0.1)
+    device = V.cuda()
+    got = ops.masked_scatter_(device, idx.cuda(), A.cuda(), G.cuda(), 0.1)
+    assert ops.backend_of("masked_scatter_", "cuda") == "cuda", "build with MEMOIR_FAST_CUDA=1"
+    assert agrees(device, expected, torch.float32) and float(got) == pytest.approx(float(want), rel=1e-3)
+
+
+def test_a_decode_step_is_captured_in_a_graph_without_synchronising():
+    x, V, indices, route = product_case("cuda", 8, torch.bfloat16, torch.float32)
+    out = torch.zeros(8, V.shape[1], dtype=x.dtype, device="cuda")
+    ops.masked_matmul_(out, x, V, indices, route, 0.5)  # compiles the kernel
+    want = out.clone()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            ops.masked_matmul_(out, x, V, indices, route, 0.5)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    out.zero_()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(out, want)

@@ -1,0 +1,32 @@
+"""The operations' tests once more with the Triton kernels, interpreted on the CPU in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="triton is not installed")
+
+
+def test_the_operations_tests_pass_on_interpreted_triton_kernels():
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        pytest.skip("this is the interpreting process")
+    tests = Path(__file__).parent
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        str(tests / "test_ops.py"),
+        str(tests / "test_ops_fuzz.py"),
+    ]
+    env = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tests.parent)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout and "[triton" not in done.stderr
