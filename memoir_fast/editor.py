@@ -15,6 +15,7 @@ from .memory import ResidualMemory
 from .replay import Replay, halved_copies
 from .request import EditRequest, Encoder
 from .routing import Router
+from .suffix import Suffix, supports
 from .target import Target
 from .tophash import tophash_prompts
 from .write import BlockWrite, TokenWrite, make_write
@@ -79,7 +80,7 @@ class Editor:
             self.model.eval()
             try:
                 layout = lay_out(sequences, self._packed(sequences), self.memory.V.device)
-                replay = Replay(self.model, self.router, self.target, layout, self._halves(config))
+                replay = self._replay(layout, config)
                 indices, signature = self._mask(replay)
                 write, losses, steps = self._descend(replay, indices, config)
             finally:
@@ -87,7 +88,7 @@ class Editor:
         return Finished(request, indices, signature, write, losses, steps, time.perf_counter() - began)
 
     @torch.no_grad()
-    def _mask(self, replay: Replay) -> tuple[torch.Tensor, torch.Tensor]:
+    def _mask(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:
         """The mask of the identity sequence's prompt; it serves all sequences."""
         memory = self.memory
         words = replay.activations.reshape(1, -1, memory.in_features)[:, replay.layout.words]
@@ -95,7 +96,7 @@ class Editor:
         indices, signature = tophash_prompts(words, everything, memory.background, memory.permutation, memory.top_k)
         return indices[0], signature[0]
 
-    def _descend(self, replay: Replay, indices: torch.Tensor, config: MemoirConfig):
+    def _descend(self, replay: Suffix | Replay, indices: torch.Tensor, config: MemoirConfig):
         memory, layout = self.memory, replay.layout
         tokens = layout.tokens
         features = replay.activations.reshape(-1, memory.in_features)[tokens][:, indices.long()].float()
@@ -104,12 +105,23 @@ class Editor:
         base = replay.outputs.reshape(-1, memory.out_features)[tokens].float()
         losses: list[float] = []
         for _ in range(config.steps):
-            loss, gradient = _loss_and_gradient(replay, base + write.contribution())
+            loss, gradient = replay.loss_and_gradient(base + write.contribution())
+            if not (math.isfinite(loss) and torch.isfinite(gradient).all()):
+                raise EditError(
+                    f"the edit's loss is {loss} with a gradient that may not be finite: rolled back, the memory is "
+                    "unchanged; try a smaller edit_lr or precision='exact'"
+                )
             losses.append(loss)
             if _settled(losses, config):
                 break
             write.step(gradient)
         return write, losses, len(losses) - _settled(losses, config)
+
+    def _replay(self, layout, config: MemoirConfig) -> Suffix | Replay:
+        """The layers above the projection, by hand where they are of a known kind, otherwise by the model's own code."""
+        if config.precision == "exact" and supports(self.model, self.target):
+            return Suffix(self.model, self.router, self.target, layout)
+        return Replay(self.model, self.router, self.target, layout, self._halves(config))
 
     # ---- choices made once per model -----------------------------------------------------------------------------
 
@@ -142,25 +154,6 @@ class Editor:
                 return False
             seen.append(replay.activations.reshape(-1, self.memory.in_features)[layout.tokens].float())
         return torch.allclose(seen[0], seen[1], rtol=1e-2, atol=1e-2 * float(seen[0].abs().max()))
-
-
-def _loss_and_gradient(replay: Replay, outputs: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """The loss, and its gradient (n, d) float32 with respect to the projection's outputs (n, d) float32."""
-    tokens = replay.layout.tokens
-    with torch.enable_grad():
-        whole = replay.outputs.detach().clone()
-        whole.reshape(-1, outputs.shape[1])[tokens] = outputs.to(whole.dtype)
-        whole.requires_grad_()
-        loss = replay.loss(whole)
-        (gradient,) = torch.autograd.grad(loss, whole)
-    gradient = gradient.reshape(-1, outputs.shape[1])[tokens].float()
-    value = float(loss.detach())
-    if not math.isfinite(value) or not torch.isfinite(gradient).all():
-        raise EditError(
-            f"the edit's loss is {value} with a gradient that may not be finite: rolled back, the memory is unchanged; "
-            "try a smaller edit_lr or precision='exact'"
-        )
-    return value, gradient
 
 
 def _settled(losses: list[float], config: MemoirConfig) -> bool:

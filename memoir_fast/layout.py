@@ -19,6 +19,8 @@ class Layout:
         inputs: keyword arguments of the model's forward pass.
         shape: (R, T).
         tokens: (n,) flat positions (row * T + column) of the real tokens.
+        sequences: (n,) the sequence of each token, ascending; positions: (n,) its place in it.
+        aims: (m,) the places among the n tokens that predict a target token.
         words: (w,) flat positions of the identity sequence's routing tokens (its prompt).
         targets: (m,) flat positions that predict a target token; labels: (m,) those tokens.
         weights: (m,) float32; the loss is the weighted sum of cross entropies (mean over a sequence's target
@@ -28,6 +30,9 @@ class Layout:
     inputs: dict
     shape: tuple[int, int]
     tokens: torch.Tensor
+    sequences: torch.Tensor
+    positions: torch.Tensor
+    aims: torch.Tensor
     words: torch.Tensor
     targets: torch.Tensor
     labels: torch.Tensor
@@ -42,16 +47,16 @@ def lay_out(sequences: list[Sequence], packed: bool, device) -> Layout:
     rows = 1 if packed else len(sequences)
     input_ids = torch.zeros(rows * width, dtype=torch.int64)
     position_ids = torch.zeros(rows * width, dtype=torch.int64)
-    tokens, targets, labels, weights = [], [], [], []
+    tokens, aims, targets, labels, weights = [], [], [], [], []
     for sequence, start, length in zip(sequences, starts, lengths, strict=True):
         input_ids[start : start + length] = torch.tensor(sequence.tokens[:-1])
         position_ids[start : start + length] = torch.arange(length)
         tokens.append(torch.arange(start, start + length))
-        first = start + sequence.prompt_length - 1
-        aims = sequence.tokens[sequence.prompt_length :]
-        targets.append(torch.arange(first, first + len(aims)))
-        labels.append(torch.tensor(aims))
-        weights.append(torch.full((len(aims),), 1.0 / (len(aims) * len(sequences))))
+        answer = sequence.tokens[sequence.prompt_length :]
+        aims.append(torch.arange(len(answer)) + sum(map(len, tokens)) - len(answer))
+        targets.append(torch.arange(len(answer)) + start + length - len(answer))
+        labels.append(torch.tensor(answer))
+        weights.append(torch.full((len(answer),), 1.0 / (len(answer) * len(sequences))))
     inputs = {"input_ids": input_ids.view(rows, width).to(device), "use_cache": False}
     if packed:
         # Positions that start again tell transformers where a packed sequence begins (no attention_mask then).
@@ -59,7 +64,10 @@ def lay_out(sequences: list[Sequence], packed: bool, device) -> Layout:
     else:
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])  # right padding hides behind causality
     words = torch.arange(*sequences[0].words)
-    parts = [torch.cat(tokens), words, torch.cat(targets), torch.cat(labels), torch.cat(weights)]
+    sequences_of = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    joined = [torch.cat(part) for part in (tokens, aims, targets, labels, weights)]
+    parts = [joined[0], sequences_of, positions, joined[1], words, *joined[2:]]
     return Layout(inputs, (rows, width), *(part.to(device) for part in parts))
 
 

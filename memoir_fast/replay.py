@@ -59,6 +59,17 @@ class Replay:
         if threading.get_ident() == self._owner:  # another thread may be reading through the same modules
             self._records.setdefault(module, []).append(output)
 
+    def loss_and_gradient(self, outputs: torch.Tensor) -> tuple[float, torch.Tensor]:
+        """The loss when the projection returns `outputs` (n, d) float32, and its gradient (n, d) float32."""
+        tokens = self.layout.tokens
+        with torch.enable_grad():
+            whole = self.outputs.detach().clone()
+            whole.reshape(-1, outputs.shape[1])[tokens] = outputs.to(whole.dtype)
+            whole.requires_grad_()
+            loss = self.loss(whole)
+            (gradient,) = torch.autograd.grad(loss, whole)
+        return float(loss.detach()), gradient.reshape(-1, outputs.shape[1])[tokens].float()
+
     def loss(self, outputs: torch.Tensor) -> torch.Tensor:
         """The edit's loss when the projection returns `outputs` (R, T, d); differentiable with respect to it."""
         with contextlib.ExitStack() as stack:

@@ -62,7 +62,7 @@ def test_losses_equal_plain_sgd_on_the_real_model(smollm2):
              ("Who is the mayor of Lyon?", "Luc Blanc")]  # fmt: skip
     ours, oracle, difference = _losses_of_both(model, edits)
     for mine, plain in zip(ours, oracle, strict=True):
-        assert mine == pytest.approx(plain, abs=1e-4)
+        assert mine == pytest.approx(plain, abs=5e-4)
     assert difference < 1e-3
 
 

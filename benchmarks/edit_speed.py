@@ -1,0 +1,155 @@
+"""Editing time beside the published editor's, on the same edits in one run: `python -m benchmarks.edit_speed --json out.json`
+
+Each fact is edited by the published editor, by `exact` and by `fast`, in turns; all three then answer the same questions. `floor_fraction` is
+the time that the suffix's matrix products need at this machine's measured rates, over the time that the edits took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from memoir_fast import MemoirModel, metrics
+from memoir_fast.facts import load_facts
+from memoir_fast.hub import load_model
+from memoir_fast.layout import lay_out
+
+from . import harness
+from .published import PublishedEditor
+
+SHIPPED = Path(__file__).parents[1] / "memoir_fast" / "data" / "demo.jsonl"
+
+
+def matrix_rate(rows: int, inner: int, columns: int, dtype) -> float:
+    """Measured operations per second of (rows, inner) @ (inner, columns), the median of nine."""
+    a, b = torch.randn(rows, inner).to(dtype), torch.randn(columns, inner).to(dtype).T
+    seconds = []
+    for _ in range(12):
+        began = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - began)
+    return 2 * rows * inner * columns / statistics.median(seconds[3:])
+
+
+def suffix_operations(model, fact) -> tuple[int, int, int]:
+    """(layers, head) operations of one step of this edit's suffix, forward and backward, and its training tokens."""
+    sequences = [model.encoder.pair(fact.prompt, fact.target, c) for c in ["", *model.contexts]]
+    layout = lay_out(sequences, True, "cpu")
+    tokens, aims = len(layout.tokens), len(layout.labels)
+    above = list(model.model.get_submodule(model.target.layers_path))[model.target.layer + 1 :]
+    matrices = lambda module: sum(p.numel() for p in module.parameters() if p.dim() == 2)  # noqa: E731
+    per_step = sum(4 * tokens * matrices(layer) for layer in above[:-1])
+    if above:  # the last layer: keys and values of all tokens, the rest at target positions
+        shared = matrices(above[-1].self_attn.k_proj) + matrices(above[-1].self_attn.v_proj)
+        per_step += 4 * tokens * shared + 4 * aims * (matrices(above[-1]) - shared)
+    return per_step, 4 * aims * model.model.get_output_embeddings().weight.numel(), tokens
+
+
+def floor_seconds(model, facts, steps: list[int], dtype) -> list[float]:
+    """Per edit, what its suffix takes at the measured rates of the layers' and the head's shapes."""
+    head = model.model.get_output_embeddings().weight
+    hidden, inner = model.target.out_features, model.target.in_features
+    found = []
+    rates = None
+    for fact, made in zip(facts, steps, strict=True):
+        layers, top, tokens = suffix_operations(model, fact)
+        if rates is None:
+            rates = matrix_rate(tokens, hidden, inner, dtype), matrix_rate(2048, head.shape[1], 44, dtype)
+        found.append(made * (layers / rates[0] + top / rates[1]))
+    return found
+
+
+def measured(model, facts) -> dict:
+    """Teacher-forced scores of a `MemoirModel` after its edits."""
+    local = [(f.unrelated, f.unrelated_answer) for f in facts if f.unrelated and f.unrelated_answer]
+    with model.disabled():
+        base = metrics.predictions(model, local)
+    return {
+        "reliability": metrics.mean(metrics.token_accuracy(model, [(f.prompt, f.target) for f in facts])),
+        "generalization": metrics.mean(metrics.token_accuracy(model, [(f.rephrase, f.target) for f in facts if f.rephrase])),
+        "locality": metrics.mean(metrics.agreement(metrics.predictions(model, local), base)),
+    }
+
+
+def published_scores(editor: PublishedEditor, facts) -> dict:
+    local = [(f.unrelated, f.unrelated_answer) for f in facts if f.unrelated and f.unrelated_answer]
+    return {
+        "reliability": editor.accuracy([(f.prompt, f.target) for f in facts]),
+        "generalization": editor.accuracy([(f.rephrase, f.target) for f in facts if f.rephrase]),
+        "locality": editor.locality(local) if local else float("nan"),
+    }
+
+
+def run(args) -> dict:
+    facts = load_facts(args.edits, args.count)
+    settings = {"threshold": args.threshold, "write": "sgd", "steps": args.steps}
+    models = {"exact": MemoirModel(*load_model(args.model), _config(settings), args.background)}
+    permutation = models["exact"].memory.permutation
+    if not args.skip_fast:
+        models["fast"] = MemoirModel(*load_model(args.model), _config({**settings, "precision": "fast"}), args.background)
+        models["fast"].memory.permutation.copy_(permutation)
+    published = PublishedEditor(load_model(args.model)[0], models["exact"])
+    seconds: dict[str, list[float]] = {"published": [], **{name: [] for name in models}}
+    steps: dict[str, list[int]] = {name: [] for name in seconds}
+    apart = []
+    for fact in tqdm(facts, desc="editing", unit="fact"):
+        theirs = published.edit(fact.prompt, fact.target)
+        seconds["published"].append(theirs.seconds)
+        steps["published"].append(theirs.steps)
+        for name, model in models.items():
+            result = model.edit(fact.prompt, fact.target)
+            seconds[name].append(result.seconds)
+            steps[name].append(result.steps)
+            if name == "exact":
+                apart.append(abs(result.loss - theirs.losses[-1]))
+    found = {"environment": harness.environment(), "edits": f"{Path(args.edits).name}, {len(facts)} rows", "model": args.model}
+    for name, taken in seconds.items():
+        found[f"{name}_s"] = round(statistics.median(taken), 3)
+        found[f"{name}_steps"] = metrics.mean(steps[name])
+    found["loss_difference"] = {"largest": max(apart), "median": statistics.median(apart)}
+    for name, model in models.items():
+        found[f"{name}_ratio"] = harness.ratio(seconds["published"], seconds[name])
+        found[f"{name}_metrics"] = measured(model, facts)
+    found["published_metrics"] = published_scores(published, facts)
+    floors = floor_seconds(models["exact"], facts, steps["exact"], torch.float32)
+    found["floor_fraction"] = {
+        name: round(statistics.median(f / s for f, s in zip(floors, seconds[name], strict=True)), 3) for name in models
+    }
+    found["seconds"] = {name: [round(s, 3) for s in taken] for name, taken in seconds.items()}
+    return found
+
+
+def _config(settings):
+    from memoir_fast import MemoirConfig
+
+    return MemoirConfig(**settings)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", help="where to write the result")
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--edits", default=str(SHIPPED), help="JSONL of facts (default: the demo's)")
+    parser.add_argument("--count", type=int, default=5, help="how many of them")
+    parser.add_argument("--background", help="JSONL of unrelated prompts (default: the shipped ones)")
+    parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--skip-fast", action="store_true", help="time only `exact`")
+    args = parser.parse_args()
+    found = run(args)
+    for name in ("published", "exact", "fast"):
+        if f"{name}_s" in found:
+            ratio = f", {found[f'{name}_ratio']} times faster" if name != "published" else ""
+            print(f"{name:<10} {found[f'{name}_s']} s an edit{ratio}, {found[f'{name}_metrics']}")
+    print(f"floor_fraction {found['floor_fraction']}, losses apart by at most {found['loss_difference']['largest']:.2g}")
+    if args.json:
+        harness.write(args.json, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""What comes after the edited projection, forward and backward by hand, for blocks like Llama's.
+
+An edit needs one number and one gradient per step: the loss, and its gradient with respect to the projection's outputs.
+Written out, the step leaves out what `replay.py` cannot: the last layer's queries and FFN and the head run at target
+positions only, attention runs per sequence without padding elsewhere, nothing is recorded for a gradient that is not
+needed, and the head's product, its softmax and its gradient share one pass over the vocabulary in blocks. Models of other
+families, quantised or adapted ones go through `replay.py`; the tests hold both to the same values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from .layout import Layout
+from .probe import run_to_projection
+from .routing import Router
+from .target import Target
+
+_FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+_HEAD_BLOCK = 2048  # rows of the head's matrix at a time: they stay in the cache between the product and its gradient
+_LEAST_LOGIT = -46.0  # below the largest; e^-46 = 1e-20. Smaller terms turn denormal, which a CPU multiplies slowly
+
+
+def supports(model: nn.Module, target: Target) -> bool:
+    """Whether this model's layers above the target are such blocks, in float32 and unchanged by adapters or quantisation."""
+    if type(model).__name__ not in _FAMILIES or not type(model).__module__.startswith("transformers."):
+        return False
+    config, head = model.config, model.get_output_embeddings()
+    above = model.get_submodule(target.layers_path)[target.layer + 1 :]
+    linears = [getattr(part, f"{name}_proj") for layer in above for part, names in _linears(layer) for name in names]
+    windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    return (
+        target.path == f"{target.layers_path}.{target.layer}.mlp.down_proj"
+        and config.hidden_act == "silu"
+        and not windowed
+        and all(type(m) is nn.Linear and m.weight.dtype == torch.float32 for m in [*linears, head])
+        and head.bias is None
+        and not any(m._forward_hooks or m._forward_pre_hooks for layer in above for m in layer.modules())
+    )
+
+
+def _linears(layer: nn.Module):
+    return (layer.self_attn, "qkvo"), (layer.mlp, ("gate", "up", "down"))
+
+
+class Suffix:
+    """One edit's steps; the same interface as `Replay`.
+
+    Args:
+        model, router, target: as for `Replay`; `supports(model, target)` must hold.
+        layout: the edit's tokens.
+
+    Attributes:
+        activations: (R, T, D) the projection's input; outputs: (R, T, d) its base output; both fixed during the edit.
+    """
+
+    def __init__(self, model: nn.Module, router: Router, target: Target, layout: Layout):
+        self.layout = layout
+        layers = model.get_submodule(target.layers_path)
+        rows, width = layout.shape
+        seen = []
+        handle = layers[target.layer].post_attention_layernorm.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        try:
+            activations, outputs = run_to_projection(model, router, layout.inputs)
+        finally:
+            handle.remove()
+        self.activations, self.outputs = activations.reshape(rows, width, -1), outputs.reshape(rows, width, -1)
+        self._residual = seen[0].reshape(rows * width, -1)[layout.tokens]
+        inner = model.get_submodule(target.layers_path.rpartition(".")[0])
+        cos, sin = inner.rotary_emb(self._residual, layout.positions[None])
+        every = _Places(layout, torch.arange(len(layout.tokens), device=layout.tokens.device), (cos[0], sin[0]))
+        aims = _Places(layout, layout.aims, (cos[0], sin[0]))
+        above = list(layers[target.layer + 1 :])
+        self._blocks = [_Block(layer, every, aims if layer is above[-1] else every) for layer in above]
+        self._trim = None if above else layout.aims
+        self._norm = _Norm(inner.norm)
+        self._head = _Head(model.get_output_embeddings().weight, layout)
+
+    @torch.no_grad()
+    def loss_and_gradient(self, outputs: torch.Tensor) -> tuple[float, torch.Tensor]:
+        """The loss when the projection returns `outputs` (n, d) float32, and its gradient (n, d) float32."""
+        hidden = self._residual + outputs
+        for block in self._blocks:
+            hidden = block.forward(hidden)
+        if self._trim is not None:
+            hidden = hidden[self._trim]
+        loss, gradient = self._head.loss_and_gradient(self._norm.forward(hidden))
+        gradient = self._norm.backward(gradient)
+        if self._trim is not None:
+            gradient = torch.zeros_like(outputs).index_copy_(0, self._trim, gradient)
+        for block in reversed(self._blocks):
+            gradient = block.backward(gradient)
+        return loss, gradient
+
+
+class _Places:
+    """Some tokens of the layout as queries, with rotary angles, and as slots of a (sequences, width) grid.
+
+    Sequences are aligned at their first of these tokens; what is left of the grid at the right is padding.
+    """
+
+    def __init__(self, layout: Layout, tokens: torch.Tensor, angles):
+        self.tokens = tokens
+        rows, positions = layout.sequences[tokens], layout.positions[tokens]
+        counts = torch.bincount(rows, minlength=int(layout.sequences[-1]) + 1)
+        starts = counts.cumsum(0) - counts
+        columns = torch.arange(len(tokens), device=tokens.device) - starts[rows]
+        self.grid = (len(counts), int(counts.max()))
+        self.slots = rows * self.grid[1] + columns
+        self.full = len(tokens) == self.grid[0] * self.grid[1]
+        self.positions = torch.zeros(self.grid[0] * self.grid[1], dtype=torch.int64, device=tokens.device)
+        self.positions[self.slots] = positions
+        self.positions = self.positions.view(self.grid)
+        self.cos, self.sin = (angle[tokens][:, None] for angle in angles)
+        half = self.sin.shape[-1] // 2
+        # x * cos + rotate(x) * sin, where rotate swaps the halves and turns the sign of the first.
+        self.sin = torch.cat([-self.sin[..., :half], self.sin[..., half:]], -1)
+
+    def rotate(self, x: torch.Tensor) -> torch.Tensor:
+        """x (tokens, heads, size) turned by each token's angles."""
+        half = x.shape[-1] // 2
+        return (x * self.cos).addcmul_(torch.cat([x[..., half:], x[..., :half]], -1), self.sin)
+
+    def rotate_back(self, gradient: torch.Tensor) -> torch.Tensor:
+        half = gradient.shape[-1] // 2
+        turned = gradient * self.sin
+        return torch.cat([turned[..., half:], turned[..., :half]], -1).addcmul_(gradient, self.cos)
+
+    def spread(self, x: torch.Tensor, groups: int) -> torch.Tensor:
+        """(tokens, groups * g, size) to (sequences * groups, g * width, size), zeros as padding."""
+        heads, size = x.shape[1:]
+        rows, width = self.grid
+        if not self.full:
+            x = x.new_zeros(rows * width, heads, size).index_copy_(0, self.slots, x)
+        x = x.view(rows, width, groups, heads // groups, size).permute(0, 2, 3, 1, 4)
+        return x.reshape(rows * groups, heads // groups * width, size)
+
+    def collect(self, x: torch.Tensor, groups: int) -> torch.Tensor:
+        """The way back from `spread`: (tokens, heads, size)."""
+        rows, width = self.grid
+        size = x.shape[-1]
+        x = x.view(rows, groups, -1, width, size).permute(0, 3, 1, 2, 4).reshape(rows * width, -1, size)
+        return x if self.full else x[self.slots]
+
+
+def _rms(x, weight, eps):
+    inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+    return x * inverse * weight, inverse
+
+
+def _rms_backward(gradient, x, weight, inverse):
+    scaled, unit = gradient * weight, x * inverse
+    return (scaled - unit * (scaled * unit).mean(-1, keepdim=True)).mul_(inverse)
+
+
+class _Norm:
+    """An RMS norm over the last dimension that remembers its input."""
+
+    def __init__(self, module: nn.Module):
+        self.weight, self.eps = module.weight.detach(), module.variance_epsilon
+
+    def forward(self, x):
+        self._x = x
+        out, self._inverse = _rms(x, self.weight, self.eps)
+        return out
+
+    def backward(self, gradient):
+        return _rms_backward(gradient, self._x, self.weight, self._inverse)
+
+
+def _affine(module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.linear(x, module.weight, module.bias)
+
+
+@dataclass
+class _Block:
+    """One decoder layer; `queries` are the positions whose output anyone reads (all, or the targets in the last layer)."""
+
+    layer: nn.Module
+    every: _Places
+    queries: _Places
+    _kept: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        attention = self.layer.self_attn
+        self.size, self.scaling = attention.head_dim, attention.scaling
+        self.groups = attention.k_proj.weight.shape[0] // self.size
+        self.trimmed = self.queries is not self.every
+        self.norm, self.mlp_norm = _Norm(self.layer.input_layernorm), _Norm(self.layer.post_attention_layernorm)
+        self.q_norm, self.k_norm = (_Norm(getattr(attention, n)) if hasattr(attention, n) else None for n in ("q_norm", "k_norm"))
+        # A key is seen by the queries that do not come before it in its sequence; padding keys come last.
+        keys = torch.arange(self.every.grid[1], device=self.every.tokens.device)
+        hidden = keys[None, None, :] > self.queries.positions[:, :, None]  # (sequences, queries, keys)
+        heads = attention.q_proj.weight.shape[0] // self.size // self.groups
+        mask = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, -torch.inf)
+        self.mask = mask[:, None].expand(-1, self.groups, -1, -1).repeat(1, 1, heads, 1).flatten(0, 1)
+
+    def _heads(self, x, norm):
+        x = x.view(len(x), -1, self.size)
+        return x if norm is None else norm.forward(x)
+
+    def forward(self, x):
+        attention = self.layer.self_attn
+        normed = self.norm.forward(x)
+        asking = normed[self.queries.tokens] if self.trimmed else normed
+        q = self.queries.rotate(self._heads(_affine(attention.q_proj, asking), self.q_norm))
+        k = self.every.rotate(self._heads(_affine(attention.k_proj, normed), self.k_norm))
+        v = _affine(attention.v_proj, normed).view(len(x), -1, self.size)
+        q, k, v = self.queries.spread(q, self.groups), self.every.spread(k, self.groups), self.every.spread(v, self.groups)
+        weights = torch.baddbmm(self.mask, q, k.transpose(1, 2), alpha=self.scaling).softmax(-1)
+        mixed = self.queries.collect(weights @ v, self.groups).flatten(1)
+        middle = (x[self.queries.tokens] if self.trimmed else x) + _affine(attention.o_proj, mixed)
+        mlp = self.layer.mlp
+        inner = self.mlp_norm.forward(middle)
+        gate, up = _affine(mlp.gate_proj, inner), _affine(mlp.up_proj, inner)
+        active = nn.functional.silu(gate)
+        self._kept = {"q": q, "k": k, "v": v, "weights": weights, "gate": gate, "up": up, "active": active}
+        return middle + _affine(mlp.down_proj, active * up)
+
+    def backward(self, gradient):
+        attention, mlp, kept = self.layer.self_attn, self.layer.mlp, self._kept
+        inner = gradient @ mlp.down_proj.weight
+        gate = torch.ops.aten.silu_backward(inner * kept["up"], kept["gate"])
+        inner = (gate @ mlp.gate_proj.weight).addmm_(inner.mul_(kept["active"]), mlp.up_proj.weight)
+        gradient = gradient + self.mlp_norm.backward(inner)
+        mixed = (gradient @ attention.o_proj.weight).view(len(gradient), -1, self.size)
+        mixed, weights = self.queries.spread(mixed, self.groups), kept["weights"]
+        scores = torch._softmax_backward_data(mixed @ kept["v"].transpose(1, 2), weights, -1, torch.float32).mul_(self.scaling)
+        q = self.queries.rotate_back(self.queries.collect(scores @ kept["k"], self.groups))
+        k = self.every.rotate_back(self.every.collect(scores.transpose(1, 2) @ kept["q"], self.groups))
+        v = self.every.collect(weights.transpose(1, 2) @ mixed, self.groups).flatten(1)
+        q, k = (t if norm is None else norm.backward(t) for t, norm in ((q, self.q_norm), (k, self.k_norm)))
+        normed = (k.flatten(1) @ attention.k_proj.weight).addmm_(v, attention.v_proj.weight)
+        if self.trimmed:
+            normed.index_add_(0, self.queries.tokens, q.flatten(1) @ attention.q_proj.weight)
+            return self.norm.backward(normed).index_add_(0, self.queries.tokens, gradient)
+        return gradient + self.norm.backward(normed.addmm_(q.flatten(1), attention.q_proj.weight))
+
+
+class _Head:
+    """The output embedding (V, h), the weighted cross entropy and its gradient, in blocks of the vocabulary."""
+
+    def __init__(self, weight: torch.Tensor, layout: Layout):
+        self.weight, self.labels, self.weights = weight.detach(), layout.labels, layout.weights
+        self._logits = weight.new_empty(len(weight), len(layout.labels))
+
+    def loss_and_gradient(self, hidden: torch.Tensor) -> tuple[float, torch.Tensor]:
+        """hidden (m, h) to the loss and its gradient (m, h)."""
+        logits, count = self._logits, len(self.weight)
+        blocks = [slice(start, min(start + _HEAD_BLOCK, count)) for start in range(0, count, _HEAD_BLOCK)]
+        columns = hidden.T.contiguous()
+        peaks = []
+        for block in blocks:  # (block, h) @ (h, m): the large matrix on the left is what a CPU's product likes best
+            torch.mm(self.weight[block], columns, out=logits[block])
+            peaks.append(logits[block].amax(0))
+        place = (self.labels, torch.arange(len(self.labels), device=hidden.device))
+        largest, right = torch.stack(peaks).amax(0), logits[place]
+        logits.sub_(largest).clamp_(min=_LEAST_LOGIT).exp_()
+        total = logits.sum(0)
+        loss = float((self.weights * (total.log() + largest - right)).sum())
+        logits.mul_(self.weights / total)
+        logits[place] -= self.weights
+        gradient = torch.zeros_like(hidden)
+        for block in blocks:
+            gradient.addmm_(logits[block].T, self.weight[block])
+        return loss, gradient
+

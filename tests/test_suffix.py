@@ -1,0 +1,58 @@
+"""The hand-written suffix against the model's own layers and autograd."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import tiny_memoir
+from torch import nn
+
+from memoir_fast.layout import lay_out
+from memoir_fast.replay import Replay
+from memoir_fast.suffix import Suffix, supports
+
+PAIRS = [("w100 w101 w102 w103", "w150 w151"), ("w100", "w152"), ("w104 w105 w101 w100 w109 w110", "w153 w154 w155")]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("layer", [0, 1, 3])
+def test_loss_and_gradient_are_those_of_the_model(family, layer, packed):
+    model = tiny_memoir(family, layer=layer)
+    if family == "mistral":
+        model.model.config.sliding_window = None
+    with torch.no_grad():
+        for module in model.model.modules():  # biases and norms that matter
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                module.bias.normal_(std=0.3)
+            elif "RMSNorm" in type(module).__name__:
+                module.weight.uniform_(0.5, 1.5)
+    assert supports(model.model, model.target)
+    layout = lay_out([model.encoder.pair(*pair) for pair in PAIRS], packed, "cpu")
+    ours = Suffix(model.model, model.router, model.target, layout)
+    theirs = Replay(model.model, model.router, model.target, layout)
+    assert torch.equal(ours.activations, theirs.activations) and torch.equal(ours.outputs, theirs.outputs)
+    base = ours.outputs.reshape(-1, ours.outputs.shape[-1])[layout.tokens]
+    for seed in range(2):
+        outputs = base + torch.randn(base.shape, generator=torch.Generator().manual_seed(seed))
+        loss, gradient = ours.loss_and_gradient(outputs)
+        wanted_loss, wanted = theirs.loss_and_gradient(outputs)
+        assert loss == pytest.approx(wanted_loss, rel=1e-5)
+        assert torch.allclose(gradient, wanted, rtol=1e-4, atol=1e-6 + 1e-5 * float(wanted.abs().max()))
+
+
+def test_other_models_go_through_their_own_code():
+    assert not supports(*_parts(tiny_memoir("gemma3"))) and not supports(*_parts(tiny_memoir("gpt2")))
+    assert not supports(*_parts(tiny_memoir("mistral")))  # its attention has a window
+    model = tiny_memoir("llama")
+    assert supports(*_parts(model))
+    above = model.model.model.layers[2]
+    handle = above.mlp.register_forward_hook(lambda *args: None)
+    assert not supports(*_parts(model))
+    handle.remove()
+    above.mlp.up_proj = torch.nn.Sequential(above.mlp.up_proj)
+    assert not supports(*_parts(model))
+
+
+def _parts(model):
+    return model.model, model.target
