@@ -85,6 +85,14 @@ struct Scatter {
     float scale;
 };
 
+// distances[i] = how many bits of the query and of code i differ, for `rows` codes `stride` bytes apart.
+struct Hamming {
+    const uint8_t *query;        // (width) bytes
+    const uint8_t *codes;
+    int64_t rows, stride, width;
+    uint16_t *distances;         // out; width is at most 8191 bytes
+};
+
 struct Kernels {
     const char *name;
     bool (*in_range)(const int32_t *values, int64_t count, int64_t high);  // all in 0..high-1
@@ -96,6 +104,7 @@ struct Kernels {
     void (*product)(const Product &);
     void (*emit)(const Emit &);
     double (*scatter)(const Scatter &);
+    void (*hamming)(const Hamming &);
 };
 
 extern const Kernels scalar_kernels, avx2_kernels, avx512_kernels;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import torch
 
 try:
@@ -157,3 +158,18 @@ def masked_scatter_(V, idx, A, G, scale):
         total += _C.scatter(V.data_ptr(), _CODES[V.dtype], d, V.stride(0), at + 4 * start, some, update.data_ptr(), scale,
                             torch.get_num_threads())  # fmt: skip
     return torch.tensor(total, dtype=torch.float32)
+
+
+def hamming_nearest(queries, codes, slices=None, candidates: int = 0):
+    """Rows and Hamming distances (B,) int64 of the codes nearest to the queries; the lower row among equals.
+
+    Args:
+        queries: (B, w) uint8 array; codes: (n, w) uint8 array, n > 0; both contiguous.
+        slices: (n, s) uint8, the first s bytes of each code, or None to compare every code with every query. With slices, only
+            the `candidates` (or somewhat more) nearest by slice are compared in full.
+    """
+    rows, distances = np.empty(len(queries), np.int64), np.empty(len(queries), np.int64)
+    start, width = (0, 0) if slices is None else (slices.ctypes.data, slices.shape[1])
+    _C.hamming_nearest(queries.ctypes.data, len(queries), codes.ctypes.data, start, len(codes), codes.shape[1], width, candidates,
+                       rows.ctypes.data, distances.ctypes.data, torch.get_num_threads())  # fmt: skip
+    return rows, distances

@@ -1,8 +1,16 @@
-"""Exact nearest-neighbour search over the stored edits' signatures, with FAISS binary indices."""
+"""Nearest-neighbour search over the stored edits' signatures by Hamming distance.
+
+The codes lie in one growing array. The C++ extension scans it on torch's threads; without the extension FAISS does.
+(FAISS's own binary index was measured first: it brings a second OpenMP runtime, whose workers and torch's take each other's
+cores; see benchmarks/lookup.py.) Beyond `SignatureIndex.exhaustive` edits, a slice of each code is scanned and only the
+nearest candidates are compared in full.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+
+from . import _cpu
 
 
 def _faiss():
@@ -10,9 +18,37 @@ def _faiss():
         import faiss
     except ImportError:
         raise ImportError(
-            "looking signatures up needs FAISS: pip install memoir-fast[cpu] (or memoir-fast[gpu] on a CUDA machine)"
+            "looking signatures up without the C++ extension needs FAISS: pip install memoir-fast[cpu] "
+            "(or memoir-fast[gpu] on a CUDA machine)"
         ) from None
     return faiss
+
+
+class _Rows:
+    """A uint8 matrix that grows by doubling, so that adding a row costs O(1) on average."""
+
+    def __init__(self, width: int):
+        self._data, self.count = np.empty((0, width), np.uint8), 0
+
+    @property
+    def view(self) -> np.ndarray:
+        return self._data[: self.count]
+
+    def append(self, rows: np.ndarray) -> None:
+        needed = self.count + len(rows)
+        if needed > len(self._data):
+            # By an eighth once large: a doubled array of gigabytes would break the promise of 2 KB an edit.
+            room = max(64, needed, len(self._data) * 2 if len(self._data) < 1 << 14 else len(self._data) * 9 // 8)
+            data = np.empty((room, self._data.shape[1]), np.uint8)
+            data[: self.count] = self.view
+            self._data = data
+        self._data[self.count : needed] = rows
+        self.count = needed
+
+    def keep(self, kept: np.ndarray) -> None:
+        rows = self.view[kept]
+        self._data[: len(rows)] = rows
+        self.count = len(rows)
 
 
 class SignatureIndex:
@@ -25,15 +61,24 @@ class SignatureIndex:
     Args:
         dimension: D.
         top_k: k.
+
+    Attributes:
+        exhaustive: up to so many edits every code is compared in full, and the result is exact. Beyond, the candidates are
+            the 2 % of codes nearest by an eighth of the (permuted, so random) bits: on masks with the measured skew of SmolLM2
+            this finds the nearest edit of 999 queries in 1,000 (benchmarks/lookup.py).
     """
+
+    exhaustive = 1 << 16
 
     def __init__(self, dimension: int, top_k: int):
         if not 1 <= top_k <= dimension:
             raise ValueError(f"top_k must be in [1, {dimension}], got {top_k}")
         self.dimension, self.top_k = dimension, top_k
         self.width = (dimension + 7) // 8
-        self._index = None  # made on first use: attaching a memory must not need FAISS
-        self._ids: list[int] = []  # ascending, as in the FAISS index: ties go to the earliest edit
+        self.slice_width = max(32, self.width // 8 // 32 * 32)  # bytes
+        self._codes = _Rows(self.width)
+        self._slices: _Rows | None = None  # made by the first search that needs it
+        self._ids: list[int] = []  # ascending, as the codes: ties go to the earliest edit
         self._row: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -51,7 +96,7 @@ class SignatureIndex:
         """(ceil(D/8),) uint8, a stored edit's signature. Raises ValueError for an unknown id."""
         if edit_id not in self._row:
             raise ValueError(f"id {edit_id} is not stored")
-        return self._index.reconstruct(self._row[edit_id])
+        return self._codes.view[self._row[edit_id]].copy()
 
     def add(self, ids, signatures) -> None:
         """Store signatures under new ids.
@@ -73,9 +118,9 @@ class SignatureIndex:
         ones = np.unpackbits(signatures, axis=1, bitorder="little")
         if ones[:, self.dimension :].any() or (ones.sum(1, dtype=np.int64) != self.top_k).any():
             raise ValueError(f"signatures must have exactly {self.top_k} ones within {self.dimension} bits")
-        if self._index is None:
-            self._index = _faiss().IndexBinaryFlat(8 * self.width)
-        self._index.add(signatures)
+        self._codes.append(signatures)
+        if self._slices is not None:
+            self._slices.append(signatures[:, : self.slice_width])
         self._row.update({edit_id: len(self._ids) + offset for offset, edit_id in enumerate(ids)})
         self._ids += ids
 
@@ -84,16 +129,21 @@ class SignatureIndex:
         unknown = [i for i in ids if i not in self._row]
         if unknown:
             raise ValueError(f"ids {unknown} are not stored")
-        self._index.remove_ids(np.array([self._row[i] for i in ids], dtype=np.int64))
+        kept = np.ones(len(self._ids), dtype=bool)
+        kept[[self._row[i] for i in ids]] = False
+        for rows in (self._codes, self._slices):
+            if rows is not None:
+                rows.keep(kept)
         gone = set(ids)
         self._ids = [i for i in self._ids if i not in gone]
         self._row = {edit_id: row for row, edit_id in enumerate(self._ids)}
 
-    def nearest(self, signatures) -> tuple[np.ndarray, np.ndarray]:
+    def nearest(self, signatures, exhaustive: bool | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The stored edit with the largest overlap, for each query; the lowest id among equals.
 
         Args:
             signatures: (B, ceil(D/8)) uint8.
+            exhaustive: compare every stored code in full; None decides by their number (see the attribute).
 
         Returns:
             ids (B,) int64, -1 when nothing is stored; overlaps (B,) float64 in 0..1, 0 when nothing is stored.
@@ -101,9 +151,23 @@ class SignatureIndex:
         signatures = self._checked(signatures)
         if not self._ids:
             return np.full(len(signatures), -1, np.int64), np.zeros(len(signatures))
-        distances, rows = self._index.search(signatures, 1)
-        ids = np.array([self._ids[row] for row in rows[:, 0]], dtype=np.int64)
-        return ids, 1.0 - distances[:, 0].astype(np.float64) / (2 * self.top_k)
+        if exhaustive is None:
+            exhaustive = len(self._ids) <= self.exhaustive
+        rows, distances = self._search(signatures, exhaustive or self.slice_width >= self.width)
+        ids = np.array([self._ids[row] for row in rows], dtype=np.int64)
+        return ids, (self.top_k - distances // 2) / self.top_k  # of two masks with k ones, k - H/2 are shared
+
+    def _search(self, signatures: np.ndarray, exhaustive: bool):
+        codes = self._codes.view
+        if not _cpu.available():
+            distances, rows = _faiss().knn_hamming(signatures, codes, 1)
+            return rows[:, 0], distances[:, 0].astype(np.int64)
+        if exhaustive:
+            return _cpu.hamming_nearest(signatures, codes)
+        if self._slices is None:
+            self._slices = _Rows(self.slice_width)
+            self._slices.append(codes[:, : self.slice_width])
+        return _cpu.hamming_nearest(signatures, codes, self._slices.view, max(1024, len(codes) // 50))
 
     def _checked(self, signatures) -> np.ndarray:
         array = np.asarray(signatures)
