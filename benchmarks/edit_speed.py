@@ -71,7 +71,9 @@ def measured(model, facts) -> dict:
         base = metrics.predictions(model, local)
     return {
         "reliability": metrics.mean(metrics.token_accuracy(model, [(f.prompt, f.target) for f in facts])),
-        "generalization": metrics.mean(metrics.token_accuracy(model, [(f.rephrase, f.target) for f in facts if f.rephrase])),
+        "generalization": metrics.mean(
+            metrics.token_accuracy(model, [(f.rephrase, f.target) for f in facts if f.rephrase])
+        ),
         "locality": metrics.mean(metrics.agreement(metrics.predictions(model, local), base)),
     }
 
@@ -91,7 +93,9 @@ def run(args) -> dict:
     models = {"exact": MemoirModel(*load_model(args.model), _config(settings), args.background)}
     permutation = models["exact"].memory.permutation
     if not args.skip_fast:
-        models["fast"] = MemoirModel(*load_model(args.model), _config({**settings, "precision": "fast"}), args.background)
+        models["fast"] = MemoirModel(
+            *load_model(args.model), _config({**settings, "precision": "fast"}), args.background
+        )
         models["fast"].memory.permutation.copy_(permutation)
     published = PublishedEditor(load_model(args.model)[0], models["exact"])
     seconds: dict[str, list[float]] = {"published": [], **{name: [] for name in models}}
@@ -107,7 +111,11 @@ def run(args) -> dict:
             steps[name].append(result.steps)
             if name == "exact":
                 apart.append(abs(result.loss - theirs.losses[-1]))
-    found = {"environment": harness.environment(), "edits": f"{Path(args.edits).name}, {len(facts)} rows", "model": args.model}
+    found = {
+        "environment": harness.environment(),
+        "edits": f"{Path(args.edits).name}, {len(facts)} rows",
+        "model": args.model,
+    }
     for name, taken in seconds.items():
         found[f"{name}_s"] = round(statistics.median(taken), 3)
         found[f"{name}_steps"] = metrics.mean(steps[name])
@@ -146,7 +154,9 @@ def main() -> None:
         if f"{name}_s" in found:
             ratio = f", {found[f'{name}_ratio']} times faster" if name != "published" else ""
             print(f"{name:<10} {found[f'{name}_s']} s an edit{ratio}, {found[f'{name}_metrics']}")
-    print(f"floor_fraction {found['floor_fraction']}, losses apart by at most {found['loss_difference']['largest']:.2g}")
+    print(
+        f"floor_fraction {found['floor_fraction']}, losses apart by at most {found['loss_difference']['largest']:.2g}"
+    )
     if args.json:
         harness.write(args.json, found)
 

@@ -55,7 +55,12 @@ class PublishedEditor:
     """
 
     def __init__(self, model, like):
-        self.model, self.config, self.encoder, self.contexts = model.eval(), like.config, like.encoder, list(like.contexts)
+        self.model, self.config, self.encoder, self.contexts = (
+            model.eval(),
+            like.config,
+            like.encoder,
+            list(like.contexts),
+        )
         self.background = like.memory.background.clone()
         self.permutation = like.memory.permutation.long().clone()
         target = like.target
@@ -97,14 +102,18 @@ class PublishedEditor:
         sequences = [self.encoder.pair(prompt, target), *(self.encoder.pair(prompt, target, c) for c in self.contexts)]
         mask = self.mask_of(sequences[0].tokens[slice(*sequences[0].words)])
         inputs, labels = self._batch(sequences)
-        optimizer = torch.optim.SGD([self.layer.new_weight], lr=config.edit_lr, weight_decay=config.weight_decay)
+        optimizer = torch.optim.SGD([self.layer.new_weight], lr=config.edit_lr, weight_decay=config.decay)
         losses: list[float] = []
         steps = 0
         with self._masked(mask.float()):
             while steps < config.steps:
                 loss = self._loss(self.model(**inputs, use_cache=False).logits, labels)
                 losses.append(loss.item())
-                if len(losses) > 1 and losses[-1] <= config.stop_loss and abs(losses[-1] - losses[-2]) <= config.stop_delta:
+                if (
+                    len(losses) > 1
+                    and losses[-1] <= config.stop_loss
+                    and abs(losses[-1] - losses[-2]) <= config.stop_delta
+                ):
                     break
                 optimizer.zero_grad()
                 loss.backward()
@@ -132,7 +141,9 @@ class PublishedEditor:
     def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean over the target's tokens, then over the sequences."""
         shifted, aims = logits[:, :-1], labels[:, 1:]
-        losses = F.cross_entropy(shifted.reshape(-1, shifted.shape[-1]), aims.reshape(-1), reduction="none", ignore_index=-100)
+        losses = F.cross_entropy(
+            shifted.reshape(-1, shifted.shape[-1]), aims.reshape(-1), reduction="none", ignore_index=-100
+        )
         counts = (aims != -100).sum(1)
         used = counts > 0
         return (losses.view(aims.shape).sum(1)[used] / counts[used]).mean()

@@ -8,7 +8,7 @@ import warnings
 from dataclasses import asdict, dataclass, fields, replace
 
 FORMAT_VERSION = 1
-WRITES = ("sgd",)
+WRITES = ("sgd", "preconditioned")
 PRECISIONS = ("exact", "fast")
 
 
@@ -27,10 +27,14 @@ class MemoirConfig:
         edit_lr: learning rate of the plain SGD on the memory.
         steps: most SGD steps for one edit.
         clip_norm: Frobenius norm to which the gradient is clipped.
-        weight_decay: SGD's weight decay on the whole memory, per step.
+        weight_decay: SGD's weight decay on the whole memory, per step; None takes 1e-5 with write="sgd", as published, and 0
+            otherwise: decay is plain forgetting of the oldest edits.
         stop_loss, stop_delta: an edit stops early when its loss is <= stop_loss and moved by <= stop_delta.
-        write: the update rule; "sgd" is the published one.
-        precision: "exact" optimises in the model's own dtype; "fast" runs the layers above the memory in bfloat16.
+        write: the update rule; "sgd" is the published one, "preconditioned" steps around what earlier edits read, see
+            `write.py`.
+        ridge: with write="preconditioned", how strongly free directions resist too, in units of a token's mean energy.
+        precision: "exact" optimises in the model's own dtype; "fast" runs the layers above the memory in bfloat16 on
+            devices with units for it, and for Llama-like models lets only the likeliest tokens compete in most steps.
         chat_template: prompts are a user's words, put into the tokenizer's chat template for editing and asking.
         batch_size: rows per forward pass in measuring and calibrating.
 
@@ -44,10 +48,11 @@ class MemoirConfig:
     edit_lr: float = 3.0
     steps: int = 30
     clip_norm: float = 1.0
-    weight_decay: float = 1e-5
+    weight_decay: float | None = None
     stop_loss: float = 0.02
     stop_delta: float = 1e-4
     write: str = "sgd"
+    ridge: float = 10.0
     precision: str = "exact"
     chat_template: bool = False
     batch_size: int = 16
@@ -64,14 +69,18 @@ class MemoirConfig:
         _number("false_activation_rate", self.false_activation_rate, 0.0, 1.0)
         _number("edit_lr", self.edit_lr, 0.0, math.inf)
         _number("clip_norm", self.clip_norm, 0.0, math.inf)
-        _number("weight_decay", self.weight_decay, 0.0, math.inf)
+        if self.weight_decay is not None:
+            _number("weight_decay", self.weight_decay, 0.0, math.inf)
+        _number("ridge", self.ridge, 0.0, math.inf)
         _number("stop_loss", self.stop_loss, 0.0, math.inf)
         _number("stop_delta", self.stop_delta, 0.0, math.inf)
         if self.edit_lr <= 0 or self.clip_norm <= 0:
             raise ValueError(f"edit_lr and clip_norm must be > 0, got {self.edit_lr!r} and {self.clip_norm!r}")
-        if self.edit_lr * self.weight_decay >= 1:
+        if self.ridge == 0:
+            raise ValueError("ridge must be > 0, got 0: directions that no edit has read would move without bound")
+        if self.edit_lr * self.decay >= 1:
             raise ValueError(
-                f"weight_decay must be < 1 / edit_lr, got {self.weight_decay!r} at edit_lr {self.edit_lr!r}: one step "
+                f"weight_decay must be < 1 / edit_lr, got {self.decay!r} at edit_lr {self.edit_lr!r}: one step "
                 "would erase the memory or turn its sign"
             )
         for name, value, legal in (("write", self.write, WRITES), ("precision", self.precision, PRECISIONS)):
@@ -79,6 +88,13 @@ class MemoirConfig:
                 raise ValueError(f"{name} must be one of {legal}, got {value!r}")
         if not isinstance(self.chat_template, bool):
             raise TypeError(f"chat_template must be True or False, got {self.chat_template!r}")
+
+    @property
+    def decay(self) -> float:
+        """The weight decay in force."""
+        if self.weight_decay is not None:
+            return self.weight_decay
+        return 1e-5 if self.write == "sgd" else 0.0
 
     def to_json(self) -> str:
         """The settings as a JSON object."""

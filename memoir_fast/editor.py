@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 import time
@@ -101,7 +102,7 @@ class Editor:
         tokens = layout.tokens
         features = replay.activations.reshape(-1, memory.in_features)[tokens][:, indices.long()].float()
         before = (features @ memory.V[indices.long()]) * memory.scale
-        write = make_write(features, before, config)
+        write = make_write(features, before, config, memory.stiffness(indices))
         base = replay.outputs.reshape(-1, memory.out_features)[tokens].float()
         losses: list[float] = []
         for _ in range(config.steps):
@@ -119,15 +120,16 @@ class Editor:
 
     def _replay(self, layout, config: MemoirConfig) -> Suffix | Replay:
         """The layers above the projection, by hand where they are of a known kind, otherwise by the model's own code."""
-        if config.precision == "exact" and supports(self.model, self.target):
-            return Suffix(self.model, self.router, self.target, layout)
-        return Replay(self.model, self.router, self.target, layout, self._halves(config))
+        kind = Replay
+        if supports(self.model, self.target):
+            kind = functools.partial(Suffix, sparse=config.precision == "fast")
+        return kind(self.model, self.router, self.target, layout, halved=self._halves(config))
 
     # ---- choices made once per model -----------------------------------------------------------------------------
 
     def _halves(self, config: MemoirConfig):
-        """bfloat16 copies for `precision="fast"`; a model that is in bfloat16 already needs none."""
-        if config.precision == "exact" or self.model.dtype == torch.bfloat16:
+        """bfloat16 copies for `precision="fast"`, where the device multiplies them faster and the model is not in it already."""
+        if config.precision == "exact" or self.model.dtype == torch.bfloat16 or not _halving_pays(self.memory.V.device):
             return None
         if self._halved is None:
             self._halved = halved_copies(self.model, self.target)
@@ -156,6 +158,13 @@ class Editor:
         return torch.allclose(seen[0], seen[1], rtol=1e-2, atol=1e-2 * float(seen[0].abs().max()))
 
 
+def _halving_pays(device: torch.device) -> bool:
+    """Whether a device has units for bfloat16 products; a CPU without them is several times slower than in float32."""
+    if device.type != "cpu":
+        return True
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+
+
 def _settled(losses: list[float], config: MemoirConfig) -> bool:
     """The published stop, tested on the last two losses before a step."""
     return len(losses) > 1 and losses[-1] <= config.stop_loss and abs(losses[-1] - losses[-2]) <= config.stop_delta
@@ -165,7 +174,7 @@ def _settled(losses: list[float], config: MemoirConfig) -> bool:
 def commit(memory: ResidualMemory, finished: Finished, edit_id: int) -> None:
     """Make a finished edit part of the memory: its rows, the scale and its signature, all of them or none."""
     rows = finished.indices.long()
-    saved_rows, saved_scale = memory.V[rows], memory.scale
+    saved_rows, saved_scale, saved_block = memory.V[rows], memory.scale, memory.stiffness(finished.indices)
     try:
         finished.write.commit(memory, finished.indices)
         if not torch.isfinite(memory.V[rows]).all():
@@ -173,6 +182,8 @@ def commit(memory: ResidualMemory, finished: Finished, edit_id: int) -> None:
         memory.index.add([edit_id], finished.signature[None].cpu().numpy())
     except BaseException:  # Ctrl-C included: nothing half done
         memory.V[rows], memory.scale = saved_rows, saved_scale
+        if saved_block is not None:
+            memory.C[rows[:, None], rows] = saved_block
         if edit_id in memory.index:
             memory.index.remove([edit_id])
         raise

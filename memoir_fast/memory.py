@@ -23,6 +23,8 @@ class ResidualMemory(nn.Module):
         V: (D, d) float32 buffer; row j holds feature j's weights. Kept in float32 whatever the model's dtype.
         scale: Python float S (float64): SGD's weight decay of every step so far; the effective memory is `scale * V`.
         background: (D,) float32 buffer, the mean prompt feature of unrelated prompts.
+        C: (D, D) float32 or None: the sum over past edits of `A^T A`, A their tokens' features on the mask: which directions of the
+            rows earlier edits read. Kept once an edit was written with `write="preconditioned"`.
         index: the stored edits' signatures.
     """
 
@@ -39,12 +41,14 @@ class ResidualMemory(nn.Module):
         self.register_buffer("V", torch.zeros(in_features, out_features), persistent=False)
         self.register_buffer("background", torch.zeros(in_features), persistent=False)
         self.register_buffer("permutation", permutation.to(torch.int32), persistent=False)
+        self.register_buffer("C", None, persistent=False)
         self.scale = 1.0
         self.index = SignatureIndex(in_features, top_k)
 
     def _apply(self, fn, recurse=True):
         # model.half() or model.to(torch.bfloat16) must move the memory but not round it.
-        kept = {"V": self.V, "background": self.background, "permutation": self.permutation}
+        names = ("V", "background", "permutation", "C")
+        kept = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         super()._apply(fn, recurse)
         for name, tensor in kept.items():
             setattr(self, name, tensor.to(getattr(self, name).device))
@@ -56,6 +60,24 @@ class ResidualMemory(nn.Module):
 
     def extra_repr(self) -> str:
         return f"D={self.in_features}, d={self.out_features}, k={self.top_k}, edits={len(self)}"
+
+    def track(self) -> None:
+        """Begin to keep C."""
+        if self.C is None:
+            self.C = torch.zeros(self.in_features, self.in_features, device=self.V.device)
+
+    def remember(self, indices: torch.Tensor, features: torch.Tensor) -> None:
+        """Add `A^T A` of an edit's tokens to C, where it is kept. indices (k,) int32, features (n, k) float32."""
+        if self.C is not None:
+            rows = indices.long()
+            self.C[rows[:, None], rows] += features.T @ features
+
+    def stiffness(self, indices: torch.Tensor) -> torch.Tensor | None:
+        """(k, k) float32: C on a mask, or None where it is not kept."""
+        if self.C is None:
+            return None
+        rows = indices.long()
+        return self.C[rows[:, None], rows]
 
     def read(self, x: torch.Tensor, out: torch.Tensor, indices: torch.Tensor, route: torch.Tensor) -> torch.Tensor:
         """`out` plus the memory's output; rows with route -1 keep every bit.

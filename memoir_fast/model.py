@@ -110,14 +110,14 @@ class MemoirModel:
         """Attach a memory written by `save_pretrained` to its base model.
 
         Args:
-            settings: fields of `MemoirConfig` to change; those that shape the memory (layer, top_k, chat_template)
+            settings: fields of `MemoirConfig` to change; those that shape the memory (layer, top_k, chat_template, write)
                 must stay as they were stored.
 
         Raises:
             ValueError: the folder is not a memory, is damaged, or belongs to another base model.
         """
         saved = store.read(folder)
-        fixed = {name: getattr(saved.config, name) for name in ("layer", "top_k", "chat_template")}
+        fixed = {name: getattr(saved.config, name) for name in ("layer", "top_k", "chat_template", "write")}
         for name in fixed.keys() & settings.keys():
             if settings[name] != fixed[name]:
                 raise ValueError(f"{name}: the memory was stored with {fixed[name]!r}, it cannot be {settings[name]!r}")
@@ -147,6 +147,8 @@ class MemoirModel:
         base = model.get_submodule(self.target.path)
         self.memory = ResidualMemory(self.target.in_features, self.target.out_features, top_k, permutation)
         device = next((p.device for p in base.parameters()), model.device)
+        if self.config.write == "preconditioned":
+            self.memory.track()
         self.memory.to(device)
         self.router = Router(self.memory, lambda: self.threshold.value)
         parent, _, name = self.target.path.rpartition(".")
@@ -199,7 +201,7 @@ class MemoirModel:
             TypeError, ValueError: the request cannot be learned; see `EditRequest` and `Encoder.pair`.
             EditError: the optimisation diverged. In every case the memory is as it was.
         """
-        fixed = {"layer", "top_k", "threshold", "false_activation_rate", "chat_template"} & settings.keys()
+        fixed = {"layer", "top_k", "threshold", "false_activation_rate", "chat_template", "write"} & settings.keys()
         if fixed:
             raise ValueError(f"{sorted(fixed)} cannot change for a single edit: they belong to the whole memory")
         finished = self.editor.optimise(EditRequest(prompt, target), self.config.updated(**settings))

@@ -24,7 +24,8 @@ class Saved:
 
     Attributes:
         tensors: V (D, d) float32, background (D,) float32, permutation (D,) int32, ids (n,) int64,
-            signatures (n, ceil(D/8)) uint8, calibration (m, ceil(D/8)) uint8.
+            signatures (n, ceil(D/8)) uint8, calibration (m, ceil(D/8)) uint8; with write="preconditioned" also C (D, D)
+            float32.
     """
 
     config: MemoirConfig
@@ -53,6 +54,8 @@ def write(folder, model) -> None:
         "signatures": torch.from_numpy(signatures),
         "calibration": torch.from_numpy(model.threshold.signatures),
     }
+    if memory.C is not None:
+        tensors["C"] = memory.C
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     edits = json.dumps([model.edits[int(i)] for i in ids], ensure_ascii=False, indent=1).encode()
     config = {
@@ -111,6 +114,8 @@ def restore(saved: Saved, memory: ResidualMemory) -> None:
         raise ValueError(f"{TENSORS}: V is {tuple(saved.tensors['V'].shape)}, the model needs {tuple(memory.V.shape)}")
     memory.V.copy_(saved.tensors["V"])
     memory.background.copy_(saved.tensors["background"])
+    if memory.C is not None:
+        memory.C.copy_(saved.tensors["C"])
     memory.scale = saved.scale
     if len(saved.tensors["ids"]):
         memory.index.add(saved.tensors["ids"].numpy(), saved.tensors["signatures"].numpy())
@@ -130,6 +135,8 @@ def _check(folder: Path, saved: Saved) -> None:
         "signatures": ((edits, width), torch.uint8),
         "calibration": ((tensors["calibration"].shape[0], width) if "calibration" in tensors else None, torch.uint8),
     }
+    if saved.config.write == "preconditioned":
+        expected["C"] = ((dimension, dimension), torch.float32)
     for name, (shape, dtype) in expected.items():
         tensor = tensors.get(name)
         if tensor is None or tuple(tensor.shape) != shape or tensor.dtype != dtype:

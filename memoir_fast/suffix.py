@@ -21,6 +21,8 @@ from .target import Target
 
 _FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _HEAD_BLOCK = 2048  # rows of the head's matrix at a time: they stay in the cache between the product and its gradient
+_CANDIDATES = 4096  # tokens that compete between two full passes over the vocabulary, with `sparse`
+_FULL_EVERY = 8  # steps
 _LEAST_LOGIT = -46.0  # below the largest; e^-46 = 1e-20. Smaller terms turn denormal, which a CPU multiplies slowly
 
 
@@ -52,17 +54,24 @@ class Suffix:
     Args:
         model, router, target: as for `Replay`; `supports(model, target)` must hold.
         layout: the edit's tokens.
+        sparse: between every eighth step, only the 4,096 likeliest tokens compete in the softmax; the others keep the mass
+            that they had.
+        halved: (layers, head) copies in bfloat16 for the matrix products, or None.
 
     Attributes:
         activations: (R, T, D) the projection's input; outputs: (R, T, d) its base output; both fixed during the edit.
     """
 
-    def __init__(self, model: nn.Module, router: Router, target: Target, layout: Layout):
+    def __init__(
+        self, model: nn.Module, router: Router, target: Target, layout: Layout, sparse: bool = False, halved=None
+    ):
         self.layout = layout
         layers = model.get_submodule(target.layers_path)
         rows, width = layout.shape
         seen = []
-        handle = layers[target.layer].post_attention_layernorm.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        handle = layers[target.layer].post_attention_layernorm.register_forward_pre_hook(
+            lambda module, args: seen.append(args[0])
+        )
         try:
             activations, outputs = run_to_projection(model, router, layout.inputs)
         finally:
@@ -73,11 +82,12 @@ class Suffix:
         cos, sin = inner.rotary_emb(self._residual, layout.positions[None])
         every = _Places(layout, torch.arange(len(layout.tokens), device=layout.tokens.device), (cos[0], sin[0]))
         aims = _Places(layout, layout.aims, (cos[0], sin[0]))
-        above = list(layers[target.layer + 1 :])
+        above = list(layers[target.layer + 1 :]) if halved is None else list(halved[0].values())
         self._blocks = [_Block(layer, every, aims if layer is above[-1] else every) for layer in above]
         self._trim = None if above else layout.aims
         self._norm = _Norm(inner.norm)
-        self._head = _Head(model.get_output_embeddings().weight, layout)
+        head = model.get_output_embeddings() if halved is None else halved[1]
+        self._head = _Head(head.weight, layout, sparse)
 
     @torch.no_grad()
     def loss_and_gradient(self, outputs: torch.Tensor) -> tuple[float, torch.Tensor]:
@@ -160,7 +170,7 @@ class _Norm:
     """An RMS norm over the last dimension that remembers its input."""
 
     def __init__(self, module: nn.Module):
-        self.weight, self.eps = module.weight.detach(), module.variance_epsilon
+        self.weight, self.eps = module.weight.detach().float(), module.variance_epsilon
 
     def forward(self, x):
         self._x = x
@@ -172,7 +182,16 @@ class _Norm:
 
 
 def _affine(module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    return nn.functional.linear(x, module.weight, module.bias)
+    return nn.functional.linear(x.to(module.weight.dtype), module.weight, module.bias).float()
+
+
+def _back(gradient: torch.Tensor, module: nn.Linear, onto: torch.Tensor | None = None) -> torch.Tensor:
+    """The gradient for the input of `_affine`, added into `onto` where there is one."""
+    weight = module.weight
+    if weight.dtype == torch.float32 and onto is not None:
+        return onto.addmm_(gradient, weight)
+    product = (gradient.to(weight.dtype) @ weight).float()
+    return product if onto is None else onto.add_(product)
 
 
 @dataclass
@@ -190,7 +209,9 @@ class _Block:
         self.groups = attention.k_proj.weight.shape[0] // self.size
         self.trimmed = self.queries is not self.every
         self.norm, self.mlp_norm = _Norm(self.layer.input_layernorm), _Norm(self.layer.post_attention_layernorm)
-        self.q_norm, self.k_norm = (_Norm(getattr(attention, n)) if hasattr(attention, n) else None for n in ("q_norm", "k_norm"))
+        self.q_norm, self.k_norm = (
+            _Norm(getattr(attention, n)) if hasattr(attention, n) else None for n in ("q_norm", "k_norm")
+        )
         # A key is seen by the queries that do not come before it in its sequence; padding keys come last.
         keys = torch.arange(self.every.grid[1], device=self.every.tokens.device)
         hidden = keys[None, None, :] > self.queries.positions[:, :, None]  # (sequences, queries, keys)
@@ -209,7 +230,11 @@ class _Block:
         q = self.queries.rotate(self._heads(_affine(attention.q_proj, asking), self.q_norm))
         k = self.every.rotate(self._heads(_affine(attention.k_proj, normed), self.k_norm))
         v = _affine(attention.v_proj, normed).view(len(x), -1, self.size)
-        q, k, v = self.queries.spread(q, self.groups), self.every.spread(k, self.groups), self.every.spread(v, self.groups)
+        q, k, v = (
+            self.queries.spread(q, self.groups),
+            self.every.spread(k, self.groups),
+            self.every.spread(v, self.groups),
+        )
         weights = torch.baddbmm(self.mask, q, k.transpose(1, 2), alpha=self.scaling).softmax(-1)
         mixed = self.queries.collect(weights @ v, self.groups).flatten(1)
         middle = (x[self.queries.tokens] if self.trimmed else x) + _affine(attention.o_proj, mixed)
@@ -222,49 +247,84 @@ class _Block:
 
     def backward(self, gradient):
         attention, mlp, kept = self.layer.self_attn, self.layer.mlp, self._kept
-        inner = gradient @ mlp.down_proj.weight
+        inner = _back(gradient, mlp.down_proj)
         gate = torch.ops.aten.silu_backward(inner * kept["up"], kept["gate"])
-        inner = (gate @ mlp.gate_proj.weight).addmm_(inner.mul_(kept["active"]), mlp.up_proj.weight)
+        inner = _back(inner.mul_(kept["active"]), mlp.up_proj, _back(gate, mlp.gate_proj))
         gradient = gradient + self.mlp_norm.backward(inner)
-        mixed = (gradient @ attention.o_proj.weight).view(len(gradient), -1, self.size)
+        mixed = _back(gradient, attention.o_proj).view(len(gradient), -1, self.size)
         mixed, weights = self.queries.spread(mixed, self.groups), kept["weights"]
-        scores = torch._softmax_backward_data(mixed @ kept["v"].transpose(1, 2), weights, -1, torch.float32).mul_(self.scaling)
+        scores = torch._softmax_backward_data(mixed @ kept["v"].transpose(1, 2), weights, -1, torch.float32).mul_(
+            self.scaling
+        )
         q = self.queries.rotate_back(self.queries.collect(scores @ kept["k"], self.groups))
         k = self.every.rotate_back(self.every.collect(scores.transpose(1, 2) @ kept["q"], self.groups))
         v = self.every.collect(weights.transpose(1, 2) @ mixed, self.groups).flatten(1)
         q, k = (t if norm is None else norm.backward(t) for t, norm in ((q, self.q_norm), (k, self.k_norm)))
-        normed = (k.flatten(1) @ attention.k_proj.weight).addmm_(v, attention.v_proj.weight)
+        normed = _back(v, attention.v_proj, _back(k.flatten(1), attention.k_proj))
         if self.trimmed:
-            normed.index_add_(0, self.queries.tokens, q.flatten(1) @ attention.q_proj.weight)
+            normed.index_add_(0, self.queries.tokens, _back(q.flatten(1), attention.q_proj))
             return self.norm.backward(normed).index_add_(0, self.queries.tokens, gradient)
-        return gradient + self.norm.backward(normed.addmm_(q.flatten(1), attention.q_proj.weight))
+        return gradient + self.norm.backward(_back(q.flatten(1), attention.q_proj, normed))
 
 
 class _Head:
     """The output embedding (V, h), the weighted cross entropy and its gradient, in blocks of the vocabulary."""
 
-    def __init__(self, weight: torch.Tensor, layout: Layout):
+    def __init__(self, weight: torch.Tensor, layout: Layout, sparse: bool):
         self.weight, self.labels, self.weights = weight.detach(), layout.labels, layout.weights
-        self._logits = weight.new_empty(len(weight), len(layout.labels))
+        self.columns = torch.arange(len(layout.labels), device=weight.device)
+        self.sparse = sparse and len(weight) > 2 * _CANDIDATES
+        self._steps = 0
+        self._logits = torch.empty(len(weight), len(layout.labels), device=weight.device)
+        # With `sparse`: the candidates' rows of the matrix, each label's place among them, and the log-mass of the others.
+        self._some = self._places = self._rest = None
 
     def loss_and_gradient(self, hidden: torch.Tensor) -> tuple[float, torch.Tensor]:
         """hidden (m, h) to the loss and its gradient (m, h)."""
-        logits, count = self._logits, len(self.weight)
-        blocks = [slice(start, min(start + _HEAD_BLOCK, count)) for start in range(0, count, _HEAD_BLOCK)]
-        columns = hidden.T.contiguous()
-        peaks = []
-        for block in blocks:  # (block, h) @ (h, m): the large matrix on the left is what a CPU's product likes best
-            torch.mm(self.weight[block], columns, out=logits[block])
-            peaks.append(logits[block].amax(0))
-        place = (self.labels, torch.arange(len(self.labels), device=hidden.device))
-        largest, right = torch.stack(peaks).amax(0), logits[place]
-        logits.sub_(largest).clamp_(min=_LEAST_LOGIT).exp_()
-        total = logits.sum(0)
-        loss = float((self.weights * (total.log() + largest - right)).sum())
-        logits.mul_(self.weights / total)
-        logits[place] -= self.weights
-        gradient = torch.zeros_like(hidden)
-        for block in blocks:
-            gradient.addmm_(logits[block].T, self.weight[block])
+        self._steps += 1
+        if self.sparse and self._steps % _FULL_EVERY != 1:
+            return self._pass(hidden, self._some, self._places, self._logits[: len(self._some)], self._rest)[:2]
+        loss, gradient, chances = self._pass(hidden, self.weight, self.labels, self._logits, None)
+        if self.sparse:
+            self._choose(chances)
         return loss, gradient
 
+    def _pass(self, hidden, matrix, labels, logits, rest):
+        """The loss and gradient over the rows of `matrix`, plus what is kept for `_choose`: (log-mass, logits as gradient)."""
+        blocks = [slice(start, min(start + _HEAD_BLOCK, len(matrix))) for start in range(0, len(matrix), _HEAD_BLOCK)]
+        columns, peaks = hidden.to(matrix.dtype).T.contiguous(), []
+        for block in blocks:  # (block, h) @ (h, m): the large matrix on the left is what a CPU's product likes best
+            if matrix.dtype == torch.float32:
+                torch.mm(matrix[block], columns, out=logits[block])
+            else:
+                logits[block] = matrix[block] @ columns
+            peaks.append(logits[block].amax(0))
+        if rest is not None:
+            peaks.append(rest)
+        largest, right = torch.stack(peaks).amax(0), logits[labels, self.columns]
+        logits.sub_(largest).clamp_(min=_LEAST_LOGIT).exp_()
+        total = logits.sum(0)
+        if rest is not None:
+            total += (rest - largest).exp()
+        mass = total.log() + largest
+        loss = float((self.weights * (mass - right)).sum())
+        logits.mul_(self.weights / total)
+        logits[labels, self.columns] -= self.weights
+        gradient = torch.zeros_like(hidden)
+        for block in blocks:
+            if matrix.dtype == torch.float32:
+                gradient.addmm_(logits[block].T, matrix[block])
+            else:
+                gradient += logits[block].T.to(matrix.dtype) @ matrix[block]
+        return loss, gradient, mass
+
+    def _choose(self, mass: torch.Tensor) -> None:
+        """Candidates for the next steps, from a full pass whose gradient for the logits is still in the buffer."""
+        logits = self._logits
+        logits[self.labels, self.columns] += self.weights
+        chosen = logits.amax(1).index_fill_(0, self.labels, torch.inf).topk(_CANDIDATES).indices
+        place = torch.empty(len(self.weight), dtype=torch.int64, device=mass.device)
+        place[chosen] = torch.arange(len(chosen), device=mass.device)
+        self._some, self._places = self.weight[chosen], place[self.labels]
+        left = 1 - logits[chosen].sum(0) / self.weights  # the chance of all others together
+        self._rest = mass + left.clamp(min=1e-20).log()

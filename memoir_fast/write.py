@@ -1,8 +1,15 @@
-"""The update rule of one edit: plain SGD on the memory's k active rows, without touching the memory (method of MEMOIR).
+"""The update rules of one edit, without touching the memory until it is committed.
 
-Both forms below hold the same iterates. With A (n, k) the active features of the n training tokens, the gradient of the
-active rows is `A^T g`, so every iterate is `s * V0 + A^T G` with G (n, d): `TokenWrite` keeps G and the Gram matrix
-`K = A A^T`; `BlockWrite` keeps the (k, d) block itself, which is cheaper once n exceeds about 2k.
+With A (n, k) the active features of the n training tokens, every rule moves the active rows along `U^T g`, g the loss's
+gradient for the projection's outputs:
+
+* `sgd` (the method of MEMOIR): U = A. Plain SGD on the k active rows.
+* `preconditioned`: U = A P with `P = r (C + lam I)^-1`, C (k, k) the sum of A^T A over the edits so far on these features: what
+  earlier edits read is stiff, what nobody reads is soft (recursive least squares inside the sparse memory). r keeps the
+  trace of A P A^T that of A A^T, so that steps are as long as without; with C = 0 it is plain SGD.
+
+Both forms below hold the same iterates `s * V0 + U^T G`: `TokenWrite` keeps G (n, d) and the matrix `K = A U^T`; `BlockWrite`
+keeps the (k, d) block itself, which is cheaper once n exceeds about 2k.
 """
 
 from __future__ import annotations
@@ -17,36 +24,47 @@ from .memory import ResidualMemory
 
 
 class _Write:
-    """State common to both forms: the tokens' features, the memory's contribution before the edit, the decay s.
+    """State common to both forms.
 
     Args:
-        features: (n, k) float32, the active features of the training tokens.
+        features: A (n, k) float32, the active features of the training tokens.
         before: (n, d) float32, the memory's output for them before the edit.
         config: learning rate, weight decay and clip norm.
+        moves: U (n, k) float32, what a gradient is multiplied with; None for A itself.
+
+    Attributes:
+        decay: s, by which the edit's weight decay shrinks the whole memory.
     """
 
-    def __init__(self, features: torch.Tensor, before: torch.Tensor, config: MemoirConfig):
+    def __init__(self, features, before, config: MemoirConfig, moves=None):
         self.features, self.before = features, before
+        self.moves = features if moves is None else moves
         self.decay = 1.0
         self._lr, self._clip = config.edit_lr, config.clip_norm
-        self._keep = 1.0 - config.edit_lr * config.weight_decay
+        self._keep = 1.0 - config.edit_lr * config.decay
 
     def contribution(self) -> torch.Tensor:
         """(n, d) float32: what the memory adds to the projection's output now."""
         return self._added + self.before * self.decay
 
+    def commit(self, memory: ResidualMemory, indices: torch.Tensor) -> None:
+        """Write the edit into the memory's rows `indices` (k,) int32, and note what they read now."""
+        memory.scale *= self.decay
+        self._scatter(memory, indices)
+        memory.remember(indices, self.features)
+
     def _rate(self, squared_norm: torch.Tensor) -> float:
-        """The step length: the learning rate, less when the gradient's Frobenius norm exceeds the clip norm."""
+        """The step length: the learning rate, less when the gradient's norm (in P's metric) exceeds the clip norm."""
         norm = math.sqrt(max(0.0, float(squared_norm)))
         return self._lr * min(1.0, self._clip / norm) if norm > 0 else self._lr
 
 
 class TokenWrite(_Write):
-    """Token space: G (n, d) and the Gram matrix; a step costs n * n * d."""
+    """Token space: G (n, d) and K = A U^T; a step costs n * n * d."""
 
-    def __init__(self, features, before, config):
-        super().__init__(features, before, config)
-        self.gram = features @ features.T
+    def __init__(self, features, before, config, moves=None):
+        super().__init__(features, before, config, moves)
+        self.gram = features @ self.moves.T
         self.G = torch.zeros_like(before)
         self._added = torch.zeros_like(before)  # K G, kept up to date: K g is needed for the norm anyway
 
@@ -58,17 +76,15 @@ class TokenWrite(_Write):
         self._added.mul_(self._keep).sub_(moved, alpha=rate)
         self.decay *= self._keep
 
-    def commit(self, memory: ResidualMemory, indices: torch.Tensor) -> None:
-        """Write the edit into the memory's rows `indices` (k,) int32."""
-        memory.scale *= self.decay
-        ops.masked_scatter_(memory.V, indices, self.features, self.G, 1.0 / memory.scale)
+    def _scatter(self, memory, indices):
+        ops.masked_scatter_(memory.V, indices, self.moves, self.G, 1.0 / memory.scale)
 
 
 class BlockWrite(_Write):
     """The (k, d) block itself; a step costs 2 * n * k * d."""
 
-    def __init__(self, features, before, config):
-        super().__init__(features, before, config)
+    def __init__(self, features, before, config, moves=None):
+        super().__init__(features, before, config, moves)
         self.block = before.new_zeros(features.shape[1], before.shape[1])
 
     @property
@@ -77,18 +93,47 @@ class BlockWrite(_Write):
 
     def step(self, gradient: torch.Tensor) -> None:
         """One SGD step for `gradient` (n, d) float32 of the loss with respect to the projection's output."""
-        update = self.features.T @ gradient
-        rate = self._rate(update.square().sum())
-        self.block.mul_(self._keep).sub_(update, alpha=rate)
+        update = self.moves.T @ gradient
+        if self.moves is self.features:
+            squared = update.square().sum()
+        else:
+            squared = (gradient * (self.features @ update)).sum()
+        self.block.mul_(self._keep).sub_(update, alpha=self._rate(squared))
         self.decay *= self._keep
 
-    def commit(self, memory: ResidualMemory, indices: torch.Tensor) -> None:
-        """Write the edit into the memory's rows `indices` (k,) int32."""
-        memory.scale *= self.decay
+    def _scatter(self, memory, indices):
         memory.V.index_add_(0, indices.long(), self.block, alpha=1.0 / memory.scale)
 
 
-def make_write(features: torch.Tensor, before: torch.Tensor, config: MemoirConfig) -> TokenWrite | BlockWrite:
-    """The cheaper form for this edit: token space while n < 2k."""
+def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> torch.Tensor:
+    """U = A P (n, k), P = r (C + lam I)^-1 with trace(A P A^T) = trace(A A^T).
+
+    Args:
+        features: A (n, k) float32; C: (k, k) float32, symmetric positive semi-definite up to rounding.
+        ridge: lam as a multiple of the tokens' mean energy |a|^2 on the mask, so that it means the same for every model.
+    """
+    energy = features.square().sum(1).mean()
+    lam = ridge * float(energy)
+    matrix = (C + C.T) / 2
+    for attempt in range(6):  # rounding may leave C slightly indefinite: more ridge until it factors
+        factor, failed = torch.linalg.cholesky_ex(matrix + lam * torch.eye(len(C), device=C.device))
+        if int(failed) == 0:
+            break
+        lam *= 10
+    else:
+        raise RuntimeError("the memory's record of what earlier edits read is not positive: it is damaged")
+    moves = torch.cholesky_solve(features.T, factor).T
+    return moves * (features.square().sum() / (features * moves).sum())
+
+
+def make_write(features: torch.Tensor, before: torch.Tensor, config: MemoirConfig, C=None) -> TokenWrite | BlockWrite:
+    """The write that the config asks for, in the cheaper form for this edit: token space while n < 2k.
+
+    Args:
+        C: (k, k) float32, the sum of A^T A of earlier edits on these features; None while there is none.
+    """
     tokens, active = features.shape
-    return (TokenWrite if tokens < 2 * active else BlockWrite)(features, before, config)
+    moves = None
+    if config.write == "preconditioned" and C is not None:
+        moves = preconditioned(features, C, config.ridge)
+    return (TokenWrite if tokens < 2 * active else BlockWrite)(features, before, config, moves)

@@ -14,7 +14,7 @@ from memoir_fast.editor import commit
 from memoir_fast.layout import lay_out
 from memoir_fast.replay import Replay
 from memoir_fast.request import EditRequest, Encoder
-from memoir_fast.write import BlockWrite, TokenWrite
+from memoir_fast.write import BlockWrite, TokenWrite, preconditioned
 
 # Three edits on the same words: their masks overlap, and the third runs with S < 1 and columns written twice.
 EDITS = [
@@ -108,6 +108,53 @@ def test_token_space_and_block_give_the_same_memory():
         memories.append((memory.V * memory.scale, contributions))
     assert torch.allclose(memories[0][0], memories[1][0], atol=1e-4)
     assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(memories[0][1], memories[1][1], strict=True))
+
+
+def test_preconditioned_forms_agree_and_an_empty_record_is_plain_sgd():
+    torch.manual_seed(0)
+    n, k, d = 12, 9, 5
+    features, before = torch.randn(n, k), torch.randn(n, d)
+    earlier = torch.randn(30, k)
+    config = MemoirConfig(write="preconditioned", ridge=0.5)
+    moves = preconditioned(features, earlier.T @ earlier, config.ridge)
+    assert torch.allclose((features * moves).sum(), features.square().sum())  # as long a step as without
+    assert torch.allclose(preconditioned(features, torch.zeros(k, k), 0.5), features, atol=1e-5)
+    lam = 0.5 * float(features.square().sum(1).mean())
+    dense = torch.linalg.inv(earlier.T.double() @ earlier.double() + lam * torch.eye(k).double())
+    dense *= features.square().sum() / (features.double() @ dense * features).sum()
+    assert torch.allclose(moves.double(), features.double() @ dense, atol=1e-4)
+    writes = [form(features, before, config, moves) for form in (TokenWrite, BlockWrite)]
+    for step in range(10):
+        gradient = torch.randn(n, d, generator=torch.Generator().manual_seed(step)) * (0.01 if step % 2 else 3)
+        for write in writes:
+            write.step(gradient)
+        assert torch.allclose(writes[0].contribution(), writes[1].contribution(), atol=1e-4)
+    assert torch.allclose(writes[0].moves.T @ writes[0].G, writes[1].block, atol=1e-4) and writes[0].decay == 1.0
+
+
+def test_preconditioned_edits_disturb_earlier_ones_less_and_keep_their_record(monkeypatch):
+    losses = {}
+    for rule in ("sgd", "preconditioned"):
+        model = tiny_memoir(write=rule, weight_decay=0.0, edit_lr=0.5)
+        for prompt, target in EDITS:
+            model.edit(prompt, target)
+        prompt, target = EDITS[0]
+        with torch.no_grad():
+            layout = lay_out([model.encoder.pair(prompt, target)], False, "cpu")
+            tokens = torch.tensor([model.encoder.pair(prompt, target).tokens])
+            words = torch.zeros_like(tokens, dtype=torch.bool)
+            words[0, : layout.words[-1] + 1] = True
+            logits = model(input_ids=tokens, prompt_mask=words, use_cache=False).logits[0, -3:-1]
+            losses[rule] = float(torch.nn.functional.cross_entropy(logits, tokens[0, -2:]))
+    assert losses["preconditioned"] < losses["sgd"]
+    assert model.memory.C is not None and float(model.memory.C.trace()) > 0
+    before = model.memory.C.clone()
+    with pytest.raises(ValueError, match="write"):
+        model.edit("w120 w121", "w159", write="sgd")
+    monkeypatch.setattr(type(model.memory.index), "add", None)  # the last step of a commit fails
+    with pytest.raises(TypeError):
+        model.edit("w120 w121", "w159")
+    assert torch.equal(model.memory.C, before)
 
 
 def test_long_edits_use_the_block():

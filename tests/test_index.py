@@ -31,7 +31,10 @@ def _brute(queries, codes):
 @pytest.mark.parametrize("width", [1, 7, 8, 31, 32, 55, 192, 256, 300, 1792])
 def test_distances(level, width):
     rng = np.random.default_rng(width)
-    codes, queries = rng.integers(0, 256, (700, width), dtype=np.uint8), rng.integers(0, 256, (5, width), dtype=np.uint8)
+    codes, queries = (
+        rng.integers(0, 256, (700, width), dtype=np.uint8),
+        rng.integers(0, 256, (5, width), dtype=np.uint8),
+    )
     codes[350:] = codes[:350]  # ties: the lower row
     rows, distances = _cpu.hamming_nearest(queries, codes)
     want = _brute(queries, codes)

@@ -40,6 +40,19 @@ def test_loading_gives_bit_equal_logits_and_goes_on_the_same(saved):
     assert torch.equal(bits(model.memory.V), bits(again.memory.V))
 
 
+def test_what_earlier_edits_read_is_saved(tmp_path):
+    model = tiny_memoir(write="preconditioned")
+    for edit in EDITS:
+        model.edit(*edit)
+    model.save_pretrained(tmp_path)
+    again = MemoirModel.load(tmp_path, tiny_model("llama"), word_tokenizer())
+    assert torch.equal(model.memory.C, again.memory.C)
+    model.edit("w100 w101 w120", "w170"), again.edit("w100 w101 w120", "w170")
+    assert torch.equal(bits(model.memory.V), bits(again.memory.V))
+    with pytest.raises(ValueError, match="write"):
+        MemoirModel.load(tmp_path, tiny_model("llama"), word_tokenizer(), write="sgd")
+
+
 def test_only_the_memory_is_written(saved):
     _, folder = saved
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "edits.json", "memory.safetensors"]

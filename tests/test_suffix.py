@@ -7,8 +7,9 @@ import torch
 from conftest import tiny_memoir
 from torch import nn
 
+from memoir_fast import suffix
 from memoir_fast.layout import lay_out
-from memoir_fast.replay import Replay
+from memoir_fast.replay import Replay, halved_copies
 from memoir_fast.suffix import Suffix, supports
 
 PAIRS = [("w100 w101 w102 w103", "w150 w151"), ("w100", "w152"), ("w104 w105 w101 w100 w109 w110", "w153 w154 w155")]
@@ -39,6 +40,38 @@ def test_loss_and_gradient_are_those_of_the_model(family, layer, packed):
         wanted_loss, wanted = theirs.loss_and_gradient(outputs)
         assert loss == pytest.approx(wanted_loss, rel=1e-5)
         assert torch.allclose(gradient, wanted, rtol=1e-4, atol=1e-6 + 1e-5 * float(wanted.abs().max()))
+
+
+def _suffix(model, layout, **kwargs):
+    return Suffix(model.model, model.router, model.target, layout, **kwargs)
+
+
+def test_sparse_softmax_stays_near_the_full_one(monkeypatch):
+    monkeypatch.setattr(suffix, "_CANDIDATES", 60)  # of 200 tokens
+    model = tiny_memoir()
+    layout = lay_out([model.encoder.pair(*pair) for pair in PAIRS], True, "cpu")
+    full, sparse = _suffix(model, layout), _suffix(model, layout, sparse=True)
+    base = full.outputs.reshape(-1, full.outputs.shape[-1])[layout.tokens]
+    for step in range(10):
+        outputs = base + 0.01 * step * torch.randn(base.shape, generator=torch.Generator().manual_seed(step))
+        loss, gradient = sparse.loss_and_gradient(outputs)
+        wanted_loss, wanted = full.loss_and_gradient(outputs)
+        if step % 8 == 0:
+            assert loss == wanted_loss and torch.equal(gradient, wanted)
+        assert loss == pytest.approx(wanted_loss, rel=2e-2)
+        assert torch.nn.functional.cosine_similarity(gradient.flatten(), wanted.flatten(), 0) > 0.97
+
+
+def test_bfloat16_copies_stay_near(monkeypatch):
+    model = tiny_memoir("qwen3")
+    layout = lay_out([model.encoder.pair(*pair) for pair in PAIRS], False, "cpu")
+    halved = halved_copies(model.model, model.target)
+    exact, half = _suffix(model, layout), _suffix(model, layout, halved=halved)
+    base = exact.outputs.reshape(-1, exact.outputs.shape[-1])[layout.tokens]
+    loss, gradient = half.loss_and_gradient(base)
+    wanted_loss, wanted = exact.loss_and_gradient(base)
+    assert loss == pytest.approx(wanted_loss, rel=5e-2) and loss != wanted_loss
+    assert torch.nn.functional.cosine_similarity(gradient.flatten(), wanted.flatten(), 0) > 0.9
 
 
 def test_other_models_go_through_their_own_code():
