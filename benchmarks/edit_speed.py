@@ -39,7 +39,7 @@ def matrix_rate(rows: int, inner: int, columns: int, dtype) -> float:
 def suffix_operations(model, fact) -> tuple[int, int, int]:
     """(layers, head) operations of one step of this edit's suffix, forward and backward, and its training tokens."""
     sequences = [model.encoder.pair(fact.prompt, fact.target, c) for c in ["", *model.contexts]]
-    layout = lay_out(sequences, True, "cpu")
+    layout = lay_out([sequences], True, "cpu")
     tokens, aims = len(layout.tokens), len(layout.labels)
     above = list(model.model.get_submodule(model.target.layers_path))[model.target.layer + 1 :]
     matrices = lambda module: sum(p.numel() for p in module.parameters() if p.dim() == 2)  # noqa: E731

@@ -135,7 +135,10 @@ class PublishedEditor:
         for row, sequence in enumerate(sequences):
             aims = sequence.tokens[sequence.prompt_length :]
             labels[row, width - len(aims) :] = torch.tensor(aims)
-        return {"input_ids": input_ids, "attention_mask": attention}, labels
+        places = (attention.cumsum(1) - 1).clamp(
+            min=0
+        )  # models with learned positions need them counted from the first token
+        return {"input_ids": input_ids, "attention_mask": attention, "position_ids": places}, labels
 
     @staticmethod
     def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from . import ops
 from .config import MemoirConfig
 from .layout import lay_out, packing_pays
 from .memory import ResidualMemory
@@ -18,8 +19,7 @@ from .request import EditRequest, Encoder
 from .routing import Router
 from .suffix import Suffix, supports
 from .target import Target
-from .tophash import tophash_prompts
-from .write import BlockWrite, TokenWrite, make_write
+from .write import BlockWrite, TokenWrite, make_write, preconditioned
 
 
 class EditError(RuntimeError):
@@ -28,23 +28,24 @@ class EditError(RuntimeError):
 
 @dataclass(frozen=True)
 class Finished:
-    """An optimised edit that is not yet part of the memory.
+    """Optimised edits that are not yet part of the memory: one, or several made together.
 
     Attributes:
-        request: what was edited.
-        indices: (k,) int32 ascending, the mask; signature: (ceil(D/8),) uint8, the same packed.
+        requests: what was edited, b of them.
+        indices: (b, k) int32 ascending, the masks; signatures: (b, ceil(D/8)) uint8, the same packed.
+        rows: int32 ascending, the memory's rows that the write moves: the masks' union.
         write: the update, see `write.py`.
-        losses: the loss before each step, and the last one tested.
-        steps: SGD steps made.
-        seconds: wall time.
+        losses: per request, its loss before each step, and the last one tested; steps: per request, SGD steps made.
+        seconds: wall time of all together.
     """
 
-    request: EditRequest
+    requests: list[EditRequest]
     indices: torch.Tensor
-    signature: torch.Tensor
+    signatures: torch.Tensor
+    rows: torch.Tensor
     write: TokenWrite | BlockWrite
-    losses: list[float]
-    steps: int
+    losses: list[list[float]]
+    steps: list[int]
     seconds: float
 
 
@@ -65,58 +66,78 @@ class Editor:
         self._halved = None
         self._lock = threading.Lock()
 
-    def optimise(self, request: EditRequest, config: MemoirConfig) -> Finished:
-        """Run the edit's SGD.
+    def optimise(self, requests: list[EditRequest], config: MemoirConfig) -> Finished:
+        """Run the edits' SGD, all in the same steps; one request alone is the published edit.
 
         Raises:
-            ValueError: the request leaves no target token, is not a token prefix, or is longer than the context.
-            EditError: the loss or its gradient became infinite or NaN.
+            ValueError: a request leaves no target token, is not a token prefix, or is longer than the context.
+            EditError: a loss or its gradient became infinite or NaN.
         """
         began = time.perf_counter()
-        sequences = [self.encoder.pair(request.prompt, request.target)]
-        sequences += [self.encoder.pair(request.prompt, request.target, context) for context in self.contexts]
+        pair = self.encoder.pair
+        edits = [[pair(r.prompt, r.target), *(pair(r.prompt, r.target, c) for c in self.contexts)] for r in requests]
         training = self.model.training
         # Outside inference mode even if the caller is inside: the steps need autograd.
         with self._lock, torch.inference_mode(False):
             self.model.eval()
             try:
-                layout = lay_out(sequences, self._packed(sequences), self.memory.V.device)
+                layout = lay_out(edits, self._packed(edits), self.memory.V.device)
                 replay = self._replay(layout, config)
-                indices, signature = self._mask(replay)
-                write, losses, steps = self._descend(replay, indices, config)
+                indices, signatures = self._masks(replay)
+                rows, write = self._prepare(replay, indices, config)
+                losses, steps = self._descend(replay, write, config)
             finally:
                 self.model.train(training)
-        return Finished(request, indices, signature, write, losses, steps, time.perf_counter() - began)
+        return Finished(list(requests), indices, signatures, rows, write, losses, steps, time.perf_counter() - began)
 
     @torch.no_grad()
-    def _mask(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mask of the identity sequence's prompt; it serves all sequences."""
-        memory = self.memory
-        words = replay.activations.reshape(1, -1, memory.in_features)[:, replay.layout.words]
-        everything = torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)
-        indices, signature = tophash_prompts(words, everything, memory.background, memory.permutation, memory.top_k)
-        return indices[0], signature[0]
+    def _masks(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mask of each edit's identity prompt; it serves all sequences of the edit."""
+        memory, words = self.memory, replay.layout.words
+        tokens = replay.activations.reshape(-1, memory.in_features)[torch.cat(words)]
+        ends = torch.tensor([0, *(len(part) for part in words)], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+        return ops.tophash_pooled(tokens, ends.to(tokens.device), memory.background, memory.permutation, memory.top_k)
 
-    def _descend(self, replay: Suffix | Replay, indices: torch.Tensor, config: MemoirConfig):
+    @torch.no_grad()
+    def _prepare(self, replay: Suffix | Replay, indices: torch.Tensor, config: MemoirConfig):
+        """The rows that may move, and the write's start: A (and U) with zeros outside each edit's own mask."""
         memory, layout = self.memory, replay.layout
-        tokens = layout.tokens
-        features = replay.activations.reshape(-1, memory.in_features)[tokens][:, indices.long()].float()
-        before = (features @ memory.V[indices.long()]) * memory.scale
-        write = make_write(features, before, config, memory.stiffness(indices))
-        base = replay.outputs.reshape(-1, memory.out_features)[tokens].float()
-        losses: list[float] = []
+        rows = indices[0] if len(indices) == 1 else indices.unique()
+        places = torch.searchsorted(rows.long(), indices.long())
+        activations = replay.activations.reshape(-1, memory.in_features)[layout.tokens]
+        features = torch.zeros(len(activations), len(rows), device=activations.device)
+        moves = torch.zeros_like(features) if config.write == "preconditioned" else None
+        for mask, place, part in zip(indices, places, layout.parts, strict=True):
+            own = activations[part][:, mask.long()].float()
+            features[part, place] = own
+            if moves is not None:
+                moves[part, place] = preconditioned(own, memory.stiffness(mask), config.ridge)
+        before = (features @ memory.V[rows.long()]) * memory.scale
+        return rows, make_write(features, before, config, moves, layout.parts)
+
+    def _descend(self, replay: Suffix | Replay, write: TokenWrite | BlockWrite, config: MemoirConfig):
+        layout = replay.layout
+        base = replay.outputs.reshape(-1, self.memory.out_features)[layout.tokens].float()
+        edits = len(layout.parts)
+        losses: list[list[float]] = [[] for _ in range(edits)]
+        steps, moving = [0] * edits, [True] * edits
         for _ in range(config.steps):
-            loss, gradient = replay.loss_and_gradient(base + write.contribution())
-            if not (math.isfinite(loss) and torch.isfinite(gradient).all()):
+            terms, gradient = replay.losses_and_gradient(base + write.contribution())
+            found = torch.zeros(edits, device=terms.device).index_add_(0, layout.owners, terms).tolist()
+            if not (all(map(math.isfinite, found)) and torch.isfinite(gradient).all()):
                 raise EditError(
-                    f"the edit's loss is {loss} with a gradient that may not be finite: rolled back, the memory is "
+                    f"the edit's loss is {found} with a gradient that may not be finite: rolled back, the memory is "
                     "unchanged; try a smaller edit_lr or precision='exact'"
                 )
-            losses.append(loss)
-            if _settled(losses, config):
+            for number, loss in enumerate(found):
+                if moving[number]:
+                    losses[number].append(loss)
+                    moving[number] = not _settled(losses[number], config)
+                    steps[number] += moving[number]
+            if not any(moving):
                 break
-            write.step(gradient)
-        return write, losses, len(losses) - _settled(losses, config)
+            write.step(gradient, moving)
+        return losses, steps
 
     def _replay(self, layout, config: MemoirConfig) -> Suffix | Replay:
         """The layers above the projection, by hand where they are of a known kind, otherwise by the model's own code."""
@@ -135,7 +156,8 @@ class Editor:
             self._halved = halved_copies(self.model, self.target)
         return self._halved
 
-    def _packed(self, sequences) -> bool:
+    def _packed(self, edits) -> bool:
+        sequences = [sequence for edit in edits for sequence in edit]
         layer = self.model.get_submodule(self.target.layers_path)[self.target.layer]
         parameters = sum(p.numel() for p in layer.parameters())
         if not packing_pays(sequences, parameters, self.target.out_features):
@@ -149,7 +171,7 @@ class Editor:
         """Whether this model keeps packed sequences apart (some ignore position_ids): compare with padded rows."""
         seen = []
         for packed in (False, True):
-            layout = lay_out(sequences, packed, self.memory.V.device)
+            layout = lay_out([sequences], packed, self.memory.V.device)
             try:
                 replay = Replay(self.model, self.router, self.target, layout)
             except TypeError:  # the model's forward takes no position_ids
@@ -171,19 +193,19 @@ def _settled(losses: list[float], config: MemoirConfig) -> bool:
 
 
 @torch.no_grad()
-def commit(memory: ResidualMemory, finished: Finished, edit_id: int) -> None:
-    """Make a finished edit part of the memory: its rows, the scale and its signature, all of them or none."""
-    rows = finished.indices.long()
-    saved_rows, saved_scale, saved_block = memory.V[rows], memory.scale, memory.stiffness(finished.indices)
+def commit(memory: ResidualMemory, finished: Finished, first_id: int) -> None:
+    """Make finished edits part of the memory, numbered from `first_id`: rows, scale and signatures, all of them or none."""
+    rows = finished.rows.long()
+    saved_rows, saved_scale, saved_block = memory.V[rows], memory.scale, memory.stiffness(finished.rows)
+    ids = list(range(first_id, first_id + len(finished.requests)))
     try:
-        finished.write.commit(memory, finished.indices)
+        finished.write.commit(memory, finished.rows, finished.indices)
         if not torch.isfinite(memory.V[rows]).all():
             raise EditError("the edit's update is not finite: rolled back, the memory is unchanged")
-        memory.index.add([edit_id], finished.signature[None].cpu().numpy())
+        memory.index.add(ids, finished.signatures.cpu().numpy())
     except BaseException:  # Ctrl-C included: nothing half done
         memory.V[rows], memory.scale = saved_rows, saved_scale
         if saved_block is not None:
             memory.C[rows[:, None], rows] = saved_block
-        if edit_id in memory.index:
-            memory.index.remove([edit_id])
+        memory.index.remove([i for i in ids if i in memory.index])
         raise

@@ -11,7 +11,7 @@ from .request import Sequence
 
 @dataclass(frozen=True)
 class Layout:
-    """The n tokens of an edit inside a forward pass over R rows of T positions.
+    """The n tokens of one or more edits inside a forward pass over R rows of T positions.
 
     The last token of each sequence is left out: it predicts nothing, so no gradient ever reaches it.
 
@@ -21,9 +21,11 @@ class Layout:
         tokens: (n,) flat positions (row * T + column) of the real tokens.
         sequences: (n,) the sequence of each token, ascending; positions: (n,) its place in it.
         aims: (m,) the places among the n tokens that predict a target token.
-        words: (w,) flat positions of the identity sequence's routing tokens (its prompt).
+        words: per edit, the (w,) flat positions of its identity sequence's routing tokens (its prompt).
+        parts: per edit, its tokens among the n.
+        owners: (m,) the edit of each target.
         targets: (m,) flat positions that predict a target token; labels: (m,) those tokens.
-        weights: (m,) float32; the loss is the weighted sum of cross entropies (mean over a sequence's target
+        weights: (m,) float32; an edit's loss is the weighted sum of its cross entropies (mean over a sequence's target
             tokens, then mean over sequences).
     """
 
@@ -33,42 +35,61 @@ class Layout:
     sequences: torch.Tensor
     positions: torch.Tensor
     aims: torch.Tensor
-    words: torch.Tensor
+    words: list[torch.Tensor]
+    parts: list[slice]
+    owners: torch.Tensor
     targets: torch.Tensor
     labels: torch.Tensor
     weights: torch.Tensor
 
 
-def lay_out(sequences: list[Sequence], packed: bool, device) -> Layout:
-    """The layout of some sequences; the first one is the identity, whose words make the mask."""
+def lay_out(edits: list[list[Sequence]], packed: bool, device) -> Layout:
+    """The layout of some edits' sequences; the first one of each is its identity, whose words make the mask."""
+    sequences = [sequence for edit in edits for sequence in edit]
     lengths = [len(s.tokens) - 1 for s in sequences]
     width = sum(lengths) if packed else max(lengths)
     starts = [sum(lengths[:i]) if packed else i * width for i in range(len(sequences))]
     rows = 1 if packed else len(sequences)
     input_ids = torch.zeros(rows * width, dtype=torch.int64)
     position_ids = torch.zeros(rows * width, dtype=torch.int64)
-    tokens, aims, targets, labels, weights = [], [], [], [], []
-    for sequence, start, length in zip(sequences, starts, lengths, strict=True):
-        input_ids[start : start + length] = torch.tensor(sequence.tokens[:-1])
-        position_ids[start : start + length] = torch.arange(length)
-        tokens.append(torch.arange(start, start + length))
-        answer = sequence.tokens[sequence.prompt_length :]
-        aims.append(torch.arange(len(answer)) + sum(map(len, tokens)) - len(answer))
-        targets.append(torch.arange(len(answer)) + start + length - len(answer))
-        labels.append(torch.tensor(answer))
-        weights.append(torch.full((len(answer),), 1.0 / (len(answer) * len(sequences))))
+    tokens, aims, owners, targets, labels, weights, words, parts = [], [], [], [], [], [], [], []
+    number = seen = 0
+    for owner, edit in enumerate(edits):
+        words.append(torch.arange(*edit[0].words) + starts[number])
+        parts.append(slice(seen, seen + sum(len(s.tokens) - 1 for s in edit)))
+        for sequence in edit:
+            start, length = starts[number], lengths[number]
+            input_ids[start : start + length] = torch.tensor(sequence.tokens[:-1])
+            position_ids[start : start + length] = torch.arange(length)
+            tokens.append(torch.arange(start, start + length))
+            answer = sequence.tokens[sequence.prompt_length :]
+            number, seen = number + 1, seen + length
+            aims.append(torch.arange(seen - len(answer), seen))
+            targets.append(torch.arange(start + length - len(answer), start + length))
+            owners.append(torch.full((len(answer),), owner))
+            labels.append(torch.tensor(answer))
+            weights.append(torch.full((len(answer),), 1.0 / (len(answer) * len(edit))))
     inputs = {"input_ids": input_ids.view(rows, width).to(device), "use_cache": False}
     if packed:
         # Positions that start again tell transformers where a packed sequence begins (no attention_mask then).
         inputs["position_ids"] = position_ids.view(rows, width).to(device)
     else:
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])  # right padding hides behind causality
-    words = torch.arange(*sequences[0].words)
-    sequences_of = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
-    positions = torch.cat([torch.arange(length) for length in lengths])
-    joined = [torch.cat(part) for part in (tokens, aims, targets, labels, weights)]
-    parts = [joined[0], sequences_of, positions, joined[1], words, *joined[2:]]
-    return Layout(inputs, (rows, width), *(part.to(device) for part in parts))
+    join = lambda part: torch.cat(part).to(device)  # noqa: E731
+    return Layout(
+        inputs,
+        (rows, width),
+        tokens=join(tokens),
+        sequences=torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)).to(device),
+        positions=torch.cat([torch.arange(length) for length in lengths]).to(device),
+        aims=join(aims),
+        words=[part.to(device) for part in words],
+        parts=parts,
+        owners=join(owners),
+        targets=join(targets),
+        labels=join(labels),
+        weights=join(weights),
+    )
 
 
 def packing_pays(sequences: list[Sequence], layer_parameters: int, hidden: int) -> bool:

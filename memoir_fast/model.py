@@ -201,28 +201,63 @@ class MemoirModel:
             TypeError, ValueError: the request cannot be learned; see `EditRequest` and `Encoder.pair`.
             EditError: the optimisation diverged. In every case the memory is as it was.
         """
+        return self.edit_many([(prompt, target)], **settings)[0]
+
+    def edit_many(self, facts, batch_size: int = 1, **settings) -> list[EditResult]:
+        """Teach the memory several facts, in order.
+
+        Args:
+            facts: (prompt, target) pairs.
+            batch_size: so many are optimised in the same steps, each with its own mask, loss and clipping; what they share of
+                the memory then serves all of them. 1 makes them one after the other, as `edit` does.
+            settings: as for `edit`.
+
+        Returns:
+            one result a fact; `seconds` is its share of its batch's time.
+
+        Raises:
+            as `edit`. The batches before the failing one are made; of the failing one nothing is.
+        """
         fixed = {"layer", "top_k", "threshold", "false_activation_rate", "chat_template", "write"} & settings.keys()
         if fixed:
             raise ValueError(f"{sorted(fixed)} cannot change for a single edit: they belong to the whole memory")
-        finished = self.editor.optimise(EditRequest(prompt, target), self.config.updated(**settings))
-        signature = finished.signature.cpu().numpy()
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be an int >= 1, got {batch_size!r}")
+        config = self.config.updated(**settings)
+        requests = [EditRequest(*fact) for fact in facts]
+        results = []
+        for start in range(0, len(requests), batch_size):
+            results += self._make(self.editor.optimise(requests[start : start + batch_size], config))
+        return results
+
+    def _make(self, finished) -> list[EditResult]:
+        """Commit finished edits and note them."""
         began = time.perf_counter()
-        nearest, overlap = self.memory.index.nearest(signature[None])
-        number = self._next_id
-        commit(self.memory, finished, number)
-        self._next_id += 1
-        self.threshold.follow(signature)
-        result = EditResult(
-            id=number,
-            loss=finished.losses[-1],
-            steps=finished.steps,
-            seconds=finished.seconds + time.perf_counter() - began,
-            nearest=int(nearest[0]) if nearest[0] >= 0 else None,
-            overlap=float(overlap[0]),
-        )
-        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        self.edits[number] = {"prompt": prompt, "target": target, "created": created, **asdict(result)}
-        return result
+        signatures = finished.signatures.cpu().numpy()
+        nearest, overlaps = self.memory.index.nearest(signatures)
+        first = self._next_id
+        commit(self.memory, finished, first)
+        self._next_id += len(finished.requests)
+        results = []
+        for number, request in enumerate(finished.requests):
+            self.threshold.follow(signatures[number])
+            result = EditResult(
+                id=first + number,
+                loss=finished.losses[number][-1],
+                steps=finished.steps[number],
+                seconds=(finished.seconds + time.perf_counter() - began) / len(finished.requests),
+                nearest=int(nearest[number]) if nearest[number] >= 0 else None,
+                overlap=float(overlaps[number]),
+            )
+            created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            self.edits[result.id] = {
+                "prompt": request.prompt,
+                "target": request.target,
+                "created": created,
+                **asdict(result),
+            }
+            results.append(result)
+        return results
 
     # ---- reading -------------------------------------------------------------------------------------------------
 

@@ -59,19 +59,20 @@ class Replay:
         if threading.get_ident() == self._owner:  # another thread may be reading through the same modules
             self._records.setdefault(module, []).append(output)
 
-    def loss_and_gradient(self, outputs: torch.Tensor) -> tuple[float, torch.Tensor]:
-        """The loss when the projection returns `outputs` (n, d) float32, and its gradient (n, d) float32."""
+    def losses_and_gradient(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The targets' weighted losses (m,) when the projection returns `outputs` (n, d) float32, and the gradient (n, d)
+        float32 of their sum."""
         tokens = self.layout.tokens
         with torch.enable_grad():
             whole = self.outputs.detach().clone()
             whole.reshape(-1, outputs.shape[1])[tokens] = outputs.to(whole.dtype)
             whole.requires_grad_()
-            loss = self.loss(whole)
-            (gradient,) = torch.autograd.grad(loss, whole)
-        return float(loss.detach()), gradient.reshape(-1, outputs.shape[1])[tokens].float()
+            losses = self.losses(whole)
+            (gradient,) = torch.autograd.grad(losses.sum(), whole)
+        return losses.detach(), gradient.reshape(-1, outputs.shape[1])[tokens].float()
 
-    def loss(self, outputs: torch.Tensor) -> torch.Tensor:
-        """The edit's loss when the projection returns `outputs` (R, T, d); differentiable with respect to it."""
+    def losses(self, outputs: torch.Tensor) -> torch.Tensor:
+        """(m,) the targets' weighted losses when the projection returns `outputs` (R, T, d); differentiable."""
         with contextlib.ExitStack() as stack:
             for module, forward in self._forwards():
                 stack.enter_context(_patched(module, forward, self._owner))
@@ -81,7 +82,7 @@ class Replay:
         if logits.requires_grad:
             logits.register_hook(_without_denormals)
         losses = nn.functional.cross_entropy(logits, self.layout.labels, reduction="none")
-        return (losses * self.layout.weights).sum()
+        return losses * self.layout.weights
 
     def _forwards(self):
         """(module, forward) of every module that does not run as it is."""

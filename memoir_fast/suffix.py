@@ -90,20 +90,21 @@ class Suffix:
         self._head = _Head(head.weight, layout, sparse)
 
     @torch.no_grad()
-    def loss_and_gradient(self, outputs: torch.Tensor) -> tuple[float, torch.Tensor]:
-        """The loss when the projection returns `outputs` (n, d) float32, and its gradient (n, d) float32."""
+    def losses_and_gradient(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The targets' weighted losses (m,) when the projection returns `outputs` (n, d) float32, and the gradient (n, d)
+        float32 of their sum."""
         hidden = self._residual + outputs
         for block in self._blocks:
             hidden = block.forward(hidden)
         if self._trim is not None:
             hidden = hidden[self._trim]
-        loss, gradient = self._head.loss_and_gradient(self._norm.forward(hidden))
+        losses, gradient = self._head.losses_and_gradient(self._norm.forward(hidden))
         gradient = self._norm.backward(gradient)
         if self._trim is not None:
             gradient = torch.zeros_like(outputs).index_copy_(0, self._trim, gradient)
         for block in reversed(self._blocks):
             gradient = block.backward(gradient)
-        return loss, gradient
+        return losses, gradient
 
 
 class _Places:
@@ -279,18 +280,18 @@ class _Head:
         # With `sparse`: the candidates' rows of the matrix, each label's place among them, and the log-mass of the others.
         self._some = self._places = self._rest = None
 
-    def loss_and_gradient(self, hidden: torch.Tensor) -> tuple[float, torch.Tensor]:
-        """hidden (m, h) to the loss and its gradient (m, h)."""
+    def losses_and_gradient(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """hidden (m, h) to the weighted losses (m,) and their sum's gradient (m, h)."""
         self._steps += 1
         if self.sparse and self._steps % _FULL_EVERY != 1:
             return self._pass(hidden, self._some, self._places, self._logits[: len(self._some)], self._rest)[:2]
-        loss, gradient, chances = self._pass(hidden, self.weight, self.labels, self._logits, None)
+        losses, gradient, mass = self._pass(hidden, self.weight, self.labels, self._logits, None)
         if self.sparse:
-            self._choose(chances)
-        return loss, gradient
+            self._choose(mass)
+        return losses, gradient
 
     def _pass(self, hidden, matrix, labels, logits, rest):
-        """The loss and gradient over the rows of `matrix`, plus what is kept for `_choose`: (log-mass, logits as gradient)."""
+        """The losses and the gradient over the rows of `matrix`, and the log of the mass of all tokens."""
         blocks = [slice(start, min(start + _HEAD_BLOCK, len(matrix))) for start in range(0, len(matrix), _HEAD_BLOCK)]
         columns, peaks = hidden.to(matrix.dtype).T.contiguous(), []
         for block in blocks:  # (block, h) @ (h, m): the large matrix on the left is what a CPU's product likes best
@@ -307,7 +308,7 @@ class _Head:
         if rest is not None:
             total += (rest - largest).exp()
         mass = total.log() + largest
-        loss = float((self.weights * (mass - right)).sum())
+        losses = self.weights * (mass - right)
         logits.mul_(self.weights / total)
         logits[labels, self.columns] -= self.weights
         gradient = torch.zeros_like(hidden)
@@ -316,7 +317,7 @@ class _Head:
                 gradient.addmm_(logits[block].T, matrix[block])
             else:
                 gradient += logits[block].T.to(matrix.dtype) @ matrix[block]
-        return loss, gradient, mass
+        return losses, gradient, mass
 
     def _choose(self, mass: torch.Tensor) -> None:
         """Candidates for the next steps, from a full pass whose gradient for the logits is still in the buffer."""

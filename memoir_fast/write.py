@@ -1,4 +1,4 @@
-"""The update rules of one edit, without touching the memory until it is committed.
+"""The update rules of an edit, or of several made together, without touching the memory until they are committed.
 
 With A (n, k) the active features of the n training tokens, every rule moves the active rows along `U^T g`, g the loss's
 gradient for the projection's outputs:
@@ -9,7 +9,8 @@ gradient for the projection's outputs:
   trace of A P A^T that of A A^T, so that steps are as long as without; with C = 0 it is plain SGD.
 
 Both forms below hold the same iterates `s * V0 + U^T G`: `TokenWrite` keeps G (n, d) and the matrix `K = A U^T`; `BlockWrite`
-keeps the (k, d) block itself, which is cheaper once n exceeds about 2k.
+keeps the (k, d) block itself, which is cheaper once n exceeds about 2k. Edits made together share one A whose columns are the
+union of their masks, zero outside each edit's own; each has its own part of the tokens, and its own clipping.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ class _Write:
         before: (n, d) float32, the memory's output for them before the edit.
         config: learning rate, weight decay and clip norm.
         moves: U (n, k) float32, what a gradient is multiplied with; None for A itself.
+        parts: the tokens of each edit as slices; None for a single edit.
 
     Attributes:
-        decay: s, by which the edit's weight decay shrinks the whole memory.
+        decay: s, by which the edits' weight decay shrinks the whole memory.
     """
 
-    def __init__(self, features, before, config: MemoirConfig, moves=None):
+    def __init__(self, features, before, config: MemoirConfig, moves=None, parts=None):
         self.features, self.before = features, before
         self.moves = features if moves is None else moves
+        self.parts = parts or [slice(0, len(features))]
         self.decay = 1.0
         self._lr, self._clip = config.edit_lr, config.clip_norm
         self._keep = 1.0 - config.edit_lr * config.decay
@@ -47,11 +50,32 @@ class _Write:
         """(n, d) float32: what the memory adds to the projection's output now."""
         return self._added + self.before * self.decay
 
-    def commit(self, memory: ResidualMemory, indices: torch.Tensor) -> None:
-        """Write the edit into the memory's rows `indices` (k,) int32, and note what they read now."""
+    def step(self, gradient: torch.Tensor, moving: list[bool] | None = None) -> None:
+        """One SGD step.
+
+        Args:
+            gradient: (n, d) float32, of the losses with respect to the projection's output.
+            moving: which edits still move (all, when None).
+        """
+        scaled = torch.zeros_like(gradient)
+        for number, part in enumerate(self.parts):
+            if moving is None or moving[number]:
+                rate = self._rate(self._squared_norm(gradient[part], part))
+                torch.mul(gradient[part], -rate, out=scaled[part])
+        self._move(scaled)
+        self.decay *= self._keep
+
+    def commit(self, memory: ResidualMemory, rows: torch.Tensor, masks: torch.Tensor) -> None:
+        """Write into the memory's rows, and note what the edits read now.
+
+        Args:
+            rows: (k,) int32, the memory's row of each column of A; masks: (edits, k of one edit) int32, among `rows`.
+        """
         memory.scale *= self.decay
-        self._scatter(memory, indices)
-        memory.remember(indices, self.features)
+        self._scatter(memory, rows)
+        places = torch.searchsorted(rows.long(), masks.long())
+        for mask, place, part in zip(masks, places, self.parts, strict=True):
+            memory.remember(mask, self.features[part][:, place])
 
     def _rate(self, squared_norm: torch.Tensor) -> float:
         """The step length: the learning rate, less when the gradient's norm (in P's metric) exceeds the clip norm."""
@@ -62,47 +86,45 @@ class _Write:
 class TokenWrite(_Write):
     """Token space: G (n, d) and K = A U^T; a step costs n * n * d."""
 
-    def __init__(self, features, before, config, moves=None):
-        super().__init__(features, before, config, moves)
+    def __init__(self, features, before, config, moves=None, parts=None):
+        super().__init__(features, before, config, moves, parts)
         self.gram = features @ self.moves.T
         self.G = torch.zeros_like(before)
-        self._added = torch.zeros_like(before)  # K G, kept up to date: K g is needed for the norm anyway
+        self._added = torch.zeros_like(before)  # K G, kept up to date
 
-    def step(self, gradient: torch.Tensor) -> None:
-        """One SGD step for `gradient` (n, d) float32 of the loss with respect to the projection's output."""
-        moved = self.gram @ gradient
-        rate = self._rate((gradient * moved).sum())
-        self.G.mul_(self._keep).sub_(gradient, alpha=rate)
-        self._added.mul_(self._keep).sub_(moved, alpha=rate)
-        self.decay *= self._keep
+    def _squared_norm(self, gradient, part):
+        return (gradient * (self.gram[part, part] @ gradient)).sum()
 
-    def _scatter(self, memory, indices):
-        ops.masked_scatter_(memory.V, indices, self.moves, self.G, 1.0 / memory.scale)
+    def _move(self, scaled):
+        self.G.mul_(self._keep).add_(scaled)
+        self._added.mul_(self._keep).addmm_(self.gram, scaled)
+
+    def _scatter(self, memory, rows):
+        ops.masked_scatter_(memory.V, rows, self.moves, self.G, 1.0 / memory.scale)
 
 
 class BlockWrite(_Write):
     """The (k, d) block itself; a step costs 2 * n * k * d."""
 
-    def __init__(self, features, before, config, moves=None):
-        super().__init__(features, before, config, moves)
+    def __init__(self, features, before, config, moves=None, parts=None):
+        super().__init__(features, before, config, moves, parts)
         self.block = before.new_zeros(features.shape[1], before.shape[1])
 
     @property
     def _added(self) -> torch.Tensor:
         return self.features @ self.block
 
-    def step(self, gradient: torch.Tensor) -> None:
-        """One SGD step for `gradient` (n, d) float32 of the loss with respect to the projection's output."""
-        update = self.moves.T @ gradient
+    def _squared_norm(self, gradient, part):
+        update = self.moves[part].T @ gradient
         if self.moves is self.features:
-            squared = update.square().sum()
-        else:
-            squared = (gradient * (self.features @ update)).sum()
-        self.block.mul_(self._keep).sub_(update, alpha=self._rate(squared))
-        self.decay *= self._keep
+            return update.square().sum()
+        return (gradient * (self.features[part] @ update)).sum()
 
-    def _scatter(self, memory, indices):
-        memory.V.index_add_(0, indices.long(), self.block, alpha=1.0 / memory.scale)
+    def _move(self, scaled):
+        self.block.mul_(self._keep).addmm_(self.moves.T, scaled)
+
+    def _scatter(self, memory, rows):
+        memory.V.index_add_(0, rows.long(), self.block, alpha=1.0 / memory.scale)
 
 
 def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> torch.Tensor:
@@ -115,7 +137,7 @@ def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> tor
     energy = features.square().sum(1).mean()
     lam = ridge * float(energy)
     matrix = (C + C.T) / 2
-    for attempt in range(6):  # rounding may leave C slightly indefinite: more ridge until it factors
+    for _ in range(6):  # rounding may leave C slightly indefinite: more ridge until it factors
         factor, failed = torch.linalg.cholesky_ex(matrix + lam * torch.eye(len(C), device=C.device))
         if int(failed) == 0:
             break
@@ -126,14 +148,7 @@ def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> tor
     return moves * (features.square().sum() / (features * moves).sum())
 
 
-def make_write(features: torch.Tensor, before: torch.Tensor, config: MemoirConfig, C=None) -> TokenWrite | BlockWrite:
-    """The write that the config asks for, in the cheaper form for this edit: token space while n < 2k.
-
-    Args:
-        C: (k, k) float32, the sum of A^T A of earlier edits on these features; None while there is none.
-    """
+def make_write(features, before, config: MemoirConfig, moves=None, parts=None) -> TokenWrite | BlockWrite:
+    """The cheaper form for these edits: token space while n < 2k. Arguments as for the forms."""
     tokens, active = features.shape
-    moves = None
-    if config.write == "preconditioned" and C is not None:
-        moves = preconditioned(features, C, config.ridge)
-    return (TokenWrite if tokens < 2 * active else BlockWrite)(features, before, config, moves)
+    return (TokenWrite if tokens < 2 * active else BlockWrite)(features, before, config, moves, parts)

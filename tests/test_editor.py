@@ -28,8 +28,8 @@ def _losses_of_both(model, edits):
     """(ours, oracle) per edit, on the same model with the same permutation, background and contexts."""
     ours = []
     for number, (prompt, target) in enumerate(edits):
-        finished = model.editor.optimise(EditRequest(prompt, target), model.config)
-        ours.append(finished.losses)
+        finished = model.editor.optimise([EditRequest(prompt, target)], model.config)
+        ours.append(finished.losses[0])
         commit(model.memory, finished, number)
     sequences = [[model.encoder.pair(p, t), *(model.encoder.pair(p, t, c) for c in model.contexts)] for p, t in edits]
     memory, config, target = model.memory, model.config, model.target
@@ -73,9 +73,9 @@ def test_packed_and_padded_layouts_agree(family):
     sequences = [model.encoder.pair(prompt, target), *(model.encoder.pair(prompt, target, c) for c in model.contexts)]
     losses = []
     for packed in (False, True):
-        layout = lay_out(sequences, packed, "cpu")
+        layout = lay_out([sequences], packed, "cpu")
         replay = Replay(model.model, model.router, model.target, layout)
-        losses.append(float(replay.loss(replay.outputs)))
+        losses.append(float(replay.losses(replay.outputs).sum()))
         assert layout.shape[0] == (1 if packed else len(sequences))
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
@@ -85,7 +85,7 @@ def test_packing_is_used_only_where_the_model_keeps_sequences_apart(monkeypatch)
     for family, keeps in (("llama", True), ("opt", False)):  # OPT counts its positions from the mask
         model = tiny_memoir(family)
         sequences = [model.encoder.pair(prompt.strip(), target) for prompt, target in uneven]
-        assert model.editor._packed(sequences) is keeps
+        assert model.editor._packed([sequences]) is keeps
 
 
 def test_token_space_and_block_give_the_same_memory():
@@ -104,10 +104,54 @@ def test_token_space_and_block_give_the_same_memory():
             gradient = torch.randn(n, d, generator=torch.Generator().manual_seed(step)) * (0.01 if step % 2 else 3)
             write.step(gradient)
             contributions.append(write.contribution())
-        write.commit(memory, torch.arange(0, 2 * k, 2, dtype=torch.int32))
+        rows = torch.arange(0, 2 * k, 2, dtype=torch.int32)
+        write.commit(memory, rows, rows[None])
         memories.append((memory.V * memory.scale, contributions))
     assert torch.allclose(memories[0][0], memories[1][0], atol=1e-4)
     assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(memories[0][1], memories[1][1], strict=True))
+
+
+@pytest.mark.parametrize("form", [TokenWrite, BlockWrite])
+def test_edits_made_together_move_as_a_dense_memory_would(form):
+    """Each edit clips its own gradient, all move the rows they share, and one that has settled stands still."""
+    torch.manual_seed(0)
+    rows, d, parts = 15, 4, [slice(0, 6), slice(6, 11)]
+    masks = [torch.arange(0, 9), torch.arange(5, 15)]
+    features = torch.zeros(11, rows)
+    for mask, part in zip(masks, parts, strict=True):
+        features[part, mask] = torch.randn(part.stop - part.start, len(mask))
+    config = MemoirConfig(weight_decay=1e-2)
+    write = form(features, torch.zeros(11, d), config, parts=parts)
+    dense = torch.zeros(rows, d)
+    for step in range(8):
+        gradient = torch.randn(11, d, generator=torch.Generator().manual_seed(step)) * (0.01 if step % 2 else 3)
+        moving = [True, step < 5]
+        update = torch.zeros_like(dense)
+        for part, moves in zip(parts, moving, strict=True):
+            own = features[part].T @ gradient[part]
+            update += own * min(1.0, config.clip_norm / float(own.norm())) * moves
+        dense = (1 - config.edit_lr * config.weight_decay) * dense - config.edit_lr * update
+        write.step(gradient, moving)
+        assert torch.allclose(write.contribution(), features @ dense, atol=1e-4)
+
+
+def test_many_edits_in_one_batch():
+    facts = [("w100 w101 w102", "w150"), ("w110 w111 w112 w113", "w151 w152"), ("w120 w121", "w153")]
+    one_by_one, also, together = (tiny_memoir() for _ in range(3))
+    expected = [one_by_one.edit(*fact) for fact in facts]
+    assert [r.loss for r in also.edit_many(facts)] == [r.loss for r in expected]
+    assert torch.equal(bits(also.memory.V), bits(one_by_one.memory.V))
+    results = together.edit_many(facts, batch_size=3)
+    assert [r.id for r in results] == [0, 1, 2] and list(together.edits) == [0, 1, 2]
+    for (prompt, target), result, alone in zip(facts, results, expected, strict=True):
+        assert together.ask(prompt, max_new_tokens=len(target.split())) == target
+        assert result.loss == pytest.approx(alone.loss, rel=0.1)
+    before = _state(together)
+    with pytest.raises(ValueError, match="target"):
+        together.edit_many([*facts, ("w1", "")], batch_size=4)
+    with pytest.raises(ValueError, match="batch_size"):
+        together.edit_many(facts, batch_size=0)
+    assert _same(before, _state(together))
 
 
 def test_preconditioned_forms_agree_and_an_empty_record_is_plain_sgd():
@@ -140,10 +184,10 @@ def test_preconditioned_edits_disturb_earlier_ones_less_and_keep_their_record(mo
             model.edit(prompt, target)
         prompt, target = EDITS[0]
         with torch.no_grad():
-            layout = lay_out([model.encoder.pair(prompt, target)], False, "cpu")
+            layout = lay_out([[model.encoder.pair(prompt, target)]], False, "cpu")
             tokens = torch.tensor([model.encoder.pair(prompt, target).tokens])
             words = torch.zeros_like(tokens, dtype=torch.bool)
-            words[0, : layout.words[-1] + 1] = True
+            words[0, : layout.words[0][-1] + 1] = True
             logits = model(input_ids=tokens, prompt_mask=words, use_cache=False).logits[0, -3:-1]
             losses[rule] = float(torch.nn.functional.cross_entropy(logits, tokens[0, -2:]))
     assert losses["preconditioned"] < losses["sgd"]
@@ -160,9 +204,9 @@ def test_preconditioned_edits_disturb_earlier_ones_less_and_keep_their_record(mo
 def test_long_edits_use_the_block():
     model = tiny_memoir(steps=3)
     long = " ".join(f"w{100 + i % 60}" for i in range(40))
-    finished = model.editor.optimise(EditRequest(long, "w150"), model.config)
+    finished = model.editor.optimise([EditRequest(long, "w150")], model.config)
     assert isinstance(finished.write, BlockWrite)
-    short = model.editor.optimise(EditRequest("w100", "w150"), model.config.updated(top_k=None))
+    short = model.editor.optimise([EditRequest("w100", "w150")], model.config.updated(top_k=None))
     assert isinstance(short.write, TokenWrite) or len(short.write.features) >= 48
 
 
@@ -251,7 +295,7 @@ def test_interrupting_an_edit_leaves_the_memory_as_it_was(stage, monkeypatch):
         "commit": (TokenWrite, "commit"),
         "index": (model.memory.index, "add"),
     }[stage]
-    owner = type(model.editor.optimise(EditRequest(*EDITS[1]), model.config).write) if stage != "index" else owner
+    owner = type(model.editor.optimise([EditRequest(*EDITS[1])], model.config).write) if stage != "index" else owner
     monkeypatch.setattr(owner, name, interrupt if stage == "step" else after(getattr(owner, name)))
     with pytest.raises(KeyboardInterrupt):
         model.edit(*EDITS[1])

@@ -18,7 +18,7 @@ PAIRS = [("w100 w101 w102 w103", "w150 w151"), ("w100", "w152"), ("w104 w105 w10
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
 @pytest.mark.parametrize("layer", [0, 1, 3])
-def test_loss_and_gradient_are_those_of_the_model(family, layer, packed):
+def test_losses_and_gradient_are_those_of_the_model(family, layer, packed):
     model = tiny_memoir(family, layer=layer)
     if family == "mistral":
         model.model.config.sliding_window = None
@@ -29,16 +29,16 @@ def test_loss_and_gradient_are_those_of_the_model(family, layer, packed):
             elif "RMSNorm" in type(module).__name__:
                 module.weight.uniform_(0.5, 1.5)
     assert supports(model.model, model.target)
-    layout = lay_out([model.encoder.pair(*pair) for pair in PAIRS], packed, "cpu")
+    layout = lay_out([[model.encoder.pair(*pair)] for pair in PAIRS], packed, "cpu")
     ours = Suffix(model.model, model.router, model.target, layout)
     theirs = Replay(model.model, model.router, model.target, layout)
     assert torch.equal(ours.activations, theirs.activations) and torch.equal(ours.outputs, theirs.outputs)
     base = ours.outputs.reshape(-1, ours.outputs.shape[-1])[layout.tokens]
     for seed in range(2):
         outputs = base + torch.randn(base.shape, generator=torch.Generator().manual_seed(seed))
-        loss, gradient = ours.loss_and_gradient(outputs)
-        wanted_loss, wanted = theirs.loss_and_gradient(outputs)
-        assert loss == pytest.approx(wanted_loss, rel=1e-5)
+        loss, gradient = ours.losses_and_gradient(outputs)
+        wanted_loss, wanted = theirs.losses_and_gradient(outputs)
+        assert torch.allclose(loss, wanted_loss, rtol=1e-5)
         assert torch.allclose(gradient, wanted, rtol=1e-4, atol=1e-6 + 1e-5 * float(wanted.abs().max()))
 
 
@@ -49,28 +49,28 @@ def _suffix(model, layout, **kwargs):
 def test_sparse_softmax_stays_near_the_full_one(monkeypatch):
     monkeypatch.setattr(suffix, "_CANDIDATES", 60)  # of 200 tokens
     model = tiny_memoir()
-    layout = lay_out([model.encoder.pair(*pair) for pair in PAIRS], True, "cpu")
+    layout = lay_out([[model.encoder.pair(*pair)] for pair in PAIRS], True, "cpu")
     full, sparse = _suffix(model, layout), _suffix(model, layout, sparse=True)
     base = full.outputs.reshape(-1, full.outputs.shape[-1])[layout.tokens]
     for step in range(10):
         outputs = base + 0.01 * step * torch.randn(base.shape, generator=torch.Generator().manual_seed(step))
-        loss, gradient = sparse.loss_and_gradient(outputs)
-        wanted_loss, wanted = full.loss_and_gradient(outputs)
+        loss, gradient = sparse.losses_and_gradient(outputs)
+        wanted_loss, wanted = full.losses_and_gradient(outputs)
         if step % 8 == 0:
-            assert loss == wanted_loss and torch.equal(gradient, wanted)
-        assert loss == pytest.approx(wanted_loss, rel=2e-2)
+            assert torch.equal(loss, wanted_loss) and torch.equal(gradient, wanted)
+        assert torch.allclose(loss, wanted_loss, rtol=5e-2)
         assert torch.nn.functional.cosine_similarity(gradient.flatten(), wanted.flatten(), 0) > 0.97
 
 
 def test_bfloat16_copies_stay_near(monkeypatch):
     model = tiny_memoir("qwen3")
-    layout = lay_out([model.encoder.pair(*pair) for pair in PAIRS], False, "cpu")
+    layout = lay_out([[model.encoder.pair(*pair)] for pair in PAIRS], False, "cpu")
     halved = halved_copies(model.model, model.target)
     exact, half = _suffix(model, layout), _suffix(model, layout, halved=halved)
     base = exact.outputs.reshape(-1, exact.outputs.shape[-1])[layout.tokens]
-    loss, gradient = half.loss_and_gradient(base)
-    wanted_loss, wanted = exact.loss_and_gradient(base)
-    assert loss == pytest.approx(wanted_loss, rel=5e-2) and loss != wanted_loss
+    loss, gradient = half.losses_and_gradient(base)
+    wanted_loss, wanted = exact.losses_and_gradient(base)
+    assert torch.allclose(loss, wanted_loss, rtol=5e-2) and not torch.equal(loss, wanted_loss)
     assert torch.nn.functional.cosine_similarity(gradient.flatten(), wanted.flatten(), 0) > 0.9
 
 
