@@ -10,6 +10,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,8 @@ def main() -> None:
         assert len(model.memory) == size and model.route(fact.prompt)["edit"] == edit.id
         rows.append({
             "edits": size, "edit_s": round(edit.seconds, 3), "edit_steps": edit.steps,
-            "query_ms": round(seconds_of(lambda: model.route(fact.rephrase), 15) * 1e3, 3),
-            "lookup_ms": round(seconds_of(lambda: model.memory.index.nearest(signature), 200) * 1e3, 4),
+            "query_ms": round(seconds_of(partial(model.route, fact.rephrase), 15) * 1e3, 3),
+            "lookup_ms": round(seconds_of(partial(model.memory.index.nearest, signature), 200) * 1e3, 4),
             "signature_bytes": model.memory.index._codes.view.nbytes, "rss_mb": round(process.memory_info().rss / 2**20),
             "save_s": round(saved, 3), "load_s": round(loaded, 3), "file_mb": round(stored / 2**20, 2),
         })  # fmt: skip

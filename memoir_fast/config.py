@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 FORMAT_VERSION = 1
 WRITES = ("sgd", "preconditioned")
 PRECISIONS = ("exact", "fast")
+FEATURES = ("mean_decentered", "mean", "last")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class MemoirConfig:
         ridge: with write="preconditioned", how strongly free directions resist too, in units of a token's mean energy.
         precision: "exact" optimises in the model's own dtype; "fast" runs the layers above the memory in bfloat16 on
             devices with units for it, and for Llama-like models lets only the likeliest tokens compete in most steps.
+        feature: what a prompt is hashed by: "mean_decentered" (the mean of its tokens less the background, the paper's), "mean"
+            (without the background) or "last" (its last token).
         chat_template: prompts are a user's words, put into the tokenizer's chat template for editing and asking.
         batch_size: rows per forward pass in measuring and calibrating.
 
@@ -54,6 +57,7 @@ class MemoirConfig:
     write: str = "sgd"
     ridge: float = 10.0
     precision: str = "exact"
+    feature: str = "mean_decentered"
     chat_template: bool = False
     batch_size: int = 16
 
@@ -83,7 +87,8 @@ class MemoirConfig:
                 f"weight_decay must be < 1 / edit_lr, got {self.decay!r} at edit_lr {self.edit_lr!r}: one step "
                 "would erase the memory or turn its sign"
             )
-        for name, value, legal in (("write", self.write, WRITES), ("precision", self.precision, PRECISIONS)):
+        choices = {"write": WRITES, "precision": PRECISIONS, "feature": FEATURES}
+        for name, value, legal in ((name, getattr(self, name), legal) for name, legal in choices.items()):
             if value not in legal:
                 raise ValueError(f"{name} must be one of {legal}, got {value!r}")
         if not isinstance(self.chat_template, bool):

@@ -94,6 +94,8 @@ class Editor:
     def _masks(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:
         """The mask of each edit's identity prompt; it serves all sequences of the edit."""
         memory, words = self.memory, replay.layout.words
+        if memory.last_token:
+            words = [part[-1:] for part in words]
         tokens = replay.activations.reshape(-1, memory.in_features)[torch.cat(words)]
         ends = torch.tensor([0, *(len(part) for part in words)], dtype=torch.int32).cumsum(0, dtype=torch.int32)
         return ops.tophash_pooled(tokens, ends.to(tokens.device), memory.background, memory.permutation, memory.top_k)

@@ -16,14 +16,16 @@ class MemoirLinear(nn.Module):
     Args:
         base_layer: the projection in place before, any module that maps (..., D) to (..., d).
         memory: the residual memory.
+        owner: what returns the `MemoirModel` that the layer belongs to (None once it is gone).
         thread: the router's per-thread state, whose `tap(base_layer, x)` computes the output during a forward pass.
     """
 
-    def __init__(self, base_layer: nn.Module, memory: ResidualMemory, thread):
+    def __init__(self, base_layer: nn.Module, memory: ResidualMemory, thread, owner=lambda: None):
         super().__init__()
         self.base_layer = base_layer
         self.memory = memory
         self._thread = thread
+        self.owner = owner
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, T, D), or (B*T, D) in models that flatten (OPT); returns the same shape with d for D."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import weakref
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
@@ -61,7 +62,8 @@ class MemoirModel:
         model: a Hugging Face causal LM; its parameters are frozen while the memory is attached.
         tokenizer: its tokenizer.
         config: settings; `MemoirConfig()` when None.
-        background: `BackgroundTexts`, a JSONL path, or None for the package's own.
+        background: `BackgroundTexts`, a JSONL path, None for the package's own, or the background itself, (D,) float.
+        permutation: (D,) int32, TopHash's permutation; drawn from torch's global generator when None.
 
     Example:
         >>> model = MemoirModel.from_pretrained("smollm2")
@@ -73,14 +75,12 @@ class MemoirModel:
     Source: MEMOIR (Wang et al., NeurIPS 2025).
     """
 
-    def __init__(self, model, tokenizer, config: MemoirConfig | None = None, background=None):
-        self._attach(model, tokenizer, config or MemoirConfig())
+    def __init__(self, model, tokenizer, config: MemoirConfig | None = None, background=None, permutation=None):
+        self._attach(model, tokenizer, config or MemoirConfig(), permutation)
         with self._detached_on_error():
-            texts = background if isinstance(background, BackgroundTexts) else load_texts(background)
-            key = f"{fingerprints.digest(self.fingerprint)}-{'chat' if self.config.chat_template else 'plain'}"
-            self.memory.background.copy_(
-                measure_background(model, self.router, self.encoder, texts, key, self.config.batch_size)
-            )
+            given = isinstance(background, torch.Tensor)
+            texts = background if isinstance(background, BackgroundTexts) else load_texts(None if given else background)
+            self._set_background(background if given else texts)
             calibration = [self.encoder.prompt(text) for text in texts.for_threshold]
             signatures = prompt_signatures(model, self.router, calibration, self.config.batch_size).numpy()
             with self.disabled():
@@ -110,14 +110,14 @@ class MemoirModel:
         """Attach a memory written by `save_pretrained` to its base model.
 
         Args:
-            settings: fields of `MemoirConfig` to change; those that shape the memory (layer, top_k, chat_template, write)
+            settings: fields of `MemoirConfig` to change; those that shape the memory (layer, top_k, chat_template, write, feature)
                 must stay as they were stored.
 
         Raises:
             ValueError: the folder is not a memory, is damaged, or belongs to another base model.
         """
         saved = store.read(folder)
-        fixed = {name: getattr(saved.config, name) for name in ("layer", "top_k", "chat_template", "write")}
+        fixed = {name: getattr(saved.config, name) for name in ("layer", "top_k", "chat_template", "write", "feature")}
         for name in fixed.keys() & settings.keys():
             if settings[name] != fixed[name]:
                 raise ValueError(f"{name}: the memory was stored with {fixed[name]!r}, it cannot be {settings[name]!r}")
@@ -131,6 +131,19 @@ class MemoirModel:
             self._next_id = saved.next_id
             self.threshold.recount(saved.tensors["signatures"].numpy())
         return self
+
+    def _set_background(self, background: torch.Tensor | BackgroundTexts) -> None:
+        memory = self.memory
+        if isinstance(background, torch.Tensor):
+            if background.shape != memory.background.shape or not torch.isfinite(background).all():
+                raise ValueError(
+                    f"background must be {tuple(memory.background.shape)}, finite, got {tuple(background.shape)}"
+                )
+            memory.background.copy_(background)
+        elif self.config.feature == "mean_decentered":
+            key = f"{fingerprints.digest(self.fingerprint)}-{'chat' if self.config.chat_template else 'plain'}"
+            model, router, size = self.model, self.router, self.config.batch_size
+            memory.background.copy_(measure_background(model, router, self.encoder, background, key, size))
 
     # ---- attaching -----------------------------------------------------------------------------------------------
 
@@ -147,6 +160,7 @@ class MemoirModel:
         base = model.get_submodule(self.target.path)
         self.memory = ResidualMemory(self.target.in_features, self.target.out_features, top_k, permutation)
         device = next((p.device for p in base.parameters()), model.device)
+        self.memory.last_token = self.config.feature == "last"
         if self.config.write == "preconditioned":
             self.memory.track()
         self.memory.to(device)
@@ -156,7 +170,11 @@ class MemoirModel:
         self._trainable = [p for p in model.parameters() if p.requires_grad]
         for parameter in self._trainable:
             parameter.requires_grad_(False)
-        setattr(self._parent, name, MemoirLinear(base, self.memory, self.router.thread).train(base.training))
+        setattr(
+            self._parent,
+            name,
+            MemoirLinear(base, self.memory, self.router.thread, weakref.ref(self)).train(base.training),
+        )
         self.router.attach(model)
         self.edits: dict[int, dict] = {}
         self._next_id = 0
@@ -218,7 +236,15 @@ class MemoirModel:
         Raises:
             as `edit`. The batches before the failing one are made; of the failing one nothing is.
         """
-        fixed = {"layer", "top_k", "threshold", "false_activation_rate", "chat_template", "write"} & settings.keys()
+        fixed = {
+            "layer",
+            "top_k",
+            "threshold",
+            "false_activation_rate",
+            "chat_template",
+            "write",
+            "feature",
+        } & settings.keys()
         if fixed:
             raise ValueError(f"{sorted(fixed)} cannot change for a single edit: they belong to the whole memory")
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:

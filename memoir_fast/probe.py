@@ -8,7 +8,7 @@ import torch
 
 from .request import Sequence, pad
 from .routing import Router
-from .tophash import mean_features, tophash_prompts
+from .tophash import last_only, mean_features, tophash_prompts
 
 
 class _Stop(Exception):
@@ -54,6 +54,8 @@ def prompt_signatures(model, router: Router, sequences: list[Sequence], batch_si
     """(len(sequences), ceil(D/8)) uint8 on the CPU: the signatures with which these prompts would be looked up."""
     memory, parts = router.memory, []
     for activations, mask in _passes(model, router, sequences, batch_size):
+        if memory.last_token:
+            mask = last_only(mask)
         _, signature = tophash_prompts(activations, mask, memory.background, memory.permutation, memory.top_k)
         parts.append(signature.cpu())
     return torch.cat(parts)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 
 from .memory import ResidualMemory
-from .tophash import tophash_prompts
+from .tophash import last_only, tophash_prompts
 
 _CACHE_ATTRIBUTE = "memoir_routes"
 
@@ -160,6 +160,8 @@ class Router:
         if prompt_mask is None:
             prompt_mask = torch.ones(batch, length, dtype=torch.bool, device=activations.device)
         memory = self.memory
+        if memory.last_token:
+            prompt_mask = last_only(prompt_mask)
         _, signature = tophash_prompts(
             activations, prompt_mask.to(activations.device), memory.background, memory.permutation, memory.top_k
         )

@@ -33,6 +33,12 @@ def tophash_prompts(
     return ops.tophash_pooled(tokens, cu_seqlens, background, permutation, top_k)
 
 
+def last_only(prompt_mask: torch.Tensor) -> torch.Tensor:
+    """(B, T) bool with only the last True of each row left."""
+    later = prompt_mask.flip(1).cumsum(1).flip(1)
+    return prompt_mask & (later == 1)
+
+
 def mean_features(activations: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
     """(B, D) float32 mean of each row's prompt tokens; the background is the mean of these over unrelated prompts."""
     weight = prompt_mask.to(torch.float32).unsqueeze(-1)

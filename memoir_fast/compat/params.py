@@ -1,0 +1,117 @@
+"""The published editor's YAML settings, and what they mean here."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+
+from ..config import FEATURES, MemoirConfig
+
+SHIPPED = resources.files("memoir_fast.compat") / "hparams"
+
+
+@dataclass
+class MEMOIRHyperParams:
+    """The published keys. `from_hparams` reads them from YAML; floats may be written as text (`1e-3`).
+
+    `objective_optimization`, `max_length` and `RUN_SAVE_BACKGROUND_FEATURES` are accepted for the files' sake: the objective is
+    "only_label", sequences are refused beyond the model's context instead of being cut, and features are saved where
+    `dir_to_save_background_features` names a file.
+    """
+
+    model_name: object
+    alg_name: str = "MEMOIR"
+    device: object = 0
+    edit_lr: float = 1.0
+    n_iter: int = 30
+    objective_optimization: str = "only_label"
+    inner_params: list[str] = field(default_factory=list)
+    model_parallel: bool = False
+    use_chat_template: bool = False
+    top_k: int | None = None
+    irr_threshold: float = 0.5
+    prompt_feature_agg: str = "mean_decentered"
+    dir_background_features: str | None = None
+    RUN_SAVE_BACKGROUND_FEATURES: bool = False
+    dir_to_save_background_features: str | None = None
+    batch_size: int = 1
+    max_length: int | None = None
+
+    def __post_init__(self):
+        if self.alg_name != "MEMOIR":
+            raise ValueError(f"alg_name must be MEMOIR, got {self.alg_name!r}: this file is for another method")
+        for name, kind in (("edit_lr", float), ("irr_threshold", float), ("n_iter", int), ("batch_size", int)):
+            setattr(self, name, _number(name, getattr(self, name), kind))
+        if self.top_k is not None:
+            self.top_k = _number("top_k", self.top_k, int)
+        if self.prompt_feature_agg not in FEATURES:
+            raise ValueError(f"prompt_feature_agg must be one of {FEATURES}, got {self.prompt_feature_agg!r}")
+        if self.objective_optimization != "only_label":
+            raise ValueError(f"objective_optimization must be only_label, got {self.objective_optimization!r}")
+        if isinstance(self.inner_params, str):
+            self.inner_params = [self.inner_params]
+        if len(self.inner_params) > 1:
+            raise ValueError(f"inner_params must name one projection, got {self.inner_params}")
+
+    @classmethod
+    def from_hparams(cls, name: str) -> MEMOIRHyperParams:
+        """Settings from a YAML file: a path (with or without .yaml), or the name of a shipped file (`smollm2`, `llama3-8b`, ...).
+
+        Raises:
+            ValueError: there is no such file, it is not a mapping, or a value is not what its key means.
+        """
+        import yaml
+
+        text, where = _read(name)
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{where}: not YAML ({error})") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"{where}: expected a mapping of settings, got {type(values).__name__}")
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(str(key) for key in values if key not in known)
+        if unknown:
+            warnings.warn(f"{where}: unknown keys are ignored: {', '.join(unknown)}", stacklevel=2)
+        if "model_name" not in values:
+            raise ValueError(f"{where}: model_name is missing")
+        try:
+            return cls(**{key: value for key, value in values.items() if key in known})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where}: {error}") from None
+
+    def config(self) -> MemoirConfig:
+        """The same settings as a `MemoirConfig`: the published update, a fixed threshold."""
+        return MemoirConfig(
+            layer=self.inner_params[0] if self.inner_params else None,
+            top_k=self.top_k,
+            threshold=self.irr_threshold,
+            edit_lr=self.edit_lr,
+            steps=self.n_iter,
+            write="sgd",
+            feature=self.prompt_feature_agg,
+            chat_template=bool(self.use_chat_template),
+        )
+
+
+def _read(name: str) -> tuple[str, str]:
+    for path in (Path(name), Path(f"{name}.yaml")):
+        if path.is_file():
+            return path.read_text("utf-8"), str(path)
+    shipped = SHIPPED / f"{Path(name).name.removesuffix('.yaml')}.yaml"
+    if Path(name).parent == Path() and shipped.is_file():
+        return shipped.read_text("utf-8"), f"hparams/{shipped.name}"
+    names = sorted(entry.name.removesuffix(".yaml") for entry in SHIPPED.iterdir() if entry.name.endswith(".yaml"))
+    raise ValueError(f"hparams: there is no file {name!r}; shipped ones are {', '.join(names)}")
+
+
+def _number(name: str, value, kind):
+    try:
+        number = float(value)
+        if isinstance(value, bool) or (kind is int and number != int(number)):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be {'an integer' if kind is int else 'a number'}, got {value!r}") from None
+    return kind(number)

@@ -1,0 +1,89 @@
+"""The published script: `python -m memoir_fast.compat.run_editing --editing_method=MEMOIR --hparams_dir=smollm2 --data_dir=data
+--data_type=ZsRE --ds_size=100 --sequential_edit --output_dir=out`
+
+Reads the one JSON or JSONL file in `{data_dir}/{data_type}/` (or `{data_dir}/{data_type}.json[l]`, any case) and writes the metrics to
+`{output_dir}/{model}_{method}_N={ds_size}_Sequential={bool}.json`. Any field of the YAML is an override: `--n_iter=10`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from .data import DATA_TYPES, load_records
+from .easyedit import BaseEditor, summary_metrics
+from .params import MEMOIRHyperParams
+
+_METRICS = {"ZsRE": "token em", "counterfact": "token em", "hallucination": "ppl", "temporal": "ood_ppl"}
+
+
+def find_file(data_dir: str, data_type: str) -> Path:
+    """The data file of a type. ValueError when there is none, or more than one."""
+    top = Path(data_dir)
+    folder = top / data_type
+    found = sorted(folder.glob("*.json*")) if folder.is_dir() else []
+    found = found or [p for p in sorted(top.glob("*.json*")) if p.stem.lower() == data_type.lower()]
+    if len(found) != 1:
+        names = ", ".join(p.name for p in found) or "none"
+        raise ValueError(f"data_dir: expected one JSON file in {folder}, found {names}")
+    return found[0]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="run_editing", description=__doc__.splitlines()[0])
+    parser.add_argument("--editing_method", default="MEMOIR", choices=["MEMOIR"])
+    parser.add_argument("--hparams_dir", required=True, help="YAML file, or the name of a shipped one")
+    parser.add_argument("--data_dir", required=True)
+    parser.add_argument("--data_type", required=True, choices=DATA_TYPES)
+    parser.add_argument("--ds_size", type=int)
+    parser.add_argument("--sequential_edit", action="store_true")
+    parser.add_argument("--output_dir", default="outputs")
+    for entry in fields(MEMOIRHyperParams):
+        parser.add_argument(f"--{entry.name}", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    try:
+        print(run(args))
+    except ValueError as error:
+        print(f"run_editing: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(args) -> Path:
+    """Edit and measure; returns the file written."""
+    hparams = MEMOIRHyperParams.from_hparams(args.hparams_dir)
+    overrides = {e.name: getattr(args, e.name) for e in fields(hparams) if getattr(args, e.name) is not None}
+    if "inner_params" in overrides:
+        overrides["inner_params"] = [overrides["inner_params"]]
+    for name in ("use_chat_template", "model_parallel", "RUN_SAVE_BACKGROUND_FEATURES"):
+        if name in overrides:
+            overrides[name] = overrides[name].lower() in ("1", "true", "yes")
+    hparams = MEMOIRHyperParams(**{**{e.name: getattr(hparams, e.name) for e in fields(hparams)}, **overrides})
+    records = load_records(find_file(args.data_dir, args.data_type), args.data_type, args.ds_size)
+    has = lambda name: all(getattr(r, name) is not None for r in records)  # noqa: E731
+    column = lambda name: [getattr(r, name) for r in records]  # noqa: E731
+    local = None
+    if has("locality_prompt") and has("locality_ground_truth"):
+        local = {"neighborhood": {"prompt": column("locality_prompt"), "ground_truth": column("locality_ground_truth")}}
+    editor = BaseEditor.from_hparams(hparams)
+    found, _, _ = editor.edit(
+        prompts=column("prompt"), target_new=column("target_new"),
+        rephrase_prompts=column("rephrase_prompt") if has("rephrase_prompt") else None, locality_inputs=local,
+        subject=column("subject") if has("subject") else None, sequential_edit=args.sequential_edit,
+        eval_metric=_METRICS[args.data_type], verbose=False,
+    )  # fmt: skip
+    model = str(editor.model_name).rstrip("/").split("/")[-1]
+    path = (
+        Path(args.output_dir) / f"{model}_{args.editing_method}_N={len(records)}_Sequential={args.sequential_edit}.json"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1, ensure_ascii=False))
+    summary_metrics(found)
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The published editor's tensors: background features and memories, in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..model import MemoirModel
+
+
+def load_background(path: str | Path) -> torch.Tensor:
+    """(D,) float32: the mean of background features saved as a `.pt` tensor (n, D) or (D,).
+
+    Raises:
+        ValueError: the file is missing, is not a plain tensor, or holds NaN or infinity.
+    """
+    tensor = _load(path)
+    if not isinstance(tensor, torch.Tensor) or tensor.dim() not in (1, 2) or not tensor.is_floating_point():
+        raise ValueError(f"{path}: expected a float tensor (n, D) of background features")
+    mean = tensor.float().mean(0) if tensor.dim() == 2 else tensor.float()
+    if not torch.isfinite(mean).all():
+        raise ValueError(f"{path}: the background features hold NaN or infinity")
+    return mean
+
+
+def import_memory(model: MemoirModel, path: str | Path) -> None:
+    """Fill an empty memory from a `.pt` file with `new_weight` (d, D), `masks` (M, D) bool and `permutation` (D,).
+
+    The model must have been made with the file's permutation (`permutation_of(path)`), layer and top_k.
+
+    Raises:
+        ValueError: the memory is not empty, or the file's tensors do not fit it; nothing is changed then.
+    """
+    memory, found = model.memory, _load(path)
+    d, D = memory.out_features, memory.in_features
+    if len(memory):
+        raise ValueError(f"model: its memory holds {len(memory)} edits already, importing needs an empty one")
+    if not isinstance(found, dict) or not {"new_weight", "masks", "permutation"} <= found.keys():
+        raise ValueError(f"{path}: expected a dictionary with new_weight, masks and permutation")
+    weight, masks = found["new_weight"], found["masks"]
+    if tuple(weight.shape) != (d, D) or not torch.isfinite(weight).all():
+        raise ValueError(f"{path}: new_weight must be ({d}, {D}) and finite, got {tuple(weight.shape)}")
+    if masks.dtype != torch.bool or masks.dim() != 2 or masks.shape[1] != D or (masks.sum(1) != memory.top_k).any():
+        raise ValueError(
+            f"{path}: masks must be bool (M, {D}) with exactly {memory.top_k} ones a row, got {tuple(masks.shape)}"
+        )
+    if not torch.equal(found["permutation"].cpu().int(), memory.permutation.cpu()):
+        raise ValueError(f"{path}: permutation is not the model's: make the model with permutation_of(path)")
+    memory.index.add(range(len(masks)), np.packbits(masks.cpu().numpy(), axis=1, bitorder="little"))
+    memory.V.copy_(weight.float().T)
+    memory.scale = 1.0
+    for number in range(len(masks)):
+        model.threshold.follow(memory.index.signature(number))
+        model.edits[number] = {"id": number, "prompt": "", "target": "", "created": "", "loss": None, "steps": 0, "seconds": 0.0,
+                               "nearest": None, "overlap": 0.0}  # fmt: skip
+    model._next_id = len(masks)
+
+
+def export_memory(model: MemoirModel, path: str | Path) -> None:
+    """Write the memory as `import_memory` reads it."""
+    memory = model.memory
+    masks = torch.zeros(len(memory), memory.in_features, dtype=torch.bool)
+    for row, edit in enumerate(memory.index.ids):
+        masks[row, memory.indices_of(edit).long()] = True
+    tensors = {
+        "new_weight": (memory.V * memory.scale).T.contiguous().cpu(),
+        "masks": masks,
+        "permutation": memory.permutation.long().cpu(),
+    }
+    torch.save(tensors, path)
+
+
+def permutation_of(path: str | Path) -> torch.Tensor:
+    """(D,) int32: the permutation in a published memory file."""
+    found = _load(path)
+    if not isinstance(found, dict) or not isinstance(found.get("permutation"), torch.Tensor):
+        raise ValueError(f"{path}: has no permutation")
+    return found["permutation"].to(torch.int32)
+
+
+def _load(path):
+    if not Path(path).is_file():
+        raise ValueError(f"there is no file {str(path)!r}")
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:
+        raise ValueError(f"{path}: not a file of plain tensors ({error})") from None
