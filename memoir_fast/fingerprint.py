@@ -63,7 +63,10 @@ def _weight_digest(model, target: Target) -> str | None:
         weight = getattr(model.get_submodule(target.path), "weight", None)
         if weight is None or not weight.is_floating_point() or weight.dim() != 2 or weight.is_meta:
             return None
-    raw = weight.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy()
+    weight = weight.detach()
+    if type(weight) not in (torch.Tensor, torch.nn.Parameter) and hasattr(weight, "dequantize"):
+        weight = weight.dequantize()  # a quantised tensor subclass has no bits of its own to look at
+    raw = weight.to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy()
     return hashlib.sha256(raw.tobytes()).hexdigest()[:32]
 
 
