@@ -1,8 +1,9 @@
 """What the memory costs in generation: `python -m benchmarks.generate --json out.json`
 
-Greedy generation of 64 tokens, batch 1 and 8, by the unedited model, by the edited one on prompts that match nothing, and on
-prompts that each match another edit, in turns. Overheads are fractions over the unedited model's time on the same prompts, the
-worse of both batch sizes; the medians of pairs taken one after the other.
+Greedy generation of 64 tokens, batch 1 and 8, by the unedited model and by the edited one, on prompts that match nothing and on prompts
+that each match another edit. Both models take each token in turns, in changing order: this machine's speed drifts by several per cent within
+seconds, so whole generations taken one after the other compare nothing. Overheads are fractions over the unedited model's time, medians over
+the pairs of tokens, the worse of both batch sizes. That `generate` itself gives the same tokens is checked.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import statistics
 import time
 
 import torch
+from transformers import DynamicCache
 
 from memoir_fast import MemoirConfig, MemoirModel
 from memoir_fast.facts import load_facts
@@ -32,39 +34,54 @@ def prompts_as_batch(model, texts: list[str]) -> dict:
     return {"inputs": tokens, "attention_mask": mask}
 
 
+def generated(model, batch: dict, new_tokens: int) -> torch.Tensor:
+    """The new tokens of transformers' own `generate`."""
+    out = model.generate(**batch, min_new_tokens=new_tokens, max_new_tokens=new_tokens, do_sample=False, pad_token_id=0)
+    return out[:, batch["inputs"].shape[1] :]
+
+
+class Decoder:
+    """Greedy decoding, one token a call."""
+
+    def __init__(self, model, batch: dict, end: int):
+        self.model, self.mask, self.cache, self.end = model, batch["attention_mask"], DynamicCache(), end
+        self.next, self.places = batch["inputs"], (self.mask.cumsum(1) - 1).clamp(min=0)
+        self.tokens = []
+
+    def step(self) -> float:
+        """Take one token; returns the seconds."""
+        began = time.perf_counter()
+        logits = self.model(
+            input_ids=self.next,
+            attention_mask=self.mask,
+            position_ids=self.places,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits
+        logits[:, -1, self.end] = -torch.inf  # as `min_new_tokens` does
+        self.next = logits[:, -1].argmax(-1, keepdim=True)
+        took = time.perf_counter() - began
+        self.tokens.append(self.next)
+        self.mask = torch.cat([self.mask, torch.ones_like(self.next)], 1)
+        self.places = self.places[:, -1:] + 1
+        return took
+
+
 @torch.no_grad()
-def generation(model, batch: dict, new_tokens: int, disabled: bool):
-    """A call that generates exactly `new_tokens` tokens."""
-    settings = {"min_new_tokens": new_tokens, "max_new_tokens": new_tokens, "do_sample": False, "pad_token_id": 0}
-
-    def call():
-        if disabled:
-            with model.disabled():
-                return model.generate(**batch, **settings)
-        return model.generate(**batch, **settings)
-
-    return call
-
-
-def base_call(base, batch: dict, new_tokens: int):
-    """The same by the model without any memory attached."""
-    settings = {"min_new_tokens": new_tokens, "max_new_tokens": new_tokens, "do_sample": False, "pad_token_id": 0}
-    return lambda: base.generate(**batch, **settings)
-
-
-def overhead(base, edited, runs: int) -> tuple[float, list[float]]:
-    """Median of the pairs' relative extra time, and the base's seconds."""
-    base(), edited()
-    pairs = []
-    for run in range(runs):
-        calls = [base, edited] if run % 2 else [edited, base]
-        taken = {}
-        for call in calls:
-            began = time.perf_counter()
-            call()
-            taken[call] = time.perf_counter() - began
-        pairs.append((taken[base], taken[edited]))
-    return statistics.median(b / a - 1 for a, b in pairs), [a for a, _ in pairs]
+def lockstep(base, edited, batch: dict, new_tokens: int, rounds: int):
+    """(first-token overhead, later tokens' overhead, base seconds of a later token), medians; and the edited model's tokens."""
+    first, later = [], []
+    for round_ in range(rounds):
+        pair = [Decoder(model, batch, base.config.eos_token_id) for model in (base, edited)]
+        for step in range(new_tokens if round_ % 4 == 0 else 1):  # more first tokens than whole generations
+            order = (0, 1) if (step + round_) % 2 else (1, 0)
+            taken = {who: pair[who].step() for who in order}
+            (later if step else first).append((taken[0], taken[1]))
+        if round_ == 0:
+            tokens = torch.cat(pair[1].tokens, 1)
+    cost = lambda pairs: statistics.median(b / a - 1 for a, b in pairs)  # noqa: E731
+    return cost(first[1:]), cost(later[1:]), statistics.median(a for a, _ in later), tokens
 
 
 def main() -> None:
@@ -72,7 +89,9 @@ def main() -> None:
     parser.add_argument("--json", help="where to write the result")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--runs", type=int, default=7, help="pairs of each kind")
+    parser.add_argument(
+        "--runs", type=int, default=24, help="first tokens of each kind; every fourth goes on to a whole generation"
+    )
     parser.add_argument(
         "--steps", type=int, default=8, help="SGD steps of the eight edits (their quality does not matter here)"
     )
@@ -89,24 +108,22 @@ def main() -> None:
             batch = prompts_as_batch(model, texts[:size])
             edits = [model.route(text)["edit"] for text in texts[:size]]
             assert edits == (list(range(size)) if name == "matched" else [None] * size), f"{name}: routed to {edits}"
-            for tokens, key in ((args.tokens, ""), (1, "_first_token")):
-                cost, seconds = overhead(
-                    base_call(base, batch, tokens),
-                    generation(model, batch, tokens, False),
-                    args.runs * (1 if tokens > 1 else 4),
-                )
-                found[f"{name}{key}_batch{size}"] = round(cost, 4)
-                found[f"base_ms_per_token{key}_batch{size}"] = round(statistics.median(seconds) * 1e3 / tokens, 3)
-                print(
-                    f"{name} batch {size}, {tokens} tokens: {cost:+.2%} over {found[f'base_ms_per_token{key}_batch{size}']} ms a token",
-                    flush=True,
-                )
+            first, cost, seconds, tokens = lockstep(base, model, batch, args.tokens, args.runs)
+            assert torch.equal(tokens, generated(model, batch, args.tokens)), (
+                "decoding step by step differs from generate"
+            )
+            if name == "unmatched" and size == 8:
+                assert torch.equal(tokens, generated(base, batch, args.tokens)), "unmatched prompts changed"
+            found[f"{name}_batch{size}"], found[f"{name}_first_token_batch{size}"] = round(cost, 4), round(first, 4)
+            found[f"base_ms_per_token_batch{size}"] = round(seconds * 1e3, 3)
+            print(
+                f"{name} batch {size}: {cost:+.2%} a token, {first:+.2%} the first token, {seconds * 1e3:.1f} ms a token",
+                flush=True,
+            )
         found[f"{name}_overhead"] = max(found[f"{name}_batch1"], found[f"{name}_batch8"])
         found[f"{name}_first_token_overhead"] = max(
             found[f"{name}_first_token_batch1"], found[f"{name}_first_token_batch8"]
         )
-    batch = prompts_as_batch(model, [fact.unrelated for fact in facts])
-    assert torch.equal(base_call(base, batch, 16)(), generation(model, batch, 16, False)()), "unmatched prompts changed"
     found["base_ms_per_token"] = found["base_ms_per_token_batch1"]
     if args.json:
         harness.write(args.json, found)

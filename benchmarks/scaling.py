@@ -58,11 +58,11 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000, 10000])
     args = parser.parse_args()
-    facts = load_facts(SHIPPED, max(2, len(args.sizes)))
+    facts = load_facts(SHIPPED, len(args.sizes) + 1)  # the last one warms up
     base, tokenizer = load_model(args.model)
     model = MemoirModel(base, tokenizer, MemoirConfig(threshold=0.95))
     rng, process, rows = np.random.default_rng(0), psutil.Process(), []
-    model.edit(facts[-1].prompt, facts[-1].target)  # warms up
+    model.edit(facts[-1].prompt, facts[-1].target)
     for number, size in enumerate(args.sizes):
         fill(model, size - 1, rng)
         fact = facts[number]

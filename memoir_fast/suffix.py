@@ -22,7 +22,8 @@ from .target import Target
 _FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _HEAD_BLOCK = 2048  # rows of the head's matrix at a time: they stay in the cache between the product and its gradient
 _CANDIDATES = 4096  # tokens that compete between two full passes over the vocabulary, with `sparse`
-_FULL_EVERY = 8  # steps
+_FULL_EVERY = 8  # steps; and at the first ones, while the answer still moves most
+_FULL_AT = (1, 2, 3, 5)
 _LEAST_LOGIT = -46.0  # below the largest; e^-46 = 1e-20. Smaller terms turn denormal, which a CPU multiplies slowly
 
 
@@ -54,8 +55,8 @@ class Suffix:
     Args:
         model, router, target: as for `Replay`; `supports(model, target)` must hold.
         layout: the edit's tokens.
-        sparse: between every eighth step, only the 4,096 likeliest tokens compete in the softmax; the others keep the mass
-            that they had.
+        sparse: but for the first steps and every eighth, only the 4,096 likeliest tokens compete in the softmax; the
+            others keep the mass that they had.
         halved: (layers, head) copies in bfloat16 for the matrix products, or None.
 
     Attributes:
@@ -283,7 +284,7 @@ class _Head:
     def losses_and_gradient(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """hidden (m, h) to the weighted losses (m,) and their sum's gradient (m, h)."""
         self._steps += 1
-        if self.sparse and self._steps % _FULL_EVERY != 1:
+        if self.sparse and self._steps % _FULL_EVERY != 1 and self._steps not in _FULL_AT:
             return self._pass(hidden, self._some, self._places, self._logits[: len(self._some)], self._rest)[:2]
         losses, gradient, mass = self._pass(hidden, self.weight, self.labels, self._logits, None)
         if self.sparse:
