@@ -32,7 +32,7 @@ sanitize: $(STAMP)
 	MEMOIR_FAST_SANITIZE=1 MEMOIR_FAST_CUDA=0 $(BIN)/python setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize-temp --force
 	cp -r memoir_fast/*.py memoir_fast/data build/sanitize/memoir_fast/
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
-	  MEMOIR_FAST_BACKEND=cpp PYTHONPATH=build/sanitize $(BIN)/python -m pytest -q tests/test_ops.py tests/test_ops_fuzz.py
+	  MEMOIR_FAST_BACKEND=cpp PYTHONPATH=build/sanitize $(BIN)/python -m pytest -q tests/test_ops.py tests/test_ops_fuzz.py tests/test_index.py
 
 clean:
 	rm -rf build .pytest_cache .hypothesis memoir_fast/*.so memoir_fast.egg-info

@@ -39,7 +39,10 @@ def supports(model: nn.Module, target: Target) -> bool:
         target.path == f"{target.layers_path}.{target.layer}.mlp.down_proj"
         and config.hidden_act == "silu"
         and not windowed
-        and all(type(m) is nn.Linear and type(m.weight) is nn.Parameter and m.weight.dtype == torch.float32 for m in [*linears, head])
+        and all(
+            type(m) is nn.Linear and type(m.weight) is nn.Parameter and m.weight.dtype == torch.float32
+            for m in [*linears, head]
+        )
         and head.bias is None
         and not any(m._forward_hooks or m._forward_pre_hooks for layer in above for m in layer.modules())
     )

@@ -181,12 +181,14 @@ def test_command_line(checkpoint):
         "--background",
         str(checkpoint / "background.jsonl"),
     ]
-    made = _cli("edit", *model, *shape, "--prompt", "w100 w101 w102", "--target", "w150 w151", "--json", "-")
+    made = _cli(
+        "edit", *model, *shape, "--prompt", "w100 w101 w102", "--target", "w150", "--steps", "70", "--json", "-"
+    )
     assert json.loads(made.stdout)[0]["id"] == 0
     out = str(checkpoint / "ask.json")
     asked = _cli("ask", *model, "w100 w101 w102", "w30 w31 w32", "--max-new-tokens", "2", "--json", out)
     rows = json.loads((checkpoint / "ask.json").read_text())
-    assert "w150 w151" in asked.stdout and [row["edit"] for row in rows] == [0, None]
+    assert "\n  w150" in asked.stdout and [row["edit"] for row in rows] == [0, None]
     _cli("edit", *model, "--prompt", "w110 w111", "--target", "w160")
     assert "2 edits beside model.layers.1.mlp.down_proj" in _cli("info", "--store", model[3]).stdout
     assert "threshold" in _cli("calibrate", *model, "--rate", "0.05").stdout
