@@ -64,7 +64,7 @@ class SignatureIndex:
 
     Attributes:
         exhaustive: up to so many edits every code is compared in full, and the result is exact. Beyond, the candidates are
-            the 0.5 % of codes nearest by an eighth of the (permuted, so random) bits: on masks with the measured skew of SmolLM2
+            the 0.5 % of codes nearest by a ninth of the (permuted, so random) bits: on masks with the measured skew of SmolLM2
             this finds the nearest edit of 999 queries in 1,000 (benchmarks/lookup.py).
     """
 
@@ -75,7 +75,7 @@ class SignatureIndex:
             raise ValueError(f"top_k must be in [1, {dimension}], got {top_k}")
         self.dimension, self.top_k = dimension, top_k
         self.width = (dimension + 7) // 8
-        self.slice_width = max(32, self.width // 8 // 32 * 32)  # bytes
+        self.slice_width = max(64, self.width // 9 // 32 * 32)  # bytes; a slice is read for every stored edit
         self._codes = _Rows(self.width)
         self._slices: _Rows | None = None  # made by the first search that needs it
         self._ids: list[int] = []  # ascending, as the codes: ties go to the earliest edit
