@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
@@ -11,16 +10,11 @@ from memoir_fast.facts import load_facts
 from memoir_fast.hub import load_model
 
 from . import harness
-from .edit_speed import SHIPPED, measured
+from .edit_speed import measured
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", help="where to write the result")
-    parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--edits", default=str(SHIPPED))
-    parser.add_argument("--background")
-    parser.add_argument("--count", type=int, default=8)
+    parser = harness.arguments(__doc__, count=8)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--threshold", type=float, default=0.5)
     args = parser.parse_args()

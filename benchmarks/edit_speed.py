@@ -6,7 +6,6 @@ the time that the suffix's matrix products need at this machine's measured rates
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from pathlib import Path
@@ -14,15 +13,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from memoir_fast import MemoirModel, metrics
+from memoir_fast import MemoirConfig, MemoirModel, metrics
 from memoir_fast.facts import load_facts
 from memoir_fast.hub import load_model
 from memoir_fast.layout import lay_out
 
 from . import harness
 from .published import PublishedEditor
-
-SHIPPED = Path(__file__).parents[1] / "memoir_fast" / "data" / "demo.jsonl"
 
 
 def matrix_rate(rows: int, inner: int, columns: int, dtype) -> float:
@@ -36,13 +33,17 @@ def matrix_rate(rows: int, inner: int, columns: int, dtype) -> float:
     return 2 * rows * inner * columns / statistics.median(seconds[3:])
 
 
+def matrices(module) -> int:
+    """How many numbers a module's matrices hold."""
+    return sum(p.numel() for p in module.parameters() if p.dim() == 2)
+
+
 def suffix_operations(model, fact) -> tuple[int, int, int]:
     """(layers, head) operations of one step of this edit's suffix, forward and backward, and its training tokens."""
     sequences = [model.encoder.pair(fact.prompt, fact.target, c) for c in ["", *model.contexts]]
     layout = lay_out([sequences], True, "cpu")
     tokens, aims = len(layout.tokens), len(layout.labels)
     above = list(model.model.get_submodule(model.target.layers_path))[model.target.layer + 1 :]
-    matrices = lambda module: sum(p.numel() for p in module.parameters() if p.dim() == 2)  # noqa: E731
     per_step = sum(4 * tokens * matrices(layer) for layer in above[:-1])
     if above:  # the last layer: keys and values of all tokens, the rest at target positions
         shared = matrices(above[-1].self_attn.k_proj) + matrices(above[-1].self_attn.v_proj)
@@ -90,11 +91,11 @@ def published_scores(editor: PublishedEditor, facts) -> dict:
 def run(args) -> dict:
     facts = load_facts(args.edits, args.count)
     settings = {"threshold": args.threshold, "write": "sgd", "steps": args.steps}
-    models = {"exact": MemoirModel(*load_model(args.model), _config(settings), args.background)}
+    models = {"exact": MemoirModel(*load_model(args.model), MemoirConfig(**settings), args.background)}
     permutation = models["exact"].memory.permutation
     if not args.skip_fast:
         models["fast"] = MemoirModel(
-            *load_model(args.model), _config({**settings, "precision": "fast"}), args.background
+            *load_model(args.model), MemoirConfig(**settings, precision="fast"), args.background
         )
         models["fast"].memory.permutation.copy_(permutation)
     published = PublishedEditor(load_model(args.model)[0], models["exact"])
@@ -132,19 +133,8 @@ def run(args) -> dict:
     return found
 
 
-def _config(settings):
-    from memoir_fast import MemoirConfig
-
-    return MemoirConfig(**settings)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", help="where to write the result")
-    parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--edits", default=str(SHIPPED), help="JSONL of facts (default: the demo's)")
-    parser.add_argument("--count", type=int, default=5, help="how many of them")
-    parser.add_argument("--background", help="JSONL of unrelated prompts (default: the shipped ones)")
+    parser = harness.arguments(__doc__, count=5)
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--skip-fast", action="store_true", help="time only `exact`")

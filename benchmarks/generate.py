@@ -8,7 +8,6 @@ the pairs of tokens, the worse of both batch sizes. That `generate` itself gives
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 
@@ -20,7 +19,6 @@ from memoir_fast.facts import load_facts
 from memoir_fast.hub import load_model
 
 from . import harness
-from .edit_speed import SHIPPED
 
 
 def prompts_as_batch(model, texts: list[str]) -> dict:
@@ -68,6 +66,11 @@ class Decoder:
         return took
 
 
+def _cost(pairs: list[tuple[float, float]]) -> float:
+    """Median of how much longer the second of a pair took."""
+    return statistics.median(b / a - 1 for a, b in pairs)
+
+
 @torch.no_grad()
 def lockstep(base, edited, batch: dict, new_tokens: int, rounds: int):
     """(first-token overhead, later tokens' overhead, base seconds of a later token), medians; and the edited model's tokens."""
@@ -80,14 +83,11 @@ def lockstep(base, edited, batch: dict, new_tokens: int, rounds: int):
             (later if step else first).append((taken[0], taken[1]))
         if round_ == 0:
             tokens = torch.cat(pair[1].tokens, 1)
-    cost = lambda pairs: statistics.median(b / a - 1 for a, b in pairs)  # noqa: E731
-    return cost(first[1:]), cost(later[1:]), statistics.median(a for a, _ in later), tokens
+    return _cost(first[1:]), _cost(later[1:]), statistics.median(a for a, _ in later), tokens
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", help="where to write the result")
-    parser.add_argument("--model", default="smollm2")
+    parser = harness.arguments(__doc__, model=True)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument(
         "--runs", type=int, default=24, help="first tokens of each kind; every fourth goes on to a whole generation"
@@ -96,7 +96,7 @@ def main() -> None:
         "--steps", type=int, default=8, help="SGD steps of the eight edits (their quality does not matter here)"
     )
     args = parser.parse_args()
-    facts = load_facts(SHIPPED, 8)
+    facts = load_facts(harness.SHIPPED, 8)
     model = MemoirModel(*load_model(args.model), MemoirConfig(threshold=0.6, steps=args.steps))
     base = load_model(args.model)[0]
     for fact in facts:

@@ -6,7 +6,6 @@ events around single calls, after the values were checked. Elsewhere it says tha
 
 from __future__ import annotations
 
-import argparse
 import statistics
 
 import torch
@@ -99,8 +98,7 @@ def scatter_row(size: Size, n: int, runs: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", help="where to write the result")
+    parser = harness.arguments(__doc__)
     parser.add_argument("--runs", type=int, default=50)
     args = parser.parse_args()
     if not torch.cuda.is_available():

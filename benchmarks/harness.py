@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -13,6 +14,25 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+SHIPPED = Path(__file__).parents[1] / "memoir_fast" / "data" / "demo.jsonl"
+
+
+def arguments(doc: str, model: bool = False, count: int | None = None) -> argparse.ArgumentParser:
+    """The options that benchmarks share.
+
+    Args:
+        doc: the benchmark's docstring, whose first line describes it.
+        model: whether it takes a model; count: how many facts it edits by default, None when it edits none.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--json", help="where to write the result")
+    if model or count:
+        parser.add_argument("--model", default="smollm2")
+    if count:
+        parser.add_argument("--edits", default=str(SHIPPED), help="JSONL of facts (default: the demo's)")
+        parser.add_argument("--background", help="JSONL of unrelated prompts (default: the shipped ones)")
+        parser.add_argument("--count", type=int, default=count, help="how many of the facts")
+    return parser
 
 
 def environment() -> dict:
@@ -40,9 +60,11 @@ def environment() -> dict:
 
 
 def _commit() -> str:
-    git = ["git", "-C", str(Path(__file__).parent)]
-    run = lambda *args: subprocess.run([*git, *args], capture_output=True, text=True).stdout.strip()  # noqa: E731
-    return run("rev-parse", "--short", "HEAD") + ("+changes" if run("status", "--porcelain", "-uno") else "")
+    def git(*args: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *args]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
 
 
 def _cpu_name() -> str:

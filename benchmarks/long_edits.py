@@ -72,12 +72,7 @@ class _Peak(threading.Thread):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", help="where to write the result")
-    parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--edits", required=True, help="JSONL with long targets")
-    parser.add_argument("--background")
-    parser.add_argument("--count", type=int, default=1)
+    parser = harness.arguments(__doc__, count=1)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--kind", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -7,7 +7,6 @@ the same bytes; one query over a million edits with its recall against the exhau
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 
@@ -154,8 +153,7 @@ def one_million(rng, chances, count: int, queries: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", help="where to write the result")
+    parser = harness.arguments(__doc__)
     parser.add_argument(
         "--model", default="smollm2", help="accepted for symmetry with the other benchmarks; the masks are synthetic"
     )

@@ -7,7 +7,6 @@ run, or for the scatter that its matrix product takes, whichever is larger.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from functools import partial
 
@@ -133,8 +132,7 @@ CASES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", help="where to write the result")
+    parser = harness.arguments(__doc__)
     parser.add_argument("--runs", type=int, default=30, help="timed calls of each candidate")
     parser.add_argument("--size", choices=[s.name for s in SIZES], help="only this size")
     parser.add_argument("--op", choices=[f.__name__ for f in CASES], help="only this operation")

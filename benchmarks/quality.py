@@ -6,7 +6,6 @@ hundred. A stopped run goes on where it was: the memory and the results so far l
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -72,10 +71,8 @@ def _value(text: str):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--edits", required=True, help="JSONL of facts")
+    parser = harness.arguments(__doc__, count=100)
     parser.add_argument("--first", type=int, default=0, help="the first row used")
-    parser.add_argument("--count", type=int, default=100)
     parser.add_argument(
         "--checkpoints",
         type=int,
@@ -84,11 +81,8 @@ def main() -> None:
         help="numbers of edits to measure at (the last is always measured)",
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of MemoirConfig")
-    parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--background")
     parser.add_argument("--folder", required=True, help="where the run is kept")
     parser.add_argument("--free", action="store_true", help="free generation too, at the end")
-    parser.add_argument("--json", help="a copy of the result")
     args = parser.parse_args()
     folder = Path(args.folder)
     facts = load_facts(args.edits, args.first + args.count)[args.first :]

@@ -7,7 +7,6 @@ from the compiled kernels.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 
 from memoir_fast.kernels import aot, masked_matmul, topk_mask
@@ -117,8 +116,7 @@ def llama3_edit(chip: Chip) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", help="where to write the result")
+    parser = harness.arguments(__doc__)
     args = parser.parse_args()
     measured = sorted(harness.RESULTS.glob("gpu*.json"))
     note = (

@@ -6,7 +6,6 @@ saving and loading are measured at each size.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -21,7 +20,6 @@ from memoir_fast.facts import load_facts
 from memoir_fast.hub import load_model
 
 from . import harness
-from .edit_speed import SHIPPED
 
 
 def fill(model, count: int, rng) -> None:
@@ -53,12 +51,10 @@ def seconds_of(call, runs: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", help="where to write the result")
-    parser.add_argument("--model", default="smollm2")
+    parser = harness.arguments(__doc__, model=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000, 10000])
     args = parser.parse_args()
-    facts = load_facts(SHIPPED, len(args.sizes) + 1)  # the last one warms up
+    facts = load_facts(harness.SHIPPED, len(args.sizes) + 1)  # the last one warms up
     base, tokenizer = load_model(args.model)
     model = MemoirModel(base, tokenizer, MemoirConfig(threshold=0.95))
     rng, process, rows = np.random.default_rng(0), psutil.Process(), []

@@ -7,7 +7,6 @@ started for the call, and a second OpenMP runtime loaded beside torch's (a copy 
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tempfile
 import time
@@ -40,8 +39,7 @@ def step_seconds(runs: int) -> tuple[list[float], list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", help="where to write the result")
+    parser = harness.arguments(__doc__)
     parser.add_argument("--runs", type=int, default=40)
     args = parser.parse_args()
     own = _C.pool_name()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 import time
 from dataclasses import dataclass
 
@@ -50,7 +49,7 @@ class Finished:
 
 
 class Editor:
-    """Turns requests into finished edits; changes nothing itself.
+    """Turns requests into finished edits; changes nothing itself. One thread at a time (`MemoirModel` sees to that).
 
     Args:
         model: the causal language model with the memory attached.
@@ -64,7 +63,6 @@ class Editor:
         self.encoder, self.contexts = encoder, contexts
         self._packs: bool | None = None
         self._halved = None
-        self._lock = threading.Lock()
 
     def optimise(self, requests: list[EditRequest], config: MemoirConfig) -> Finished:
         """Run the edits' SGD, all in the same steps; one request alone is the published edit.
@@ -78,7 +76,7 @@ class Editor:
         edits = [[pair(r.prompt, r.target), *(pair(r.prompt, r.target, c) for c in self.contexts)] for r in requests]
         training = self.model.training
         # Outside inference mode even if the caller is inside: the steps need autograd.
-        with self._lock, torch.inference_mode(False):
+        with torch.inference_mode(False):
             self.model.eval()
             try:
                 layout = lay_out(edits, self._packed(edits), self.memory.V.device)

@@ -8,6 +8,8 @@ nearest candidates are compared in full.
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 
 from . import _cpu
@@ -64,8 +66,8 @@ class SignatureIndex:
 
     Attributes:
         exhaustive: up to so many edits every code is compared in full, and the result is exact. Beyond, the candidates are
-            the 0.5 % of codes nearest by a ninth of the (permuted, so random) bits: on masks with the measured skew of SmolLM2
-            this finds the nearest edit of 999 queries in 1,000 (benchmarks/lookup.py).
+            the 0.5 % of codes nearest by a slice of the (permuted, so random) bits, a ninth of them at LLaMA-3's size: on masks with the measured skew of SmolLM2
+            this found the nearest of a million for all 600 queries (benchmarks/results/lookup.json).
     """
 
     exhaustive = 1 << 16
@@ -78,6 +80,7 @@ class SignatureIndex:
         self.slice_width = max(64, self.width // 9 // 32 * 32)  # bytes; a slice is read for every stored edit
         self._codes = _Rows(self.width)
         self._slices: _Rows | None = None  # made by the first search that needs it
+        self._lock = threading.Lock()  # a search sees an edit whole or not at all
         self._ids: list[int] = []  # ascending, as the codes: ties go to the earliest edit
         self._row: dict[int, int] = {}
 
@@ -118,11 +121,12 @@ class SignatureIndex:
         ones = np.unpackbits(signatures, axis=1, bitorder="little")
         if ones[:, self.dimension :].any() or (ones.sum(1, dtype=np.int64) != self.top_k).any():
             raise ValueError(f"signatures must have exactly {self.top_k} ones within {self.dimension} bits")
-        self._codes.append(signatures)
-        if self._slices is not None:
-            self._slices.append(signatures[:, : self.slice_width])
-        self._row.update({edit_id: len(self._ids) + offset for offset, edit_id in enumerate(ids)})
-        self._ids += ids
+        with self._lock:
+            self._codes.append(signatures)
+            if self._slices is not None:
+                self._slices.append(signatures[:, : self.slice_width])
+            self._row.update({edit_id: len(self._ids) + offset for offset, edit_id in enumerate(ids)})
+            self._ids += ids
 
     def remove(self, ids) -> None:
         """Remove stored edits; the others keep their ids. Costs one pass over the index. ValueError for unknown ids."""
@@ -131,12 +135,13 @@ class SignatureIndex:
             raise ValueError(f"ids {unknown} are not stored")
         kept = np.ones(len(self._ids), dtype=bool)
         kept[[self._row[i] for i in ids]] = False
-        for rows in (self._codes, self._slices):
-            if rows is not None:
-                rows.keep(kept)
         gone = set(ids)
-        self._ids = [i for i in self._ids if i not in gone]
-        self._row = {edit_id: row for row, edit_id in enumerate(self._ids)}
+        with self._lock:
+            for rows in (self._codes, self._slices):
+                if rows is not None:
+                    rows.keep(kept)
+            self._ids = [i for i in self._ids if i not in gone]
+            self._row = {edit_id: row for row, edit_id in enumerate(self._ids)}
 
     def nearest(self, signatures, exhaustive: bool | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The stored edit with the largest overlap, for each query; the lowest id among equals.
@@ -149,12 +154,13 @@ class SignatureIndex:
             ids (B,) int64, -1 when nothing is stored; overlaps (B,) float64 in 0..1, 0 when nothing is stored.
         """
         signatures = self._checked(signatures)
-        if not self._ids:
-            return np.full(len(signatures), -1, np.int64), np.zeros(len(signatures))
-        if exhaustive is None:
-            exhaustive = len(self._ids) <= self.exhaustive
-        rows, distances = self._search(signatures, exhaustive or self.slice_width >= self.width)
-        ids = np.array([self._ids[row] for row in rows], dtype=np.int64)
+        with self._lock:
+            if not self._ids:
+                return np.full(len(signatures), -1, np.int64), np.zeros(len(signatures))
+            if exhaustive is None:
+                exhaustive = len(self._ids) <= self.exhaustive
+            rows, distances = self._search(signatures, exhaustive or self.slice_width >= self.width)
+            ids = np.array([self._ids[row] for row in rows], dtype=np.int64)
         return ids, (self.top_k - distances // 2) / self.top_k  # of two masks with k ones, k - H/2 are shared
 
     def _search(self, signatures: np.ndarray, exhaustive: bool):

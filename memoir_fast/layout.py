@@ -75,7 +75,10 @@ def lay_out(edits: list[list[Sequence]], packed: bool, device) -> Layout:
         inputs["position_ids"] = position_ids.view(rows, width).to(device)
     else:
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])  # right padding hides behind causality
-    join = lambda part: torch.cat(part).to(device)  # noqa: E731
+
+    def join(part: list[torch.Tensor]) -> torch.Tensor:
+        return torch.cat(part).to(device)
+
     return Layout(
         inputs,
         (rows, width),

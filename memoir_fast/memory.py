@@ -24,7 +24,7 @@ class ResidualMemory(nn.Module):
         scale: Python float S (float64): SGD's weight decay of every step so far; the effective memory is `scale * V`.
         background: (D,) float32 buffer, the mean prompt feature of unrelated prompts.
         C: (D, D) float32 or None: the sum over past edits of `A^T A`, A their tokens' features on the mask: which directions of the
-            rows earlier edits read. Kept once an edit was written with `write="preconditioned"`.
+            rows earlier edits read. Kept with `write="preconditioned"`.
         index: the stored edits' signatures.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 import weakref
 from dataclasses import asdict, dataclass
@@ -34,6 +35,10 @@ _UNSUPPORTED = {
     "custom_generate": "a custom decoding loop may call the model in ways that the routing does not know",
     "negative_prompt_ids": "a second prompt would be routed by itself",
 }
+
+
+# Settings that a memory is made with and keeps.
+_SHAPING = ("layer", "top_k", "chat_template", "write", "feature")
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class MemoirModel:
             ValueError: the folder is not a memory, is damaged, or belongs to another base model.
         """
         saved = store.read(folder)
-        fixed = {name: getattr(saved.config, name) for name in ("layer", "top_k", "chat_template", "write", "feature")}
+        fixed = {name: getattr(saved.config, name) for name in _SHAPING}
         for name in fixed.keys() & settings.keys():
             if settings[name] != fixed[name]:
                 raise ValueError(f"{name}: the memory was stored with {fixed[name]!r}, it cannot be {settings[name]!r}")
@@ -178,6 +183,7 @@ class MemoirModel:
         self.router.attach(model)
         self.edits: dict[int, dict] = {}
         self._next_id = 0
+        self._writing = threading.RLock()  # edits of several threads come one after the other; reading needs no lock
 
     def _finish(self, signatures, contexts: list[str]) -> None:
         rate = self.config.false_activation_rate
@@ -236,24 +242,21 @@ class MemoirModel:
         Raises:
             as `edit`. The batches before the failing one are made; of the failing one nothing is.
         """
-        fixed = {
-            "layer",
-            "top_k",
-            "threshold",
-            "false_activation_rate",
-            "chat_template",
-            "write",
-            "feature",
-        } & settings.keys()
+        fixed = {*_SHAPING, "threshold", "false_activation_rate"} & settings.keys()
         if fixed:
             raise ValueError(f"{sorted(fixed)} cannot change for a single edit: they belong to the whole memory")
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size must be an int >= 1, got {batch_size!r}")
         config = self.config.updated(**settings)
+        facts = list(facts)
+        for number, fact in enumerate(facts):
+            if not isinstance(fact, (tuple, list)) or len(fact) != 2:
+                raise TypeError(f"facts must be (prompt, target) pairs, got {fact!r} at {number}")
         requests = [EditRequest(*fact) for fact in facts]
         results = []
         for start in range(0, len(requests), batch_size):
-            results += self._make(self.editor.optimise(requests[start : start + batch_size], config))
+            with self._writing:
+                results += self._make(self.editor.optimise(requests[start : start + batch_size], config))
         return results
 
     def _make(self, finished) -> list[EditResult]:

@@ -7,8 +7,8 @@ check their arguments and take the registered operation where something watches 
 mode), otherwise the kernel itself: the dispatcher's way to Python takes longer than a small product.
 
 `MEMOIR_FAST_BACKEND` asks for one backend: `reference` (plain PyTorch), `cpp` (the extension, CPU tensors), `triton`
-(GPU tensors, with the CUDA scatter where it is built; CPU tensors under TRITON_INTERPRET=1). One that is missing here, or cannot take a call's tensors, is an
-error; `auto` takes the best there is. `python -m memoir_fast.ops` prints who serves each operation.
+(GPU tensors, with the CUDA scatter where it is built and otherwise the reference's; CPU tensors under
+TRITON_INTERPRET=1). One that is missing here, or cannot take a call's tensors, is an error; `auto` takes the best there is. `python -m memoir_fast.ops` prints who serves each operation.
 
 Shapes as in `reference.py`: B prompts, N tokens, D features, d outputs, k active features, R masks, n training tokens.
 """
@@ -243,11 +243,6 @@ def _backward(ctx, grad):
 torch.library.register_autograd("memoir_fast::masked_matmul", _backward, setup_context=_setup_context, lib=_LIBRARY)
 
 
-def _setup_backward_context(ctx, inputs, output):
-    _, V, indices, route, ctx.scale = inputs
-    ctx.save_for_backward(V, indices, route)
-
-
 def _double_backward(ctx, grad):
     # The backward is linear in its gradient: its own gradient is the forward product.
     V, indices, route = ctx.saved_tensors
@@ -256,7 +251,7 @@ def _double_backward(ctx, grad):
 
 
 torch.library.register_autograd(
-    "memoir_fast::masked_matmul_backward", _double_backward, setup_context=_setup_backward_context, lib=_LIBRARY
+    "memoir_fast::masked_matmul_backward", _double_backward, setup_context=_setup_context, lib=_LIBRARY
 )
 
 
@@ -353,11 +348,8 @@ def _main() -> None:
     as_json = parser.parse_args().json
     served = {device: {op: backend_of(op, device) for op in OPERATIONS} for device in devices}
     if as_json:
-        print(
-            json.dumps(
-                {"torch": torch.__version__, "extension": _cpu.describe(), "gpu": _gpu.describe(), "served": served}
-            )
-        )
+        found = {"torch": torch.__version__, "extension": _cpu.describe(), "gpu": _gpu.describe(), "served": served}
+        print(json.dumps(found))
         return
     print(f"torch {torch.__version__}, extension: {_cpu.describe()}, GPU kernels: {_gpu.describe()}")
     for device in devices:

@@ -3,12 +3,13 @@
 An edit needs one number and one gradient per step: the loss, and its gradient with respect to the projection's outputs.
 Written out, the step leaves out what `replay.py` cannot: the last layer's queries and FFN and the head run at target
 positions only, attention runs per sequence without padding elsewhere, nothing is recorded for a gradient that is not
-needed, and the head's product, its softmax and its gradient share one pass over the vocabulary in blocks. Models of other
-families, quantised or adapted ones go through `replay.py`; the tests hold both to the same values.
+needed, and the head's two products run over blocks of the vocabulary. Models of other families, quantised, adapted or
+dispatched ones go through `replay.py`; the tests hold both to the same values.
 """
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 
 import torch
@@ -20,7 +21,7 @@ from .routing import Router
 from .target import Target
 
 _FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-_HEAD_BLOCK = 2048  # rows of the head's matrix at a time: they stay in the cache between the product and its gradient
+_HEAD_BLOCK = 2048  # rows of the head's matrix at a time: a CPU multiplies blocks of this size fastest
 _CANDIDATES = 4096  # tokens that compete between two full passes over the vocabulary, with `sparse`
 _FULL_EVERY = 8  # steps; and at the first ones, while the answer still moves most
 _FULL_AT = (1, 2, 3, 5)
@@ -28,7 +29,8 @@ _LEAST_LOGIT = -46.0  # below the largest; e^-46 = 1e-20. Smaller terms turn den
 
 
 def supports(model: nn.Module, target: Target) -> bool:
-    """Whether this model's layers above the target are such blocks, in float32 and unchanged by adapters or quantisation."""
+    """Whether what comes after the target is made of such blocks, in float32, on one device, and not adapted, quantised or
+    observed by anyone's hooks."""
     if type(model).__name__ not in _FAMILIES or not type(model).__module__.startswith("transformers."):
         return False
     config, head = model.config, model.get_output_embeddings()
@@ -44,8 +46,18 @@ def supports(model: nn.Module, target: Target) -> bool:
             for m in [*linears, head]
         )
         and head.bias is None
-        and not any(m._forward_hooks or m._forward_pre_hooks for layer in above for m in layer.modules())
+        and not any(_observed(m) for part in (*above, head, _inner(model, target).norm) for m in part.modules())
     )
+
+
+def _observed(module: nn.Module) -> bool:
+    """Whether something but the module itself takes part in its forward pass: hooks, or accelerate's dispatch to devices."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or hasattr(module, "_hf_hook")
+
+
+def _inner(model: nn.Module, target: Target) -> nn.Module:
+    """The module that holds the decoder layers, the final norm and the rotary angles."""
+    return model.get_submodule(target.layers_path.rpartition(".")[0])
 
 
 def _linears(layer: nn.Module):
@@ -72,17 +84,20 @@ class Suffix:
         self.layout = layout
         layers = model.get_submodule(target.layers_path)
         rows, width = layout.shape
-        seen = []
-        handle = layers[target.layer].post_attention_layernorm.register_forward_pre_hook(
-            lambda module, args: seen.append(args[0])
-        )
+        seen, owner = [], threading.get_ident()
+
+        def remember(module, args):
+            if threading.get_ident() == owner:  # another thread may be reading through the same module
+                seen.append(args[0])
+
+        handle = layers[target.layer].post_attention_layernorm.register_forward_pre_hook(remember)
         try:
             activations, outputs = run_to_projection(model, router, layout.inputs)
         finally:
             handle.remove()
         self.activations, self.outputs = activations.reshape(rows, width, -1), outputs.reshape(rows, width, -1)
         self._residual = seen[0].reshape(rows * width, -1)[layout.tokens]
-        inner = model.get_submodule(target.layers_path.rpartition(".")[0])
+        inner = _inner(model, target)
         cos, sin = inner.rotary_emb(self._residual, layout.positions[None])
         every = _Places(layout, torch.arange(len(layout.tokens), device=layout.tokens.device), (cos[0], sin[0]))
         aims = _Places(layout, layout.aims, (cos[0], sin[0]))

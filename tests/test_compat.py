@@ -105,13 +105,12 @@ def test_apply_in_an_algorithm_dictionary(hparams):
     )
     again, second = algorithm(edited, tok, requests[1:], hparams)
     assert again.memoir is edited.memoir and len(again.memoir.memory) == 2
-    parameters = dict(again.model.named_parameters()) if hasattr(again, "model") else {}
     for name, original in second.items():  # the walk of some versions
         target = dict(again.memoir.model.named_parameters())[name]
         assert torch.equal(target, original)
         with torch.no_grad():
             target[...] = original
-    assert len(again.memoir.memory) == 1 and parameters is not None
+    assert len(again.memoir.memory) == 1
     first()
     assert torch.equal(bits(_logits(again, PROMPTS[0])), bits(_logits(base, PROMPTS[0])))
     copied, _ = apply_memoir_to_model(
@@ -142,7 +141,6 @@ def test_other_features(feature):
     assert not model.memory.background.any()
     model.edit(*["w100 w101 w102", "w150"])
     assert model.route("w100 w101 w102")["overlap"] == 1.0
-    same_end = model.route("w40 w41 w102")["overlap"]
     seen = []
     model.model.get_submodule(model.target.path).base_layer.register_forward_hook(
         lambda m, args, out: seen.append(args[0])
@@ -151,7 +149,7 @@ def test_other_features(feature):
         _logits(model, "w100 w101 w102")
     feature_of = seen[0][0, -1] if feature == "last" else seen[0][0].mean(0)
     chosen = model.memory.permutation.long()[feature_of.abs().topk(24).indices].sort().values
-    assert torch.equal(model.memory.indices_of(0).long(), chosen) and 0 <= same_end <= 1
+    assert torch.equal(model.memory.indices_of(0).long(), chosen)
 
 
 def test_yaml_is_read_and_refused(tmp_path):
@@ -196,9 +194,7 @@ def test_published_tensors_go_in_and_out(tmp_path):
         tiny_model("llama"), word_tokenizer(), model.config, model.memory.background.clone(), permutation_of(path)
     )
     import_memory(again, path)
-    assert torch.equal(bits(_logits(again, PROMPTS[0])), bits(_logits(model, PROMPTS[0]))) or torch.allclose(
-        _logits(again, PROMPTS[0]), _logits(model, PROMPTS[0]), atol=1e-5
-    )
+    assert torch.allclose(_logits(again, PROMPTS[0]), _logits(model, PROMPTS[0]), atol=1e-5)
     export_memory(again, tmp_path / "again.pt")
     first, second = (torch.load(p, weights_only=True) for p in (path, tmp_path / "again.pt"))
     assert all(torch.equal(first[name], second[name]) for name in first)

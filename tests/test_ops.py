@@ -58,6 +58,23 @@ def _dense_tophash(features, background, permutation, k):
     return torch.tensor(rows, dtype=torch.int32).reshape(len(rows), k), signature
 
 
+@pytest.mark.parametrize("kind", ["normal", "few values", "ascending", "the sample misleads"])
+def test_tophash_of_many_features(backend, kind):
+    """Sizes at which a sample brackets the cut: smooth data, ties all over, sorted data, and a sample that is not typical."""
+    dimension = 5000
+    features, background, permutation = _case(dimension, batch=2)
+    if kind == "few values":
+        features, background = (3 * features).round(), torch.zeros(dimension)
+    elif kind == "ascending":
+        features, background = torch.arange(2 * dimension).view(2, dimension).float(), torch.zeros(dimension)
+    elif kind == "the sample misleads":
+        features[:, torch.arange(512) * dimension // 512] *= 1e4  # what is sampled is larger than everything else
+    for k in (1, 40, 1429, dimension - 3, dimension):
+        got = ops.tophash(features, background, permutation, k)
+        want = _dense_tophash(features, background, permutation, k)
+        assert torch.equal(got[0], want[0]) and torch.equal(got[1], want[1]), k
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("dimension", [1, 7, 64, 97, 1536])
 def test_tophash(backend, dimension, dtype):

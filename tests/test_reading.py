@@ -197,8 +197,9 @@ def test_threads_do_not_see_each_other():
     assert not torch.equal(seen[0], base)  # disabled in this thread only
 
 
-def test_reading_while_another_thread_edits():
-    model = _edited()
+@pytest.mark.parametrize("family", ["llama", "gemma2"])  # the suffix by hand, and the model's own code
+def test_reading_while_another_thread_edits(family):
+    model = _edited(family)
     tokens, mask = _ids(model, UNRELATED)
     expected, wrong, stop = bits(_logits(model, tokens, mask)), [], threading.Event()
 
@@ -207,11 +208,16 @@ def test_reading_while_another_thread_edits():
             if not torch.equal(bits(_logits(model, tokens, mask)), expected):
                 wrong.append(1)
 
-    thread = threading.Thread(target=read)
-    thread.start()
-    model.edit("w120 w121 w122", "w170")
-    stop.set()
-    thread.join()
+    threads = [threading.Thread(target=read, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for answer in range(170, 180):
+            model.edit("w120 w121 w122", f"w{answer}")
+    finally:
+        stop.set()
+    for thread in threads:
+        thread.join()
     assert not wrong
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from conftest import tiny_memoir
 from torch import nn
 
@@ -83,6 +84,10 @@ def test_other_models_go_through_their_own_code():
     handle = above.mlp.register_forward_hook(lambda *args: None)
     assert not supports(*_parts(model))
     handle.remove()
+    add_hook_to_module(model.model.lm_head, ModelHook())  # as accelerate's device_map does
+    assert not supports(*_parts(model))
+    remove_hook_from_module(model.model.lm_head)
+    assert supports(*_parts(model))
     above.mlp.up_proj = torch.nn.Sequential(above.mlp.up_proj)
     assert not supports(*_parts(model))
 

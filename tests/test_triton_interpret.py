@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,6 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 
 def test_the_operations_tests_pass_on_interpreted_triton_kernels():
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        pytest.skip("this is the interpreting process")
     tests = Path(__file__).parent
     command = [
         sys.executable,
@@ -29,4 +28,5 @@ def test_the_operations_tests_pass_on_interpreted_triton_kernels():
     env = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tests.parent)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout and "[triton" not in done.stderr
+    # The fixture of those files proves that Triton serves; here, that they ran.
+    assert int(re.search(r"(\d+) passed", done.stdout).group(1)) > 80, done.stdout[-2000:]

@@ -96,7 +96,10 @@ def resources(compiled, target: str) -> dict:
     """{"registers", "stack" (bytes a thread spills), "shared" (bytes a program)} of a compiled kernel."""
     if target.startswith("gfx"):
         text = compiled.asm["amdgcn"]
-        value = lambda key: int(re.search(rf"\.{key}:\s+(\d+)", text).group(1))  # noqa: E731
+
+        def value(key: str) -> int:
+            return int(re.search(rf"\.{key}:\s+(\d+)", text).group(1))
+
         return {
             "registers": value("vgpr_count"),
             "stack": value("private_segment_fixed_size"),
@@ -114,7 +117,10 @@ def cubin_resources(cubin: bytes) -> dict:
         text = subprocess.run(
             [tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
         ).stdout
-    largest = lambda key: max(int(value) for value in re.findall(rf"\b{key}:(\d+)", text))  # noqa: E731
+
+    def largest(key: str) -> int:
+        return max(int(value) for value in re.findall(rf"\b{key}:(\d+)", text))
+
     return {"registers": largest("REG"), "stack": largest("STACK") + largest("LOCAL"), "shared": largest("SHARED")}
 
 

@@ -8,6 +8,7 @@ Nothing of EasyEdit is needed. The defaults are the published editor's: `write="
 from __future__ import annotations
 
 import copy as copying
+import functools
 import time
 
 import torch
@@ -81,9 +82,7 @@ class WeightsCopy:
             memory.C.copy_(self._C)
         memory.index.remove([i for i in memory.index.ids if i not in self._edits])
         memoir.edits, memoir._next_id = dict(self._edits), self._next
-        width = memoir.memory.index.width
-        stored = [memory.index.signature(i) for i in memory.index.ids]
-        memoir.threshold.recount(stored if stored else torch.zeros(0, width, dtype=torch.uint8).numpy())
+        memoir.threshold.recount([memory.index.signature(i) for i in memory.index.ids])
 
     def items(self):
         """Restore, and the edited projection's own parameters, by their present names."""
@@ -190,7 +189,7 @@ class BaseEditor:
             )
         memoir = memoir_of(self.model, self.tok, self.hparams)
         whole = WeightsCopy(memoir)
-        measure = lambda request: self._measure(memoir, request, eval_metric, test_generation)  # noqa: E731
+        measure = functools.partial(self._measure, memoir, eval_metric=eval_metric, test_generation=test_generation)
         found = _given(pre_edit, pre_file, len(requests))
         if found is None:
             found = [{"pre": measure(request)} for request in requests]
@@ -225,20 +224,20 @@ class BaseEditor:
         requests = _requests(prompts, target_new, ground_truth, rephrase_prompts, locality_inputs, None, None)
         memoir = memoir_of(self.model, self.tok, self.hparams)
         whole = WeightsCopy(memoir)
-        found = [{"pre": self._measure(memoir, request, "token em", False)} for request in requests]
+        found = [{"pre": self._measure(memoir, request)} for request in requests]
         results = memoir.edit_many(
             [(r["prompt"], r["target_new"]) for r in requests], batch_size=self.hparams.batch_size
         )
         for number, (request, entry, result) in enumerate(zip(requests, found, results, strict=True)):
             entry.update(case_id=number, requested_rewrite=request, time=result.seconds)
-            entry["post"] = self._measure(memoir, request, "token em", False)
+            entry["post"] = self._measure(memoir, request)
             _compare_locality(entry)
             if verbose:
                 print(f"case {number}: pre {entry['pre']}, post {entry['post']}")
         self.model = EditedModel(memoir)
         return found, self.model, whole
 
-    def _measure(self, memoir: MemoirModel, request: dict, eval_metric: str, test_generation: bool) -> dict:
+    def _measure(self, memoir: MemoirModel, request: dict, eval_metric="token em", test_generation=False) -> dict:
         """EasyEdit's scores of one request in the model's present state."""
         prompt, target = request["prompt"], request["target_new"]
         found: dict = {"locality": {}, "portability": {}}

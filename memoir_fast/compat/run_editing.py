@@ -63,16 +63,20 @@ def run(args) -> Path:
             overrides[name] = overrides[name].lower() in ("1", "true", "yes")
     hparams = MEMOIRHyperParams(**{**{e.name: getattr(hparams, e.name) for e in fields(hparams)}, **overrides})
     records = load_records(find_file(args.data_dir, args.data_type), args.data_type, args.ds_size)
-    has = lambda name: all(getattr(r, name) is not None for r in records)  # noqa: E731
-    column = lambda name: [getattr(r, name) for r in records]  # noqa: E731
+
+    def column(name: str) -> list | None:
+        """A field of all records; None when one of them lacks it."""
+        values = [getattr(record, name) for record in records]
+        return None if None in values else values
+
     local = None
-    if has("locality_prompt") and has("locality_ground_truth"):
+    if column("locality_prompt") and column("locality_ground_truth"):
         local = {"neighborhood": {"prompt": column("locality_prompt"), "ground_truth": column("locality_ground_truth")}}
     editor = BaseEditor.from_hparams(hparams)
     found, _, _ = editor.edit(
         prompts=column("prompt"), target_new=column("target_new"),
-        rephrase_prompts=column("rephrase_prompt") if has("rephrase_prompt") else None, locality_inputs=local,
-        subject=column("subject") if has("subject") else None, sequential_edit=args.sequential_edit,
+        rephrase_prompts=column("rephrase_prompt"), locality_inputs=local,
+        subject=column("subject"), sequential_edit=args.sequential_edit,
         eval_metric=_METRICS[args.data_type], verbose=False,
     )  # fmt: skip
     model = str(editor.model_name).rstrip("/").split("/")[-1]

@@ -85,5 +85,5 @@ def _load(path):
         raise ValueError(f"there is no file {str(path)!r}")
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:
+    except Exception as error:  # torch.load fails in many ways on what is not its own, or holds code
         raise ValueError(f"{path}: not a file of plain tensors ({error})") from None
