@@ -102,7 +102,9 @@ class PublishedEditor:
         sequences = [self.encoder.pair(prompt, target), *(self.encoder.pair(prompt, target, c) for c in self.contexts)]
         mask = self.mask_of(sequences[0].tokens[slice(*sequences[0].words)])
         inputs, labels = self._batch(sequences)
-        optimizer = torch.optim.SGD([self.layer.new_weight], lr=config.edit_lr, weight_decay=config.decay)
+        optimizer = torch.optim.SGD(
+            [self.layer.new_weight], lr=config.edit_lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
         losses: list[float] = []
         steps = 0
         with self._masked(mask.float()):

@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from memoir_fast import MemoirConfig, MemoirModel, metrics
@@ -55,10 +56,11 @@ def start(args, folder: Path):
         found = json.loads(results.read_text())
         return MemoirModel.load(folder / "memory", base, tokenizer), found
     settings = {name: _value(text) for name, _, text in (item.partition("=") for item in args.set)}
+    torch.manual_seed(args.seed)
     model = MemoirModel(base, tokenizer, MemoirConfig(**settings), args.background)
     found = {
         "environment": harness.environment(), "edits": f"{Path(args.edits).name}, rows {args.first}-{args.first + args.count - 1}",
-        "model": args.model, "settings": asdict(model.config), "checkpoints": [], "seconds": [], "steps": [], "losses": [],
+        "model": args.model, "seed": args.seed, "settings": asdict(model.config), "checkpoints": [], "seconds": [], "steps": [], "losses": [],
     }  # fmt: skip
     return model, found
 
@@ -81,6 +83,7 @@ def main() -> None:
         help="numbers of edits to measure at (the last is always measured)",
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of MemoirConfig")
+    parser.add_argument("--seed", type=int, default=0, help="draws TopHash's permutation")
     parser.add_argument("--folder", required=True, help="where the run is kept")
     parser.add_argument("--free", action="store_true", help="free generation too, at the end")
     args = parser.parse_args()

@@ -8,7 +8,12 @@ import warnings
 from dataclasses import asdict, dataclass, fields, replace
 
 FORMAT_VERSION = 1
-WRITES = ("sgd", "preconditioned")
+# What each update rule takes for the settings that are None: the published values, and those that kept most edits over long
+# streams in the fewest steps (benchmarks/results/quality.md).
+RECIPES = {
+    "sgd": {"edit_lr": 3.0, "momentum": 0.0, "weight_decay": 1e-5, "stop_delta": 1e-4},
+    "preconditioned": {"edit_lr": 6.0, "momentum": 0.8, "weight_decay": 0.0, "stop_delta": 1.0},
+}
 PRECISIONS = ("exact", "fast")
 FEATURES = ("mean_decentered", "mean", "last")
 
@@ -25,11 +30,11 @@ class MemoirConfig:
         threshold: smallest overlap (0..1) at which a query reads the memory; None calibrates it (see
             `false_activation_rate`) and keeps it calibrated as edits accumulate.
         false_activation_rate: wanted fraction of unrelated prompts that read the memory, for a calibrated threshold.
-        edit_lr: learning rate of the plain SGD on the memory.
+        edit_lr: learning rate of the SGD on the memory.
+        momentum: of the SGD, 0 for none.
         steps: most SGD steps for one edit.
         clip_norm: Frobenius norm to which the gradient is clipped.
-        weight_decay: SGD's weight decay on the whole memory, per step; None takes 1e-5 with write="sgd", as published, and 0
-            otherwise: decay is plain forgetting of the oldest edits.
+        weight_decay: shrinks the whole memory by `1 - edit_lr * weight_decay` at each step: plain forgetting of the oldest edits.
         stop_loss, stop_delta: an edit stops early when its loss is <= stop_loss and moved by <= stop_delta.
         write: the update rule; "sgd" is the published one, "preconditioned" steps around what earlier edits read, see
             `write.py`.
@@ -41,6 +46,8 @@ class MemoirConfig:
         chat_template: prompts are a user's words, put into the tokenizer's chat template for editing and asking.
         batch_size: rows per forward pass in measuring and calibrating.
 
+    `edit_lr`, `momentum`, `weight_decay` and `stop_delta` depend on the update rule: None takes its own, see `RECIPES`.
+
     Source: MEMOIR (Wang et al., NeurIPS 2025), sections 3 and 4 and its published settings.
     """
 
@@ -48,14 +55,15 @@ class MemoirConfig:
     top_k: int | None = None
     threshold: float | None = None
     false_activation_rate: float = 0.01
-    edit_lr: float = 3.0
+    edit_lr: float | None = None
+    momentum: float | None = None
     steps: int = 30
     clip_norm: float = 1.0
     weight_decay: float | None = None
     stop_loss: float = 0.02
-    stop_delta: float = 1e-4
+    stop_delta: float | None = None
     write: str = "sgd"
-    ridge: float = 10.0
+    ridge: float = 1.0
     precision: str = "exact"
     feature: str = "mean_decentered"
     chat_template: bool = False
@@ -71,10 +79,15 @@ class MemoirConfig:
         if self.threshold is not None:
             _number("threshold", self.threshold, 0.0, 1.0)
         _number("false_activation_rate", self.false_activation_rate, 0.0, 1.0)
-        _number("edit_lr", self.edit_lr, 0.0, math.inf)
-        _number("clip_norm", self.clip_norm, 0.0, math.inf)
-        if self.weight_decay is not None:
-            _number("weight_decay", self.weight_decay, 0.0, math.inf)
+        choices = {"write": tuple(RECIPES), "precision": PRECISIONS, "feature": FEATURES}
+        for name, value, legal in ((name, getattr(self, name), legal) for name, legal in choices.items()):
+            if value not in legal:
+                raise ValueError(f"{name} must be one of {legal}, got {value!r}")
+        for name, value in RECIPES[self.write].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        for name in ("edit_lr", "clip_norm", "weight_decay", "momentum"):
+            _number(name, getattr(self, name), 0.0, math.inf)
         _number("ridge", self.ridge, 0.0, math.inf)
         _number("stop_loss", self.stop_loss, 0.0, math.inf)
         _number("stop_delta", self.stop_delta, 0.0, math.inf)
@@ -82,24 +95,15 @@ class MemoirConfig:
             raise ValueError(f"edit_lr and clip_norm must be > 0, got {self.edit_lr!r} and {self.clip_norm!r}")
         if self.ridge == 0:
             raise ValueError("ridge must be > 0, got 0: directions that no edit has read would move without bound")
-        if self.edit_lr * self.decay >= 1:
+        if self.momentum >= 1:
+            raise ValueError(f"momentum must be < 1, got {self.momentum!r}: the steps would add up without bound")
+        if self.edit_lr * self.weight_decay >= 1:
             raise ValueError(
-                f"weight_decay must be < 1 / edit_lr, got {self.decay!r} at edit_lr {self.edit_lr!r}: one step "
+                f"weight_decay must be < 1 / edit_lr, got {self.weight_decay!r} at edit_lr {self.edit_lr!r}: one step "
                 "would erase the memory or turn its sign"
             )
-        choices = {"write": WRITES, "precision": PRECISIONS, "feature": FEATURES}
-        for name, value, legal in ((name, getattr(self, name), legal) for name, legal in choices.items()):
-            if value not in legal:
-                raise ValueError(f"{name} must be one of {legal}, got {value!r}")
         if not isinstance(self.chat_template, bool):
             raise TypeError(f"chat_template must be True or False, got {self.chat_template!r}")
-
-    @property
-    def decay(self) -> float:
-        """The weight decay in force."""
-        if self.weight_decay is not None:
-            return self.weight_decay
-        return 1e-5 if self.write == "sgd" else 0.0
 
     def to_json(self) -> str:
         """The settings as a JSON object."""

@@ -7,6 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from . import ops
@@ -18,6 +19,7 @@ from .request import EditRequest, Encoder
 from .routing import Router
 from .suffix import Suffix, supports
 from .target import Target
+from .update import Update
 from .write import BlockWrite, TokenWrite, make_write, preconditioned
 
 
@@ -31,18 +33,13 @@ class Finished:
 
     Attributes:
         requests: what was edited, b of them.
-        indices: (b, k) int32 ascending, the masks; signatures: (b, ceil(D/8)) uint8, the same packed.
-        rows: int32 ascending, the memory's rows that the write moves: the masks' union.
-        write: the update, see `write.py`.
+        updates: what each of them adds to the memory.
         losses: per request, its loss before each step, and the last one tested; steps: per request, SGD steps made.
         seconds: wall time of all together.
     """
 
     requests: list[EditRequest]
-    indices: torch.Tensor
-    signatures: torch.Tensor
-    rows: torch.Tensor
-    write: TokenWrite | BlockWrite
+    updates: list[Update]
     losses: list[list[float]]
     steps: list[int]
     seconds: float
@@ -84,9 +81,10 @@ class Editor:
                 indices, signatures = self._masks(replay)
                 rows, write = self._prepare(replay, indices, config)
                 losses, steps = self._descend(replay, write, config)
+                updates = write.updates(rows, indices, signatures.cpu().numpy(), self.memory)
             finally:
                 self.model.train(training)
-        return Finished(list(requests), indices, signatures, rows, write, losses, steps, time.perf_counter() - began)
+        return Finished(list(requests), updates, losses, steps, time.perf_counter() - began)
 
     @torch.no_grad()
     def _masks(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:
@@ -193,16 +191,18 @@ def _settled(losses: list[float], config: MemoirConfig) -> bool:
 
 
 @torch.no_grad()
-def commit(memory: ResidualMemory, finished: Finished, first_id: int) -> None:
-    """Make finished edits part of the memory, numbered from `first_id`: rows, scale and signatures, all of them or none."""
-    rows = finished.rows.long()
-    saved_rows, saved_scale, saved_block = memory.V[rows], memory.scale, memory.stiffness(finished.rows)
-    ids = list(range(first_id, first_id + len(finished.requests)))
+def commit(memory: ResidualMemory, updates: list[Update], first_id: int) -> None:
+    """Make updates part of the memory, numbered from `first_id`: rows, scale and signatures, all of them or none."""
+    rows = torch.cat([update.rows for update in updates]).unique().long().to(memory.V.device)
+    saved_rows, saved_scale, saved_block = memory.V[rows], memory.scale, memory.stiffness(rows)
+    ids = list(range(first_id, first_id + len(updates)))
     try:
-        finished.write.commit(memory, finished.rows, finished.indices)
+        for update in updates:
+            memory.scale *= update.decay
+            memory.write(update)
         if not torch.isfinite(memory.V[rows]).all():
             raise EditError("the edit's update is not finite: rolled back, the memory is unchanged")
-        memory.index.add(ids, finished.signatures.cpu().numpy())
+        memory.index.add(ids, np.stack([update.signature for update in updates]))
     except BaseException:  # Ctrl-C included: nothing half done
         memory.V[rows], memory.scale = saved_rows, saved_scale
         if saved_block is not None:

@@ -8,6 +8,7 @@ from torch import nn
 
 from . import ops
 from .index import SignatureIndex
+from .update import Update
 
 
 class ResidualMemory(nn.Module):
@@ -67,11 +68,16 @@ class ResidualMemory(nn.Module):
         if self.C is None:
             self.C = torch.zeros(self.in_features, self.in_features, device=self.V.device)
 
-    def remember(self, indices: torch.Tensor, features: torch.Tensor) -> None:
-        """Add `A^T A` of an edit's tokens to C, where it is kept. indices (k,) int32, features (n, k) float32."""
+    def write(self, update: Update, sign: int = 1) -> None:
+        """Add an update to V and C, or take it back with sign -1. Neither the scale nor the index is touched."""
+        rows = update.rows.to(self.V.device)
+        if update.moves is None:
+            self.V.index_add_(0, rows.long(), update.block, alpha=sign / update.scale)
+        else:
+            ops.masked_scatter_(self.V, rows, update.moves, update.G, sign / update.scale)
         if self.C is not None:
-            rows = indices.long()
-            self.C[rows[:, None], rows] += features.T @ features
+            rows = rows.long()
+            self.C[rows[:, None], rows] += sign * (update.features.T @ update.features)
 
     def stiffness(self, indices: torch.Tensor) -> torch.Tensor | None:
         """(k, k) float32: C on a mask, or None where it is not kept."""

@@ -9,6 +9,7 @@ import weakref
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
+import numpy as np
 import torch
 
 from . import fingerprint as fingerprints
@@ -262,10 +263,10 @@ class MemoirModel:
     def _make(self, finished) -> list[EditResult]:
         """Commit finished edits and note them."""
         began = time.perf_counter()
-        signatures = finished.signatures.cpu().numpy()
+        signatures = np.stack([update.signature for update in finished.updates])
         nearest, overlaps = self.memory.index.nearest(signatures)
         first = self._next_id
-        commit(self.memory, finished, first)
+        commit(self.memory, finished.updates, first)
         self._next_id += len(finished.requests)
         results = []
         for number, request in enumerate(finished.requests):

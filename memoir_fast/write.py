@@ -8,9 +8,10 @@ gradient for the projection's outputs:
   earlier edits read is stiff, what nobody reads is soft (recursive least squares inside the sparse memory). r keeps the
   trace of A P A^T that of A A^T, so that steps are as long as without; with C = 0 it is plain SGD.
 
-Both forms below hold the same iterates `s * V0 + U^T G`: `TokenWrite` keeps G (n, d) and the matrix `K = A U^T`; `BlockWrite`
-keeps the (k, d) block itself, which is cheaper once n exceeds about 2k. Edits made together share one A whose columns are the
-union of their masks, zero outside each edit's own; each has its own part of the tokens, and its own clipping.
+A velocity of past gradients may carry the steps on (momentum); it lives in token space, (n, d) in both forms, and weight decay
+stays out of it. Both forms below hold the same iterates `s * V0 + U^T G`: `TokenWrite` keeps G (n, d) and the matrix
+`K = A U^T`; `BlockWrite` keeps the (k, d) block itself, which is cheaper once n exceeds about 2k. Edits made together share one A
+whose columns are the union of their masks, zero outside each edit's own; each has its own part of the tokens, and its own clipping.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import math
 
 import torch
 
-from . import ops
 from .config import MemoirConfig
 from .memory import ResidualMemory
+from .update import Update
 
 
 class _Write:
@@ -30,7 +31,7 @@ class _Write:
     Args:
         features: A (n, k) float32, the active features of the training tokens.
         before: (n, d) float32, the memory's output for them before the edit.
-        config: learning rate, weight decay and clip norm.
+        config: learning rate, momentum, weight decay and clip norm.
         moves: U (n, k) float32, what a gradient is multiplied with; None for A itself.
         parts: the tokens of each edit as slices; None for a single edit.
 
@@ -44,7 +45,8 @@ class _Write:
         self.parts = parts or [slice(0, len(features))]
         self.decay = 1.0
         self._lr, self._clip = config.edit_lr, config.clip_norm
-        self._keep = 1.0 - config.edit_lr * config.decay
+        self._keep = 1.0 - config.edit_lr * config.weight_decay
+        self._momentum, self._velocity = config.momentum, torch.zeros_like(before)
 
     def contribution(self) -> torch.Tensor:
         """(n, d) float32: what the memory adds to the projection's output now."""
@@ -57,25 +59,30 @@ class _Write:
             gradient: (n, d) float32, of the losses with respect to the projection's output.
             moving: which edits still move (all, when None).
         """
-        scaled = torch.zeros_like(gradient)
         for number, part in enumerate(self.parts):
+            velocity = self._velocity[part]
             if moving is None or moving[number]:
                 rate = self._rate(self._squared_norm(gradient[part], part))
-                torch.mul(gradient[part], -rate, out=scaled[part])
-        self._move(scaled)
+                velocity.mul_(self._momentum).sub_(gradient[part], alpha=rate)
+            else:
+                velocity.zero_()
+        self._move(self._velocity)
         self.decay *= self._keep
 
-    def commit(self, memory: ResidualMemory, rows: torch.Tensor, masks: torch.Tensor) -> None:
-        """Write into the memory's rows, and note what the edits read now.
+    def updates(self, rows, masks, signatures, memory: ResidualMemory) -> list[Update]:
+        """What the edits add to the memory, one update each.
 
         Args:
-            rows: (k,) int32, the memory's row of each column of A; masks: (edits, k of one edit) int32, among `rows`.
+            rows: (k,) int32, the memory's row of each column of A; masks: (edits, k of one edit) int32, among `rows`;
+            signatures: (edits, ceil(D/8)) uint8, the masks packed.
         """
-        memory.scale *= self.decay
-        self._scatter(memory, rows)
-        places = torch.searchsorted(rows.long(), masks.long())
-        for mask, place, part in zip(masks, places, self.parts, strict=True):
-            memory.remember(mask, self.features[part][:, place])
+        scale, found = memory.scale * self.decay, []
+        for number, (mask, signature, part) in enumerate(zip(masks, signatures, self.parts, strict=True)):
+            columns = torch.searchsorted(rows.long(), mask.long())
+            features = None if memory.C is None else self.features[part][:, columns]
+            decay = self.decay if number == 0 else 1.0  # the edits shared one decay
+            found.append(Update(mask, signature, decay, scale, features=features, **self._result(part, columns)))
+        return found
 
     def _rate(self, squared_norm: torch.Tensor) -> float:
         """The step length: the learning rate, less when the gradient's norm (in P's metric) exceeds the clip norm."""
@@ -95,16 +102,16 @@ class TokenWrite(_Write):
     def _squared_norm(self, gradient, part):
         return (gradient * (self.gram[part, part] @ gradient)).sum()
 
-    def _move(self, scaled):
-        self.G.mul_(self._keep).add_(scaled)
-        self._added.mul_(self._keep).addmm_(self.gram, scaled)
+    def _move(self, velocity):
+        self.G.mul_(self._keep).add_(velocity)
+        self._added.mul_(self._keep).addmm_(self.gram, velocity)
 
-    def _scatter(self, memory, rows):
-        ops.masked_scatter_(memory.V, rows, self.moves, self.G, 1.0 / memory.scale)
+    def _result(self, part, columns):
+        return {"moves": self.moves[part][:, columns], "G": self.G[part]}
 
 
 class BlockWrite(_Write):
-    """The (k, d) block itself; a step costs 2 * n * k * d."""
+    """The (k, d) block itself, of a single edit; a step costs 2 * n * k * d."""
 
     def __init__(self, features, before, config, moves=None, parts=None):
         super().__init__(features, before, config, moves, parts)
@@ -120,11 +127,11 @@ class BlockWrite(_Write):
             return update.square().sum()
         return (gradient * (self.features[part] @ update)).sum()
 
-    def _move(self, scaled):
-        self.block.mul_(self._keep).addmm_(self.moves.T, scaled)
+    def _move(self, velocity):
+        self.block.mul_(self._keep).addmm_(self.moves.T, velocity)
 
-    def _scatter(self, memory, rows):
-        memory.V.index_add_(0, rows.long(), self.block, alpha=1.0 / memory.scale)
+    def _result(self, part, columns):
+        return {"block": self.block}
 
 
 def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> torch.Tensor:
@@ -149,6 +156,8 @@ def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> tor
 
 
 def make_write(features, before, config: MemoirConfig, moves=None, parts=None) -> TokenWrite | BlockWrite:
-    """The cheaper form for these edits: token space while n < 2k. Arguments as for the forms."""
+    """The cheaper form: token space while n < 2k, and for edits made together, whose blocks could not be told apart. Arguments
+    as for the forms."""
     tokens, active = features.shape
-    return (TokenWrite if tokens < 2 * active else BlockWrite)(features, before, config, moves, parts)
+    form = TokenWrite if tokens < 2 * active or (parts is not None and len(parts) > 1) else BlockWrite
+    return form(features, before, config, moves, parts)

@@ -29,7 +29,9 @@ def plain_edit(model, memory: DenseMemory, sequences, background, permutation, c
         feature = memory.seen.reshape(identity.prompt_length, -1).mean(0) - background
         memory.mask.zero_()
         memory.mask[permutation.long()[feature.abs().topk(config.top_k).indices]] = 1
-    optimizer = torch.optim.SGD([memory.W_m], lr=config.edit_lr, weight_decay=config.decay)
+    optimizer = torch.optim.SGD(
+        [memory.W_m], lr=config.edit_lr, momentum=config.momentum, weight_decay=config.weight_decay
+    )
     width = max(len(sequence.tokens) for sequence in sequences)  # padding on the right, where causality hides it
     tokens = torch.tensor([sequence.tokens + [0] * (width - len(sequence.tokens)) for sequence in sequences])
     losses = []

@@ -159,7 +159,7 @@ def test_yaml_is_read_and_refused(tmp_path):
         found = MEMOIRHyperParams.from_hparams(name)
         assert (
             found.config().write == "sgd"
-            and found.config().decay == 1e-5
+            and found.config().weight_decay == 1e-5
             and found.config().threshold == found.irr_threshold
         )
     assert MEMOIRHyperParams.from_hparams("llama3-8b").config().layer == "model.layers[27].mlp.down_proj.weight"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from conftest import FAMILIES, bits, tiny_memoir
@@ -14,7 +15,7 @@ from memoir_fast.editor import commit
 from memoir_fast.layout import lay_out
 from memoir_fast.replay import Replay
 from memoir_fast.request import EditRequest, Encoder
-from memoir_fast.write import BlockWrite, TokenWrite, preconditioned
+from memoir_fast.write import BlockWrite, TokenWrite, make_write, preconditioned
 
 # Three edits on the same words: their masks overlap, and the third runs with S < 1 and columns written twice.
 EDITS = [
@@ -30,7 +31,7 @@ def _losses_of_both(model, edits):
     for number, (prompt, target) in enumerate(edits):
         finished = model.editor.optimise([EditRequest(prompt, target)], model.config)
         ours.append(finished.losses[0])
-        commit(model.memory, finished, number)
+        commit(model.memory, finished.updates, number)
     sequences = [[model.encoder.pair(p, t), *(model.encoder.pair(p, t, c) for c in model.contexts)] for p, t in edits]
     memory, config, target = model.memory, model.config, model.target
     base = model.detach().requires_grad_(False)  # the oracle's backward pass needs no other gradient than W_m's
@@ -46,6 +47,15 @@ def _losses_of_both(model, edits):
     return ours, oracle, float(difference)
 
 
+def test_losses_equal_plain_sgd_with_momentum():
+    model = tiny_memoir(edit_lr=0.3, momentum=0.8, weight_decay=0.0, stop_delta=1.0)
+    ours, oracle, difference = _losses_of_both(model, EDITS)
+    for mine, plain in zip(ours, oracle, strict=True):
+        assert mine == pytest.approx(plain, abs=1e-4)
+        assert len(mine) > 5 and mine[-1] < mine[0]
+    assert difference < 1e-3
+
+
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_losses_equal_plain_sgd(family):
     ours, oracle, difference = _losses_of_both(tiny_memoir(family, edit_lr=0.5, weight_decay=1e-3), EDITS)
@@ -56,7 +66,7 @@ def test_losses_equal_plain_sgd(family):
 
 
 def test_losses_equal_plain_sgd_on_the_real_model(smollm2):
-    model = MemoirModel(*smollm2, MemoirConfig(), load_texts())
+    model = MemoirModel(*smollm2, MemoirConfig(write="sgd"), load_texts())
     del model.contexts[4:]  # five sequences instead of eleven: the oracle's full passes take minutes otherwise
     edits = [("Who is the mayor of Paris?", "Anne Dupont"), ("Who was the mayor of Paris?", "Jean Petit"),
              ("Who is the mayor of Lyon?", "Luc Blanc")]  # fmt: skip
@@ -88,11 +98,12 @@ def test_packing_is_used_only_where_the_model_keeps_sequences_apart(monkeypatch)
         assert model.editor._packed([sequences]) is keeps
 
 
-def test_token_space_and_block_give_the_same_memory():
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_token_space_and_block_give_the_same_memory(momentum):
     torch.manual_seed(0)
     n, k, d, dimension = 12, 9, 5, 20
     features, before = torch.randn(n, k), torch.randn(n, d)
-    config = MemoirConfig(weight_decay=1e-2)
+    config = MemoirConfig(write="sgd", weight_decay=1e-2, momentum=momentum)
     model = tiny_memoir()
     memories = []
     for form in (TokenWrite, BlockWrite):
@@ -105,14 +116,21 @@ def test_token_space_and_block_give_the_same_memory():
             write.step(gradient)
             contributions.append(write.contribution())
         rows = torch.arange(0, 2 * k, 2, dtype=torch.int32)
-        write.commit(memory, rows, rows[None])
+        start = memory.V.clone()
+        (update,) = write.updates(rows, rows[None], np.zeros((1, 3), np.uint8), memory)
+        memory.scale *= update.decay
+        memory.write(update)
         memories.append((memory.V * memory.scale, contributions))
+        assert torch.allclose(update.compact().delta(), update.delta(), atol=1e-5)
+        memory.write(update, -1)
+        assert torch.allclose(memory.V, start, atol=1e-4)
     assert torch.allclose(memories[0][0], memories[1][0], atol=1e-4)
     assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(memories[0][1], memories[1][1], strict=True))
 
 
 @pytest.mark.parametrize("form", [TokenWrite, BlockWrite])
-def test_edits_made_together_move_as_a_dense_memory_would(form):
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_edits_made_together_move_as_a_dense_memory_would(form, momentum):
     """Each edit clips its own gradient, all move the rows they share, and one that has settled stands still."""
     torch.manual_seed(0)
     rows, d, parts = 15, 4, [slice(0, 6), slice(6, 11)]
@@ -120,19 +138,39 @@ def test_edits_made_together_move_as_a_dense_memory_would(form):
     features = torch.zeros(11, rows)
     for mask, part in zip(masks, parts, strict=True):
         features[part, mask] = torch.randn(part.stop - part.start, len(mask))
-    config = MemoirConfig(weight_decay=1e-2)
+    config = MemoirConfig(write="sgd", weight_decay=1e-2, momentum=momentum)
     write = form(features, torch.zeros(11, d), config, parts=parts)
-    dense = torch.zeros(rows, d)
+    dense, velocities = torch.zeros(rows, d), [torch.zeros(rows, d) for _ in parts]
     for step in range(8):
         gradient = torch.randn(11, d, generator=torch.Generator().manual_seed(step)) * (0.01 if step % 2 else 3)
         moving = [True, step < 5]
-        update = torch.zeros_like(dense)
-        for part, moves in zip(parts, moving, strict=True):
+        for number, (part, moves) in enumerate(zip(parts, moving, strict=True)):
             own = features[part].T @ gradient[part]
-            update += own * min(1.0, config.clip_norm / float(own.norm())) * moves
-        dense = (1 - config.edit_lr * config.weight_decay) * dense - config.edit_lr * update
+            own *= min(1.0, config.clip_norm / float(own.norm()))
+            velocities[number] = (config.momentum * velocities[number] + own) * moves
+        dense = (1 - config.edit_lr * config.weight_decay) * dense - config.edit_lr * sum(velocities)
         write.step(gradient, moving)
         assert torch.allclose(write.contribution(), features @ dense, atol=1e-4)
+
+
+def test_updates_of_edits_made_together_add_up_to_the_whole():
+    torch.manual_seed(0)
+    masks, parts = torch.stack([torch.arange(0, 9), torch.arange(5, 14)]).int(), [slice(0, 6), slice(6, 11)]
+    features = torch.zeros(11, 14)
+    for mask, part in zip(masks.long(), parts, strict=True):
+        features[part, mask] = torch.randn(part.stop - part.start, 9)
+    write = make_write(features, torch.zeros(11, 4), MemoirConfig(write="sgd", edit_lr=0.5), parts=parts)
+    for step in range(4):
+        write.step(torch.randn(11, 4, generator=torch.Generator().manual_seed(step)))
+    memory = type(tiny_memoir().memory)(14, 4, 9, torch.arange(14))
+    memory.track()
+    updates = write.updates(torch.arange(14, dtype=torch.int32), masks, np.zeros((2, 2), np.uint8), memory)
+    assert [update.decay for update in updates] == [write.decay, 1.0]
+    for update in updates:
+        memory.scale *= update.decay
+        memory.write(update)
+    assert torch.allclose(features @ memory.V * memory.scale, write.contribution(), atol=1e-4)
+    assert torch.allclose(memory.C, features.T @ features, atol=1e-4)
 
 
 def test_many_edits_in_one_batch():
@@ -207,9 +245,9 @@ def test_long_edits_use_the_block():
     model = tiny_memoir(steps=3)
     long = " ".join(f"w{100 + i % 60}" for i in range(40))
     finished = model.editor.optimise([EditRequest(long, "w150")], model.config)
-    assert isinstance(finished.write, BlockWrite)
-    short = model.editor.optimise([EditRequest("w100", "w150")], model.config.updated(top_k=None))
-    assert isinstance(short.write, TokenWrite) or len(short.write.features) >= 48
+    assert finished.updates[0].block is not None
+    joint = model.editor.optimise([EditRequest(long, "w150"), EditRequest("w100", "w150")], model.config)
+    assert all(update.moves is not None for update in joint.updates)  # a common block could not be told apart
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])  # by hand, and through the model's own code
@@ -298,11 +336,10 @@ def test_interrupting_an_edit_leaves_the_memory_as_it_was(stage, monkeypatch):
         return run
 
     owner, name = {
-        "step": (TokenWrite, "step"),
-        "commit": (TokenWrite, "commit"),
+        "step": (TokenWrite.__base__, "step"),
+        "commit": (type(model.memory), "write"),
         "index": (model.memory.index, "add"),
     }[stage]
-    owner = type(model.editor.optimise([EditRequest(*EDITS[1])], model.config).write) if stage != "index" else owner
     monkeypatch.setattr(owner, name, interrupt if stage == "step" else after(getattr(owner, name)))
     with pytest.raises(KeyboardInterrupt):
         model.edit(*EDITS[1])

@@ -1,0 +1,55 @@
+"""What one finished edit adds to a memory: enough to write it, to take it back, and to keep it in a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Update:
+    """`V[rows] += delta / scale`, and `C[rows, rows] += A^T A` where C is kept.
+
+    The delta (k, d) is either `block` itself or `moves^T G`, whichever takes fewer numbers.
+
+    Attributes:
+        rows: (k,) int32 ascending, the edit's mask.
+        signature: (ceil(D/8),) uint8, the same packed.
+        decay: s, by which this edit's weight decay shrank the memory (1 without decay).
+        scale: S, the memory's scale after this edit.
+        block: (k, d) float32, or None; moves: U (n, k) and G (n, d) float32, or None.
+        features: A (n, k) float32, or None where the memory keeps no C.
+    """
+
+    rows: torch.Tensor
+    signature: np.ndarray
+    decay: float
+    scale: float
+    block: torch.Tensor | None = None
+    moves: torch.Tensor | None = None
+    G: torch.Tensor | None = None
+    features: torch.Tensor | None = None
+
+    def delta(self) -> torch.Tensor:
+        """(k, d) float32, before the division by `scale`."""
+        return self.block if self.moves is None else self.moves.T @ self.G
+
+    def compact(self) -> Update:
+        """The same update in the form that takes fewer numbers."""
+        if self.moves is None or self.moves.numel() + self.G.numel() <= len(self.rows) * self.G.shape[1]:
+            return self
+        return replace(self, block=self.delta(), moves=None, G=None)
+
+    def rounded(self, dtype: torch.dtype) -> Update:
+        """The same update with its values rounded to a dtype (and held in float32): what a file of that dtype gives back."""
+        return replace(self, **{name: tensor.to(dtype).float() for name, tensor in self.values().items()})
+
+    def values(self) -> dict[str, torch.Tensor]:
+        """The floating-point tensors that are there, by name."""
+        found = {name: getattr(self, name) for name in ("block", "moves", "G", "features")}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+    def is_finite(self) -> bool:
+        return all(bool(torch.isfinite(tensor).all()) for tensor in (self.delta(), *self.values().values()))
