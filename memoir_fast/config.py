@@ -62,7 +62,7 @@ class MemoirConfig:
     weight_decay: float | None = None
     stop_loss: float = 0.02
     stop_delta: float | None = None
-    write: str = "sgd"
+    write: str = "preconditioned"
     ridge: float = 1.0
     precision: str = "exact"
     feature: str = "mean_decentered"

@@ -38,7 +38,7 @@ def test_same_losses_steps_and_scores(family):
 
 
 def test_same_losses_on_the_real_model(smollm2):
-    ours = MemoirModel(*smollm2, MemoirConfig(steps=4), load_texts())
+    ours = MemoirModel(*smollm2, MemoirConfig(write="sgd", steps=4), load_texts())
     del ours.contexts[3:]
     theirs = PublishedEditor(load_model("smollm2")[0], ours)
     try:
