@@ -28,7 +28,9 @@ from .published import PublishedEditor
 def alone(kind: str, args) -> dict:
     """In this process: load, note the resident size, do the work, note the peak."""
     facts = load_facts(args.edits, args.count)
-    model = MemoirModel(*load_model(args.model), MemoirConfig(threshold=0.5, steps=args.steps, write="sgd"), args.background)
+    model = MemoirModel(
+        *load_model(args.model), MemoirConfig(threshold=0.5, steps=args.steps, write="sgd"), args.background
+    )
     editor = PublishedEditor(load_model(args.model)[0], model) if kind == "published" else None
     if kind != "published":
         load_model(args.model)  # as much loaded as the other

@@ -32,7 +32,7 @@ def fill(model, count: int, rng) -> None:
     np.put_along_axis(
         bits, rng.random((missing, dimension), dtype=np.float32).argpartition(k, axis=1)[:, :k], 1, axis=1
     )
-    ids = list(range(model._next_id, model._next_id + missing))
+    ids = list(range(model.next_id, model.next_id + missing))
     model.memory.index.add(ids, np.packbits(bits, axis=1, bitorder="little"))
     blank = {"prompt": "synthetic", "target": "synthetic", "created": "2026-01-01T00:00:00+00:00", "loss": 0.0, "steps": 0,
              "seconds": 0.0, "nearest": None, "overlap": 0.0}  # fmt: skip

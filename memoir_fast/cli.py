@@ -193,7 +193,7 @@ def _eval(options) -> None:
 
 
 def _info(options) -> None:
-    from .store import read
+    from .saving import read
 
     saved = read(options.store)
     value = {

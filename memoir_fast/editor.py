@@ -61,8 +61,11 @@ class Editor:
         self._packs: bool | None = None
         self._halved = None
 
-    def optimise(self, requests: list[EditRequest], config: MemoirConfig) -> Finished:
+    def optimise(self, requests: list[EditRequest], config: MemoirConfig, without: list[Update] = ()) -> Finished:
         """Run the edits' SGD, all in the same steps; one request alone is the published edit.
+
+        Args:
+            without: updates that will be taken back before these edits are made.
 
         Raises:
             ValueError: a request leaves no target token, is not a token prefix, or is longer than the context.
@@ -79,7 +82,8 @@ class Editor:
                 layout = lay_out(edits, self._packed(edits), self.memory.V.device)
                 replay = self._replay(layout, config)
                 indices, signatures = self._masks(replay)
-                rows, write = self._prepare(replay, indices, config)
+                memory = self.memory.without(without) if without else self.memory
+                rows, write = self._prepare(replay, indices, config, memory)
                 losses, steps = self._descend(replay, write, config)
                 updates = write.updates(rows, indices, signatures.cpu().numpy(), self.memory)
             finally:
@@ -97,9 +101,9 @@ class Editor:
         return ops.tophash_pooled(tokens, ends.to(tokens.device), memory.background, memory.permutation, memory.top_k)
 
     @torch.no_grad()
-    def _prepare(self, replay: Suffix | Replay, indices: torch.Tensor, config: MemoirConfig):
+    def _prepare(self, replay: Suffix | Replay, indices: torch.Tensor, config: MemoirConfig, memory: ResidualMemory):
         """The rows that may move, and the write's start: A (and U) with zeros outside each edit's own mask."""
-        memory, layout = self.memory, replay.layout
+        layout = replay.layout
         rows = indices[0] if len(indices) == 1 else indices.unique()
         places = torch.searchsorted(rows.long(), indices.long())
         activations = replay.activations.reshape(-1, memory.in_features)[layout.tokens]

@@ -77,6 +77,7 @@ class SignatureIndex:
             raise ValueError(f"top_k must be in [1, {dimension}], got {top_k}")
         self.dimension, self.top_k = dimension, top_k
         self.width = (dimension + 7) // 8
+        self.version = 0  # counts changes
         self.slice_width = max(64, self.width // 9 // 32 * 32)  # bytes; a slice is read for every stored edit
         self._codes = _Rows(self.width)
         self._slices: _Rows | None = None  # made by the first search that needs it
@@ -101,32 +102,66 @@ class SignatureIndex:
             raise ValueError(f"id {edit_id} is not stored")
         return self._codes.view[self._row[edit_id]].copy()
 
+    def signatures(self) -> np.ndarray:
+        """(n, ceil(D/8)) uint8: all of them, in the ids' order."""
+        return self._codes.view.copy()
+
     def add(self, ids, signatures) -> None:
         """Store signatures under new ids.
 
         Args:
-            ids: m ints >= 0, ascending and larger than every stored id (edits are numbered in order).
+            ids: m ints >= 0, ascending, none of them stored. Larger ones than the stored are appended at O(1); others (an edit
+                that comes back) are put in their place, at one pass over the index.
             signatures: (m, ceil(D/8)) uint8.
 
         Raises:
-            ValueError: an id out of order, or a signature of the wrong size or without exactly k ones; nothing is stored.
+            ValueError: an id out of order or stored already, or a signature of the wrong size or without exactly k ones;
+                nothing is stored.
         """
         ids = [int(i) for i in ids]
         signatures = self._checked(signatures)
         if len(ids) != len(signatures):
             raise ValueError(f"ids and signatures differ in number: {len(ids)} and {len(signatures)}")
-        last = self._ids[-1] if self._ids else -1
-        if any(b <= a for a, b in zip([last, *ids], ids, strict=False)):
-            raise ValueError(f"ids must ascend and exceed the stored ones (last {last}), got {ids[:8]}")
+        if any(b <= a for a, b in zip([-1, *ids], ids, strict=False)) or any(i in self._row for i in ids):
+            raise ValueError(f"ids must ascend from 0 and not be stored already, got {ids[:8]}")
         ones = np.unpackbits(signatures, axis=1, bitorder="little")
         if ones[:, self.dimension :].any() or (ones.sum(1, dtype=np.int64) != self.top_k).any():
             raise ValueError(f"signatures must have exactly {self.top_k} ones within {self.dimension} bits")
         with self._lock:
+            self.version += 1
             self._codes.append(signatures)
             if self._slices is not None:
                 self._slices.append(signatures[:, : self.slice_width])
+            last = self._ids[-1] if self._ids else -1
             self._row.update({edit_id: len(self._ids) + offset for offset, edit_id in enumerate(ids)})
             self._ids += ids
+            if ids and ids[0] < last:
+                self._sort()
+
+    def _sort(self) -> None:
+        order = np.argsort(np.array(self._ids))
+        for rows in (self._codes, self._slices):
+            if rows is not None:
+                rows.view[:] = rows.view[order]
+        self._ids = [self._ids[row] for row in order]
+        self._row = {edit_id: row for row, edit_id in enumerate(self._ids)}
+
+    def subset(self, ids) -> SignatureIndex:
+        """An index of some of the stored edits, by itself."""
+        index = SignatureIndex(self.dimension, self.top_k)
+        with self._lock:
+            ids = sorted(i for i in ids if i in self._row)
+            codes = self._codes.view[[self._row[i] for i in ids]]
+        if ids:
+            index.add(ids, codes)
+        return index
+
+    def within(self, signature, least: float) -> list[int]:
+        """The stored edits whose overlap with a signature (ceil(D/8),) is at least `least`, ascending."""
+        query = self._checked(np.asarray(signature)[None])[0]
+        with self._lock:
+            shared = np.bitwise_count(self._codes.view & query).sum(1, dtype=np.int64)
+            return [self._ids[row] for row in np.flatnonzero(shared / self.top_k >= least)]
 
     def remove(self, ids) -> None:
         """Remove stored edits; the others keep their ids. Costs one pass over the index. ValueError for unknown ids."""
@@ -137,6 +172,7 @@ class SignatureIndex:
         kept[[self._row[i] for i in ids]] = False
         gone = set(ids)
         with self._lock:
+            self.version += 1
             for rows in (self._codes, self._slices):
                 if rows is not None:
                     rows.keep(kept)

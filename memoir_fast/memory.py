@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import nn
@@ -78,6 +80,14 @@ class ResidualMemory(nn.Module):
         if self.C is not None:
             rows = rows.long()
             self.C[rows[:, None], rows] += sign * (update.features.T @ update.features)
+
+    def without(self, updates: list[Update]) -> ResidualMemory:
+        """A copy to optimise against, as if these updates were not in it: own V and C, the same index."""
+        twin = copy.copy(self)
+        twin._buffers = {**self._buffers, "V": self.V.clone(), "C": None if self.C is None else self.C.clone()}
+        for update in updates:
+            twin.write(update, -1)
+        return twin
 
     def stiffness(self, indices: torch.Tensor) -> torch.Tensor | None:
         """(k, k) float32: C on a mask, or None where it is not kept."""

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 import weakref
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 
 import numpy as np
 import torch
 
 from . import fingerprint as fingerprints
-from . import store
+from . import saving
 from .background import BackgroundTexts, load_texts, measure_background
-from .calibration import Threshold
+from .calibration import Threshold, overlaps
 from .config import MemoirConfig, default_top_k
-from .editor import Editor, commit
+from .editor import Editor, Finished, commit
 from .hub import load_model
 from .layer import MemoirLinear
 from .memory import ResidualMemory
 from .probe import prompt_signatures
 from .request import EditRequest, Encoder, make_contexts
-from .routing import Router
+from .routing import Router, Tags
+from .store import Store, StoreError, check_tags, is_store
 from .target import find_target
 
 # What transformers' generate can be asked for, and why a memory cannot follow.
@@ -36,6 +38,29 @@ _UNSUPPORTED = {
     "custom_generate": "a custom decoding loop may call the model in ways that the routing does not know",
     "negative_prompt_ids": "a second prompt would be routed by itself",
 }
+
+
+def _changed(config: MemoirConfig, settings: dict) -> MemoirConfig:
+    """Stored settings with some of them changed, but for those that a memory is made with."""
+    for name in settings.keys() & set(_SHAPING):
+        if settings[name] != getattr(config, name):
+            raise ValueError(
+                f"{name}: the memory was stored with {getattr(config, name)!r}, it cannot be {settings[name]!r}"
+            )
+    return config.updated(**settings)
+
+
+def _note(author: str, tags, metadata: dict | None) -> dict:
+    """What is kept with an edit, checked."""
+    if not isinstance(author, str):
+        raise TypeError(f"author must be text, got {author!r}")
+    if not isinstance(metadata, (dict, type(None))):
+        raise TypeError(f"metadata must be a JSON object (dict), got {metadata!r}")
+    try:
+        kept = json.loads(json.dumps(metadata or {}, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"metadata must be JSON: {error}") from None
+    return {"author": author, "tags": check_tags(tags), "metadata": kept}
 
 
 # Settings that a memory is made with and keeps.
@@ -51,6 +76,7 @@ class EditResult:
         loss: the training loss when the edit stopped; steps: SGD steps made; seconds: wall time.
         nearest: the stored edit whose mask overlapped this one most, None when the memory was empty.
         overlap: that overlap, 0..1.
+        supersedes: the stored edits that this one replaced, see `Store`.
     """
 
     id: int
@@ -59,6 +85,7 @@ class EditResult:
     seconds: float
     nearest: int | None
     overlap: float
+    supersedes: list[int] = field(default_factory=list)
 
 
 class MemoirModel:
@@ -94,22 +121,69 @@ class MemoirModel:
             self._finish(signatures, contexts)
 
     @classmethod
-    def from_pretrained(cls, name: str, memory: str | None = None, dtype=torch.float32, background=None, **settings):
+    def from_pretrained(cls, name: str, memory: str | None = None, store: str | None = None, read_only: bool = False,
+                        dtype=torch.float32, background=None, **settings):  # fmt: skip
         """Load a base model by name (see `hub.load_model`), with a stored memory or a new one.
 
         Args:
             name: "smollm2", a hub id, a folder or a .gguf file.
-            memory: a folder written by `save_pretrained`, or None for an empty memory.
+            memory: a folder written by `save_pretrained`, or None.
+            store: a store's folder, opened, or made if there is none yet: every edit is then on the disk before it counts as
+                made, and can be taken back. read_only: open it for reading, beside a writer.
             dtype: the base model's dtype.
-            background: see `MemoirModel`; refused with `memory`, which brings its own.
+            background: see `MemoirModel`; refused where a stored memory brings its own.
             settings: fields of `MemoirConfig`.
         """
-        if memory is not None and background is not None:
+        if memory is not None and store is not None:
+            raise ValueError("memory and store: give one of them")
+        stored = memory is not None or (store is not None and (read_only or is_store(store)))
+        if stored and background is not None:
             raise ValueError("background: a stored memory brings its own background; leave it out")
         model, tokenizer = load_model(name, dtype)
         if memory is not None:
             return cls.load(memory, model, tokenizer, **settings)
-        return cls(model, tokenizer, MemoirConfig(**settings), background)
+        if stored:
+            return cls.open(store, model, tokenizer, read_only, **settings)
+        self = cls(model, tokenizer, MemoirConfig(**settings), background)
+        if store is not None:
+            self.create_store(store)
+        return self
+
+    @classmethod
+    def open(
+        cls, folder: str, model, tokenizer, read_only: bool = False, durability: str = "edit", **settings
+    ) -> MemoirModel:
+        """Attach a store to its base model; see `store.Store` for the arguments, and `load` for the settings."""
+        opened = Store(folder, writer=not read_only, durability=durability)
+        try:
+            manifest = opened.manifest
+            config = _changed(manifest.config, settings)
+            self = cls.__new__(cls)
+            self._attach(model, tokenizer, config, memory=opened.memory)
+            with self._detached_on_error():
+                fingerprints.check(manifest.fingerprint, self.fingerprint)
+                self._finish(opened.calibration.numpy(), manifest.contexts)
+                self._connect(opened)
+        except BaseException:
+            opened.close()
+            raise
+        return self
+
+    def create_store(self, folder: str, **settings) -> None:
+        """Keep every edit from now on in a new store; the memory must still be empty. settings: see `Store.create`."""
+        if self.store is not None:
+            raise ValueError(f"store: this memory lies in {self.store.folder} already")
+        calibration = torch.from_numpy(self.threshold.signatures)
+        opened = Store.create(
+            folder, self.config, self.fingerprint, self.contexts, self.memory, calibration, **settings
+        )
+        opened.adopt(self.memory)
+        self._connect(opened)
+
+    def _connect(self, opened: Store) -> None:
+        self.store = opened
+        self.memory.to(self._base_device)
+        self._recount()
 
     @classmethod
     def load(cls, folder: str, model, tokenizer, **settings) -> MemoirModel:
@@ -122,18 +196,15 @@ class MemoirModel:
         Raises:
             ValueError: the folder is not a memory, is damaged, or belongs to another base model.
         """
-        saved = store.read(folder)
-        fixed = {name: getattr(saved.config, name) for name in _SHAPING}
-        for name in fixed.keys() & settings.keys():
-            if settings[name] != fixed[name]:
-                raise ValueError(f"{name}: the memory was stored with {fixed[name]!r}, it cannot be {settings[name]!r}")
+        saved = saving.read(folder)
+        config = _changed(saved.config, settings)
         self = cls.__new__(cls)
-        self._attach(model, tokenizer, saved.config.updated(**settings), saved.tensors["permutation"])
+        self._attach(model, tokenizer, config, saved.tensors["permutation"])
         with self._detached_on_error():
             fingerprints.check(saved.fingerprint, self.fingerprint)
             self._finish(saved.tensors["calibration"].numpy(), saved.contexts)
-            store.restore(saved, self.memory)
-            self.edits = {record["id"]: record for record in saved.edits}
+            saving.restore(saved, self.memory)
+            self._edits = {record["id"]: record for record in saved.edits}
             self._next_id = saved.next_id
             self.threshold.recount(saved.tensors["signatures"].numpy())
         return self
@@ -153,7 +224,9 @@ class MemoirModel:
 
     # ---- attaching -----------------------------------------------------------------------------------------------
 
-    def _attach(self, model, tokenizer, config: MemoirConfig, permutation=None) -> None:
+    def _attach(
+        self, model, tokenizer, config: MemoirConfig, permutation=None, memory: ResidualMemory | None = None
+    ) -> None:
         if any(isinstance(module, MemoirLinear) for module in model.modules()):
             raise ValueError("model: it carries a memory already; detach that one first, or edit it")
         self.target = find_target(model, config.layer)
@@ -164,13 +237,16 @@ class MemoirModel:
         self.encoder = Encoder(tokenizer, config.chat_template, limit)
         self.fingerprint = fingerprints.fingerprint(model, tokenizer, self.target)
         base = model.get_submodule(self.target.path)
-        self.memory = ResidualMemory(self.target.in_features, self.target.out_features, top_k, permutation)
-        device = next((p.device for p in base.parameters()), model.device)
+        sizes = (self.target.in_features, self.target.out_features, top_k)
+        if memory is not None and sizes != (memory.in_features, memory.out_features, memory.top_k):
+            raise ValueError(f"store: its memory is for a projection of another size than the model's {sizes[:2]}")
+        self.memory = memory or ResidualMemory(*sizes, permutation)
+        self._base_device = next((p.device for p in base.parameters()), model.device)
         self.memory.last_token = self.config.feature == "last"
         if self.config.write == "preconditioned":
             self.memory.track()
-        self.memory.to(device)
-        self.router = Router(self.memory, lambda: self.threshold.value)
+        self.memory.to(self._base_device)
+        self.router = Router(self.memory, lambda: self.threshold.value, lambda edit: self.edits[edit].get("tags", []))
         parent, _, name = self.target.path.rpartition(".")
         self._parent, self._name, self._base = model.get_submodule(parent), name, base
         self._trainable = [p for p in model.parameters() if p.requires_grad]
@@ -182,7 +258,8 @@ class MemoirModel:
             MemoirLinear(base, self.memory, self.router.thread, weakref.ref(self)).train(base.training),
         )
         self.router.attach(model)
-        self.edits: dict[int, dict] = {}
+        self.store: Store | None = None
+        self._edits: dict[int, dict] = {}
         self._next_id = 0
         self._writing = threading.RLock()  # edits of several threads come one after the other; reading needs no lock
 
@@ -208,34 +285,53 @@ class MemoirModel:
             parameter.requires_grad_(True)
         return self.model
 
+    @property
+    def edits(self) -> dict[int, dict]:
+        """The active edits' details by id: prompt, target, created, loss, steps, seconds, author, tags, metadata, ..."""
+        return self._edits if self.store is None else self.store.edits
+
+    @property
+    def next_id(self) -> int:
+        """The number of the next edit."""
+        return self._next_id if self.store is None else self.store.state.next_id
+
+    def only(self, tags, untagged: bool = False):
+        """A context in which this thread's prompts are matched only with edits that carry one of `tags`; with `untagged` also with
+        those that carry none."""
+        return self.router.only(Tags(frozenset(check_tags(tags)), untagged))
+
     def disabled(self):
         """A context in which this thread's forward passes and generations are the base model's."""
         return self.router.disabled()
 
     # ---- editing -------------------------------------------------------------------------------------------------
 
-    def edit(self, prompt: str, target: str, **settings) -> EditResult:
+    def edit(
+        self, prompt: str, target: str, author: str = "", tags=(), metadata: dict | None = None, **settings
+    ) -> EditResult:
         """Teach the memory one fact.
 
         Args:
             prompt: what will be asked, without a trailing space.
             target: the answer, put behind the prompt after one space.
+            author, tags, metadata: kept with the edit; requests can choose edits by their tags, metadata is any JSON object.
             settings: fields of `MemoirConfig` for this edit only (steps, edit_lr, precision, ...).
 
         Raises:
             TypeError, ValueError: the request cannot be learned; see `EditRequest` and `Encoder.pair`.
-            EditError: the optimisation diverged. In every case the memory is as it was.
+            EditError: the optimisation diverged. StoreError: the store could not keep the edit, or its conflict policy rejects
+                it. In every case the memory is as it was.
         """
-        return self.edit_many([(prompt, target)], **settings)[0]
+        return self.edit_many([(prompt, target)], author=author, tags=tags, metadata=metadata, **settings)[0]
 
-    def edit_many(self, facts, batch_size: int = 1, **settings) -> list[EditResult]:
+    def edit_many(self, facts, batch_size: int = 1, author: str = "", tags=(), metadata: dict | None = None, **settings) -> list[EditResult]:  # fmt: skip
         """Teach the memory several facts, in order.
 
         Args:
             facts: (prompt, target) pairs.
             batch_size: so many are optimised in the same steps, each with its own mask, loss and clipping; what they share of
                 the memory then serves all of them. 1 makes them one after the other, as `edit` does.
-            settings: as for `edit`.
+            author, tags, metadata, settings: as for `edit`.
 
         Returns:
             one result a fact; `seconds` is its share of its batch's time.
@@ -248,7 +344,10 @@ class MemoirModel:
             raise ValueError(f"{sorted(fixed)} cannot change for a single edit: they belong to the whole memory")
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size must be an int >= 1, got {batch_size!r}")
+        if self.store is not None and not self.store.is_writer:
+            raise StoreError(f"{self.store.folder}: opened for reading; open it without read_only to edit")
         config = self.config.updated(**settings)
+        note = _note(author, tags, metadata)
         facts = list(facts)
         for number, fact in enumerate(facts):
             if not isinstance(fact, (tuple, list)) or len(fact) != 2:
@@ -257,37 +356,104 @@ class MemoirModel:
         results = []
         for start in range(0, len(requests), batch_size):
             with self._writing:
-                results += self._make(self.editor.optimise(requests[start : start + batch_size], config))
+                results += self._edit_batch(requests[start : start + batch_size], config, note)
         return results
 
-    def _make(self, finished) -> list[EditResult]:
-        """Commit finished edits and note them."""
+    def _edit_batch(self, requests: list[EditRequest], config: MemoirConfig, note: dict) -> list[EditResult]:
+        if self.store is None:
+            return self._make(self.editor.optimise(requests, config), [[] for _ in requests], note)
+        prompts = [self.encoder.prompt(request.prompt) for request in requests]
+        signatures = prompt_signatures(self.model, self.router, prompts, config.batch_size).numpy()
+        least, taken, replaced = self.store.manifest.conflict_threshold, set(), []
+        for number, request in enumerate(requests):
+            near = overlaps(signatures[:number], signatures[number], self.memory.top_k)
+            if any(o >= least and r.target != request.target for o, r in zip(near, requests, strict=False)):
+                # It contradicts one before it in the batch: that one must be stored first.
+                return self._edit_batch(requests[:number], config, note) + self._edit_batch(
+                    requests[number:], config, note
+                )
+            replaced.append([i for i in self.store.conflicts(signatures[number], request.target) if i not in taken])
+            taken.update(replaced[-1])
+        without = [self.store.state.update_of(i) for i in sorted(taken)]
+        return self._make(self.editor.optimise(requests, config, without), replaced, note)
+
+    def _make(self, finished: Finished, replaced: list[list[int]], note: dict) -> list[EditResult]:
+        """Commit finished edits and note them. replaced: per edit the stored ones that it supersedes."""
         began = time.perf_counter()
         signatures = np.stack([update.signature for update in finished.updates])
-        nearest, overlaps = self.memory.index.nearest(signatures)
-        first = self._next_id
-        commit(self.memory, finished.updates, first)
-        self._next_id += len(finished.requests)
-        results = []
+        nearest, overlap = self.memory.index.nearest(signatures)
+        created = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+        first, results, facts = self.next_id, [], []
         for number, request in enumerate(finished.requests):
-            self.threshold.follow(signatures[number])
             result = EditResult(
                 id=first + number,
                 loss=finished.losses[number][-1],
                 steps=finished.steps[number],
                 seconds=(finished.seconds + time.perf_counter() - began) / len(finished.requests),
                 nearest=int(nearest[number]) if nearest[number] >= 0 else None,
-                overlap=float(overlaps[number]),
+                overlap=float(overlap[number]),
+                supersedes=replaced[number],
             )
-            created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            self.edits[result.id] = {
-                "prompt": request.prompt,
-                "target": request.target,
-                "created": created,
-                **asdict(result),
-            }
             results.append(result)
+            about = {"prompt": request.prompt, "target": request.target, "created": created}
+            facts.append({**about, **asdict(result), **note})
+        if self.store is not None:
+            self.store.add(facts, finished.updates)
+        else:
+            commit(self.memory, finished.updates, first)
+            self._next_id += len(facts)
+            self._edits.update({about["id"]: about for about in facts})
+        if any(replaced):
+            self._recount()
+        else:
+            for signature in signatures:
+                self.threshold.follow(signature)
         return results
+
+    # ---- taking back, with a store -------------------------------------------------------------------------------
+
+    def delete(self, edit: int) -> None:
+        """Take an edit back; see `Store.delete`. Needs a store, as the methods below do."""
+        self._change("delete", edit)
+
+    def restore(self, edit: int) -> None:
+        """Bring a deleted or superseded edit back."""
+        self._change("restore", edit)
+
+    def disable(self, edit: int) -> None:
+        """Let no prompt find an edit, without taking its update back."""
+        self._change("disable", edit)
+
+    def enable(self, edit: int) -> None:
+        """Undo `disable`."""
+        self._change("enable", edit)
+
+    def tag(self, edit: int, tags) -> None:
+        """Replace an edit's tags."""
+        self._change("tag", edit, tags)
+
+    def rollback(self, to: int | str) -> list[int]:
+        """Every edit's status as it was after edit `to`, or at a time (ISO 8601); returns the changed edits."""
+        return self._change("rollback", to)
+
+    def refresh(self) -> int:
+        """Take in what the store's writer has added since; returns how many records."""
+        return self._change("refresh")
+
+    def _change(self, name: str, *args):
+        if self.store is None:
+            raise ValueError(
+                f"{name}: this memory keeps no records of its edits; begin with `model.create_store(folder)`"
+            )
+        with self._writing:
+            before = self.store.state.changed, len(self.memory)
+            found = getattr(self.store, name)(*args)
+            if (self.store.state.changed, len(self.memory)) != before:
+                self._recount()
+        return found
+
+    def _recount(self) -> None:
+        self.threshold.recount(self.memory.index.signatures())
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
@@ -299,12 +465,13 @@ class MemoirModel:
         """
         return self.model(*args, **kwargs)
 
-    def generate(self, inputs=None, *, prompt_mask: torch.Tensor | None = None, **kwargs):
+    def generate(self, inputs=None, *, prompt_mask: torch.Tensor | None = None, edits: dict | None = None, **kwargs):
         """transformers' `generate`: sampling, beams, several returned sequences, streamers, batches of mixed prompts.
 
         Args:
             inputs: (B, T) token ids (or `input_ids=`), padded left or right with an attention mask.
             prompt_mask: (B, T) bool, the tokens that route; by default all that the attention mask keeps.
+            edits: which edits may be read, {"tags": [...], "untagged": bool}; see `only`. All active ones when None.
             kwargs: as for transformers.
 
         Raises:
@@ -323,8 +490,15 @@ class MemoirModel:
             prompt_mask = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
         # A compiled decoder would trace through the routing; editing changes the memory under it.
         kwargs.setdefault("disable_compile", True)
-        with self.router.session(prompt_mask):
+        with self._chosen(edits), self.router.session(prompt_mask):
             return self.model.generate(inputs, **kwargs) if inputs is not None else self.model.generate(**kwargs)
+
+    def _chosen(self, edits: dict | None):
+        if edits is None:
+            return contextlib.nullcontext()
+        if not isinstance(edits, dict) or not {"tags"} <= edits.keys() <= {"tags", "untagged"}:
+            raise TypeError(f'edits must be {{"tags": [...]}} with "untagged" or without, got {edits!r}')
+        return self.only(**edits)
 
     @torch.no_grad()
     def ask(self, prompts, max_new_tokens: int = 32, **kwargs):
@@ -371,9 +545,9 @@ class MemoirModel:
         """Which stored edit a prompt reads: {"edit": id or None, "overlap": 0..1, "threshold": tau}."""
         sequence = self.encoder.prompt(prompt)
         signature = prompt_signatures(self.model, self.router, [sequence], 1)
-        edit, overlap = self.memory.index.nearest(signature.numpy())
+        edit, overlap = self.router.index().nearest(signature.numpy())
         tau = self.threshold.value
-        matched = int(edit[0]) if len(self.memory) and overlap[0] >= tau else None
+        matched = int(edit[0]) if edit[0] >= 0 and overlap[0] >= tau else None
         return {"edit": matched, "overlap": float(overlap[0]), "threshold": tau}
 
     @property
@@ -389,11 +563,18 @@ class MemoirModel:
             threshold=None, false_activation_rate=self.config.false_activation_rate if rate is None else rate
         )
         self.threshold.fixed, self.threshold.rate = None, self.config.false_activation_rate
+        if self.store is not None:
+            self.store.configure(self.config)
         return self.threshold.value
 
     def save_pretrained(self, folder: str) -> None:
-        """Write the memory (never the base model) to a folder; see `store.write`."""
-        store.write(folder, self)
+        """Write the memory (never the base model) to a folder; see `saving.write`."""
+        saving.write(folder, self)
+
+    def close(self) -> None:
+        """Close the store, if there is one: flushed, and its lock given back. The model goes on answering, but cannot be edited."""
+        if self.store is not None:
+            self.store.close()
 
     def __repr__(self) -> str:
         name = type(self.model).__name__

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from .index import SignatureIndex
 from .memory import ResidualMemory
 from .tophash import last_only, tophash_prompts
 
@@ -79,6 +80,17 @@ class _Read:
         return self.router.memory.read(x, out, self.routes.indices, route)
 
 
+@dataclass(frozen=True)
+class Tags:
+    """Which edits a request may read: those that carry one of `tags`, and with `untagged` also those that carry none."""
+
+    tags: frozenset[str]
+    untagged: bool = False
+
+    def admits(self, carried: list[str]) -> bool:
+        return bool(self.tags.intersection(carried)) or (self.untagged and not carried)
+
+
 @dataclass
 class _ThreadState(threading.local):
     """What is in flight in one thread: the tap of the running forward pass, the generate session, switched-off depth."""
@@ -86,6 +98,7 @@ class _ThreadState(threading.local):
     tap: object | None = None
     session: _Session | None = None
     disabled: int = 0
+    tags: Tags | None = None
     last: Routes | None = None
     stack: list = field(default_factory=list)
 
@@ -96,11 +109,14 @@ class Router:
     Args:
         memory: the residual memory.
         threshold: called without arguments at each decision; returns tau, the smallest overlap that matches.
+        tags_of: edit id -> its tags.
     """
 
-    def __init__(self, memory: ResidualMemory, threshold):
+    def __init__(self, memory: ResidualMemory, threshold, tags_of=lambda edit: []):
         self.memory = memory
         self.threshold = threshold
+        self.tags_of = tags_of
+        self._selections: dict[Tags, tuple[int, SignatureIndex]] = {}
         self.thread = _ThreadState()
         self._handles: list = []
         self._names: list[str] = []
@@ -130,6 +146,28 @@ class Router:
             yield
         finally:
             self.thread.disabled -= 1
+
+    @contextlib.contextmanager
+    def only(self, tags: Tags | None):
+        """In this thread, prompts are matched with the edits that `tags` admits (None: with all)."""
+        before, self.thread.tags = self.thread.tags, tags
+        try:
+            yield
+        finally:
+            self.thread.tags = before
+
+    def index(self) -> SignatureIndex:
+        """What this thread's prompts are looked up in: all active edits, or the chosen ones."""
+        chosen, index = self.thread.tags, self.memory.index
+        if chosen is None:
+            return index
+        version, found = self._selections.get(chosen, (-1, None))
+        if version != index.version:
+            if len(self._selections) >= 64:
+                self._selections.clear()
+            version, found = index.version, index.subset([i for i in index.ids if chosen.admits(self.tags_of(i))])
+            self._selections[chosen] = version, found
+        return found
 
     @contextlib.contextmanager
     def session(self, prompt_mask: torch.Tensor | None):
@@ -165,7 +203,7 @@ class Router:
         _, signature = tophash_prompts(
             activations, prompt_mask.to(activations.device), memory.background, memory.permutation, memory.top_k
         )
-        ids, overlaps = memory.index.nearest(signature.cpu().numpy())  # the one device-to-host copy of a prompt
+        ids, overlaps = self.index().nearest(signature.cpu().numpy())  # the one device-to-host copy of a prompt
         threshold = self.threshold()
         edits = [int(i) if overlap >= threshold else -1 for i, overlap in zip(ids, overlaps, strict=True)]
         return self.routes_to(edits, [float(overlap) for overlap in overlaps])

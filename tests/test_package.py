@@ -57,7 +57,8 @@ def test_index_against_brute_force_with_ties_and_removals():
     assert (index.signature(2 * alive[3]) == stored[alive[3]]).all()
     for ids, signatures, says in (
         ([500], stored[:2], "differ in number"),
-        ([3], stored[:1], "must ascend"),
+        ([2 * alive[0]], stored[:1], "must ascend"),
+        ([901, 900], stored[:2], "must ascend"),
         ([500], stored[:1] * 0, "exactly 9 ones"),
         ([500], stored[:1, :4], "must be uint8 of shape"),
     ):
@@ -65,6 +66,9 @@ def test_index_against_brute_force_with_ties_and_removals():
             index.add(ids, signatures)
     with pytest.raises(ValueError, match="not stored"):
         index.remove([501])
+    index.add([0, 41], stored[[0, 20]])  # they come back, in their places
+    assert index.ids == sorted([0, 41] + [2 * i for i in alive]) and index.nearest(stored[:1])[0] == [0]
+    assert index.within(stored[3], 1.0) == [6, 66] and index.subset([66, 41, 7]).ids == [41, 66]
 
 
 def test_threshold_follows_edits_and_keeps_the_rate():

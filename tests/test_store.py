@@ -1,149 +1,258 @@
-"""Saving and loading: bit-equal logits, the base model's identity, and files that are not what they should be."""
+"""The store: nothing acknowledged is lost, every edit can be taken back, a newer fact wins, readers follow."""
 
 from __future__ import annotations
 
 import json
+import random
+import sqlite3
 
 import pytest
 import torch
-from conftest import background_texts, bits, tiny_memoir, tiny_model, word_tokenizer
-from safetensors.torch import load_file, save_file
+from conftest import bits, tiny_memoir, tiny_model, word_tokenizer
 
-from memoir_fast import MemoirConfig, MemoirModel
+from memoir_fast import MemoirModel
+from memoir_fast.store import ConflictError, Store, StoreError
+from memoir_fast.store.log import segments
 
-EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w110 w111 w112", "w160")]
+A, B, C = ("w100 w101 w102", "w150"), ("w110 w111 w112 w113", "w151 w152"), ("w120 w121", "w153")
+UNRELATED = "w30 w31 w32 w33"
 
 
-def _logits(model, text):
+def stored(folder, settings=None, **config):
+    """A tiny model that writes into a new store."""
+    model = tiny_memoir(**config)
+    model.create_store(folder, **(settings or {}))
+    return model
+
+
+def opened(folder, read_only=False, **settings):
+    return MemoirModel.open(folder, tiny_model("llama"), word_tokenizer(), read_only, **settings)
+
+
+def logits(model, text):
     with torch.no_grad():
         return bits(model(input_ids=torch.tensor([model.encoder.prompt(text).tokens])).logits)
 
 
-@pytest.fixture
-def saved(tmp_path):
-    model = tiny_memoir(threshold=None)
-    for edit in EDITS:
-        model.edit(*edit)
-    model.save_pretrained(tmp_path / "memory")
-    return model, tmp_path / "memory"
-
-
-def test_loading_gives_bit_equal_logits_and_goes_on_the_same(saved):
-    model, folder = saved
-    again = MemoirModel.load(folder, tiny_model("llama"), word_tokenizer())
-    for text in (EDITS[0][0], EDITS[1][0], "w30 w31 w32 w33"):
-        assert torch.equal(_logits(model, text), _logits(again, text))
-    assert again.threshold.value == model.threshold.value
-    assert again.edits == model.edits and again.config == model.config and again.contexts == model.contexts
-    first, second = model.edit("w120 w121", "w170"), again.edit("w120 w121", "w170")
-    assert (first.id, first.loss) == (second.id, second.loss) == (2, first.loss)
-    assert torch.equal(bits(model.memory.V), bits(again.memory.V))
-
-
-def test_what_earlier_edits_read_is_saved(tmp_path):
-    model = tiny_memoir(write="preconditioned")
-    for edit in EDITS:
-        model.edit(*edit)
-    model.save_pretrained(tmp_path)
-    again = MemoirModel.load(tmp_path, tiny_model("llama"), word_tokenizer())
-    assert torch.equal(model.memory.C, again.memory.C)
-    model.edit("w100 w101 w120", "w170"), again.edit("w100 w101 w120", "w170")
-    assert torch.equal(bits(model.memory.V), bits(again.memory.V))
-    with pytest.raises(ValueError, match="write"):
-        MemoirModel.load(tmp_path, tiny_model("llama"), word_tokenizer(), write="sgd")
-
-
-def test_only_the_memory_is_written(saved):
-    _, folder = saved
-    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "edits.json", "memory.safetensors"]
-    assert sum(p.stat().st_size for p in folder.iterdir()) < 100_000
-
-
-def test_another_base_model_is_refused(saved):
-    _, folder = saved
-    with pytest.raises(ValueError, match="weight"):
-        MemoirModel.load(folder, tiny_model("llama", seed=1), word_tokenizer())
-    with pytest.raises(ValueError, match="architecture"):
-        MemoirModel.load(folder, tiny_model("mistral"), word_tokenizer())
-    other = word_tokenizer()
-    other.add_tokens(["new"])
-    refused = tiny_model("llama")
-    with pytest.raises(ValueError, match="tokenizer"):
-        MemoirModel.load(folder, refused, other)
-    assert type(refused.model.layers[1].mlp.down_proj) is torch.nn.Linear  # detached again
-
-
-def test_the_fingerprint_does_not_depend_on_the_loaded_dtype(saved, tmp_path):
-    model, folder = saved
-    half = MemoirModel.load(folder, tiny_model("llama").to(torch.bfloat16), word_tokenizer())
-    assert half.fingerprint == model.fingerprint
-    assert half.memory.V.dtype == torch.float32
-    checkpoint = tmp_path / "checkpoint"
-    tiny_model("llama").save_pretrained(checkpoint)
-    from transformers import AutoModelForCausalLM
-
-    loaded = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float16)  # rounds otherwise than bfloat16
-    assert MemoirModel.load(folder, loaded, word_tokenizer()).fingerprint["weight"] == model.fingerprint["weight"]
-
-
-def test_settings_that_shape_the_memory_cannot_change(saved):
-    _, folder = saved
-    with pytest.raises(ValueError, match="top_k"):
-        MemoirModel.load(folder, tiny_model("llama"), word_tokenizer(), top_k=16)
-    changed = MemoirModel.load(folder, tiny_model("llama"), word_tokenizer(), threshold=0.9, steps=5)
-    assert changed.threshold.value == 0.9 and changed.config.steps == 5
-
-
-def _config(folder, **changes):
-    values = json.loads((folder / "config.json").read_text())
-    values.update(changes)
-    (folder / "config.json").write_text(json.dumps(values))
-
-
-def _tensors(folder, **changes):
-    tensors = {**load_file(folder / "memory.safetensors"), **changes}
-    save_file({k: v for k, v in tensors.items() if v is not None}, folder / "memory.safetensors")
-    values = json.loads((folder / "config.json").read_text())
-    values["bytes"]["memory.safetensors"] = (folder / "memory.safetensors").stat().st_size
-    (folder / "config.json").write_text(json.dumps(values))
-
-
 @pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        (lambda f: (f / "config.json").unlink(), "config.json: there is no such file"),
-        (lambda f: (f / "config.json").write_text("{"), "config.json: not JSON"),
-        (lambda f: (f / "config.json").write_text("[]"), "expected a JSON object"),
-        (lambda f: _config(f, format="other"), "format is 'other'"),
-        (lambda f: _config(f, format_version=99), "format_version is 99"),
-        (lambda f: _config(f, scale=0.0), "scale"),
-        (lambda f: _config(f, scale=float("nan")), "scale"),
-        (lambda f: _config(f, config=None), "malformed field"),
-        (lambda f: (f / "edits.json").unlink(), "edits.json: there is no such file"),
-        (lambda f: (f / "edits.json").write_text("[]"), "tensor 'ids'"),
-        (lambda f: (f / "memory.safetensors").unlink(), "memory.safetensors: there is no such file"),
-        (lambda f: (f / "memory.safetensors").write_bytes(b"x" * 50), "expected"),
-        (lambda f: _tensors(f, V=None), "tensor 'V' is nothing"),
-        (lambda f: _tensors(f, V=torch.zeros(96, 31)), "tensor 'V' is"),
-        (lambda f: _tensors(f, V=torch.full((96, 32), float("nan"))), "NaN"),
-        (lambda f: _tensors(f, ids=torch.tensor([0, 7])), "its ids are not"),
-        (lambda f: _tensors(f, permutation=torch.zeros(96, dtype=torch.int32)), "permutation"),
-        (lambda f: _tensors(f, signatures=torch.zeros(2, 12, dtype=torch.uint8)), "exactly 24 ones"),
-    ],
+    "config", [{}, {"write": "preconditioned"}, {"weight_decay": 1e-3}], ids=["sgd", "pre", "decay"]
 )
-def test_damaged_folders_are_refused(saved, damage, says):
-    _, folder = saved
-    damage(folder)
-    with pytest.raises(ValueError, match=says):
-        MemoirModel.load(folder, tiny_model("llama"), word_tokenizer())
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_opening_again_gives_the_same_memory(tmp_path, config, dtype):
+    model = stored(tmp_path / "s", {"record_dtype": dtype}, **config)
+    for fact in (A, B):
+        model.edit(*fact, author="ann", tags=["t"], metadata={"ticket": 7})
+    model.store.compact()
+    model.edit(*C)
+    model.close()
+    again = opened(tmp_path / "s")
+    assert again.edits == model.edits and again.next_id == 3 and again.store.report == []
+    assert again.edits[0]["author"] == "ann" and again.edits[0]["metadata"] == {"ticket": 7}
+    assert torch.equal(bits(again.memory.V), bits(model.memory.V)) and again.memory.scale == model.memory.scale
+    assert (again.memory.index.signatures() == model.memory.index.signatures()).all()
+    for text in (A[0], B[0], C[0], UNRELATED):
+        assert torch.equal(logits(model, text), logits(again, text))
+    assert again.ask(A[0], max_new_tokens=1) == A[1] and again.store.verify()["problems"] == []
+    assert again.edit("w130 w131", "w154").id == 3
 
 
-def test_unknown_settings_of_a_newer_version_are_named():
-    with pytest.warns(UserWarning, match="brand_new"):
-        MemoirConfig.from_dict({"steps": 3, "brand_new": 1})
+def test_undo_of_every_edit_in_random_order_gives_the_base_model(tmp_path):
+    model = stored(tmp_path / "s", {"conflict": "keep"}, write="preconditioned", steps=8)
+    base = {text: logits(model, text) for text in (A[0], UNRELATED)}
+    facts = [(f"w{100 + i} w{101 + i % 40} w{102 + i // 2}", f"w{150 + i % 20}") for i in range(50)]
+    model.edit_many(facts, batch_size=5)
+    norm = float(model.memory.V.norm())
+    order = list(range(50))
+    random.Random(1).shuffle(order)
+    for number, edit in enumerate(order):
+        model.delete(edit)
+        assert model.route(facts[edit][0])["edit"] != edit and len(model.memory) == 49 - number
+    assert float(model.memory.V.norm()) <= 1e-4 * norm
+    assert all(torch.equal(logits(model, text), base[text]) for text in base)
+    for edit in reversed(order):
+        model.restore(edit)
+    report = model.store.verify()
+    assert report["problems"] == [] and report["active"] == 50 and report["difference"] < 1e-5
+    model.store.compact()  # C is made from the records again
+    assert torch.equal(model.memory.C, model.memory.C.T)
+    assert float(torch.linalg.eigvalsh(model.memory.C.double()).min()) > -1e-3 * float(model.memory.C.trace())
 
 
-def test_a_second_memory_on_one_model_is_refused():
+def test_undo_of_one_edit_leaves_the_others(tmp_path):
+    model, other = stored(tmp_path / "s"), stored(tmp_path / "other")
+    for fact in (A, B):
+        model.edit(*fact)
+    other.edit(*A)
+    model.delete(1)
+    assert torch.allclose(model.memory.V, other.memory.V, atol=1e-6)
+    assert model.ask(A[0], max_new_tokens=1) == A[1] and model.route(B[0])["edit"] is None
+    with pytest.raises(ValueError, match="deleted already"):
+        model.delete(1)
+    with pytest.raises(ValueError, match="no edit 9"):
+        model.delete(9)
+    model.restore(1)
+    assert model.ask(B[0], max_new_tokens=2) == B[1]
+    model.disable(0)
+    assert model.route(A[0])["edit"] is None and 0 not in model.edits
+    model.close()
+    again = opened(tmp_path / "s")
+    assert again.store.state.statuses == {0: "disabled", 1: "active"}
+    again.enable(0)
+    assert again.ask(A[0], max_new_tokens=1) == A[1]
+
+
+def test_a_newer_fact_supersedes_and_its_undo_brings_the_old_one_back(tmp_path):
+    model = stored(tmp_path / "s", write="preconditioned")
+    model.edit(*A), model.edit(*B)
+    newer = model.edit(A[0], "w160")
+    assert newer.supersedes == [0] and model.store.state.statuses[0] == "superseded"
+    assert model.ask(A[0], max_new_tokens=1) == "w160"
+    assert model.edit(A[0], "w160").supersedes == []  # the same answer contradicts nothing
+    model.delete(3)
+    model.delete(2)
+    assert model.ask(A[0], max_new_tokens=1) == A[1] and model.store.state.statuses[0] == "active"
+    model.restore(2)
+    assert model.ask(A[0], max_new_tokens=1) == "w160" and model.store.state.statuses[0] == "superseded"
+    assert model.rollback(1) == [0, 2] and model.ask(A[0], max_new_tokens=1) == A[1]
+    results = model.edit_many([("w140 w141", "w155"), ("w140 w141", "w156")], batch_size=2)
+    assert results[1].supersedes == [results[0].id] and model.ask("w140 w141", max_new_tokens=1) == "w156"
+    assert model.store.verify()["problems"] == []
+
+
+def test_conflict_policies(tmp_path):
+    keeping = stored(tmp_path / "keep", {"conflict": "keep"})
+    keeping.edit(*A), keeping.edit(A[0], "w160")
+    assert len(keeping.memory) == 2
+    rejecting = stored(tmp_path / "reject", {"conflict": "reject"})
+    rejecting.edit(*A)
+    with pytest.raises(ConflictError, match="contradicts edit 0"):
+        rejecting.edit(A[0], "w160")
+    assert len(rejecting.memory) == 1 and rejecting.edit(*B).id == 1
+    with pytest.raises(ValueError, match="conflict must be one of"):
+        stored(tmp_path / "other", {"conflict": "maybe"})
+
+
+def test_undo_by_rollback_to_a_time(tmp_path):
+    model = stored(tmp_path / "s")
+    model.edit(*A)
+    moment = model.edits[0]["created"]
+    model.edit(*B), model.delete(0), model.edit(*C)
+    assert model.rollback(moment) == [0, 1, 2]
+    assert list(model.edits) == [0] and model.ask(A[0], max_new_tokens=1) == A[1]
+    with pytest.raises(ValueError, match="neither an edit's id nor a time"):
+        model.rollback("yesterday")
+
+
+def test_tags_choose_edits_per_request(tmp_path):
+    model = stored(tmp_path / "s")
+    model.edit(*A, tags=["acme"]), model.edit(*B, tags=["other"]), model.edit(*C)
+    with model.only(["acme"]):
+        assert (
+            model.route(A[0])["edit"] == 0 and model.route(B[0])["edit"] is None and model.route(C[0])["edit"] is None
+        )
+    with model.only(["acme"], untagged=True):
+        assert model.route(C[0])["edit"] == 2
+    base = model.disabled()
+    with base:
+        plain = model.ask(B[0], max_new_tokens=2)
+    assert model.ask(B[0], max_new_tokens=2, edits={"tags": ["acme"]}) == plain != B[1]
+    assert model.ask(B[0], max_new_tokens=2, edits={"tags": ["other"]}) == B[1] == model.ask(B[0], max_new_tokens=2)
+    model.tag(1, ["acme"])
+    assert model.ask(B[0], max_new_tokens=2, edits={"tags": ["acme"]}) == B[1]
+    with pytest.raises(TypeError, match="edits must be"):
+        model.ask(B[0], edits=["acme"])
+    model.close()
+    assert opened(tmp_path / "s").edits[1]["tags"] == ["acme"]
+
+
+def test_one_writer_and_readers_that_refresh(tmp_path):
+    model = stored(tmp_path / "s")
+    model.edit(*A)
+    with pytest.raises(StoreError, match=r"another process is writing \(.* on .*, process \d+"):
+        opened(tmp_path / "s")
+    reader = opened(tmp_path / "s", read_only=True)
+    with pytest.raises(StoreError, match="opened for reading"):
+        reader.edit(*B)
+    model.edit(*B), model.edit(A[0], "w160")
+    model.store.compact()
+    model.edit(*C), model.delete(1)
+    assert reader.refresh() == 4 and reader.refresh() == 0
+    assert reader.edits == model.edits and torch.allclose(reader.memory.V, model.memory.V, atol=1e-6)
+    assert reader.ask(A[0], max_new_tokens=1) == "w160" and reader.threshold.value == model.threshold.value
+    model.close()
+    with pytest.raises(StoreError, match="opened for reading"):
+        model.edit(*B)
+    opened(tmp_path / "s").close()
+
+
+def test_copying_the_log_replicates(tmp_path):
+    import shutil
+
+    model = stored(tmp_path / "s")
+    model.edit(*A)
+    shutil.copytree(tmp_path / "s", tmp_path / "replica", ignore=shutil.ignore_patterns("ledger*", "lock", "writer*"))
+    replica = opened(tmp_path / "replica", read_only=True)
+    model.edit(*B)
+    (_, path), data = segments(tmp_path / "s")[-1], segments(tmp_path / "s")[-1][1].read_bytes()
+    (tmp_path / "replica" / path.name).write_bytes(data[:-100])  # the copy is under way
+    assert replica.refresh() == 0
+    (tmp_path / "replica" / path.name).write_bytes(data)
+    assert replica.refresh() == 1 and replica.ask(B[0], max_new_tokens=2) == B[1]
+
+
+def test_compaction_bounds_the_live_log_and_undo_reads_the_archive(tmp_path):
+    model = stored(tmp_path / "s", {"compact_bytes": 100_000}, write="preconditioned")
+    for i in range(12):
+        model.edit(f"w{100 + 3 * i} w{101 + 3 * i}", f"w{150 + i}")
+    folder = tmp_path / "s"
+    assert len(segments(folder)) > 1 and segments(folder)[-1][1].stat().st_size < 200_000
+    assert len(list(folder.glob("snapshot-*"))) <= 2
+    model.delete(0), model.restore(0)
+    assert model.ask("w100 w101", max_new_tokens=1) == "w150"
+    model.store.compact(forget_before=2)
+    with pytest.raises(ValueError, match="given up"):
+        model.delete(1)
+    model.delete(2)
+    model.close()
+    again = opened(folder)
+    assert (
+        again.store.report == []
+        and again.store.verify()["problems"] == []
+        and 1 in again.edits
+        and 2 not in again.edits
+    )
+
+
+def test_the_ledger_follows_the_log(tmp_path):
+    model = stored(tmp_path / "s")
+    text = "w100 " + "‮ drop\x1b[31m table\x00" * 3
+    model.edit(text, "w150", metadata={"a": [1, {"b": None}]})
+    model.edit(*B)
+    model.delete(1)
+    model.close()
+    with sqlite3.connect(tmp_path / "s" / "ledger.sqlite") as connection:
+        rows = connection.execute("SELECT prompt, status, metadata FROM edits ORDER BY id").fetchall()
+    assert (
+        rows[0][0] == text and [row[1] for row in rows] == ["active", "deleted"] and json.loads(rows[0][2])["a"][0] == 1
+    )
+    for damage in (b"", b"not a database at all" * 100):
+        (tmp_path / "s" / "ledger.sqlite").write_bytes(damage)
+        with Store(tmp_path / "s", writer=True) as store:
+            assert any("ledger.sqlite" in line for line in store.report) or not damage
+            assert [row["status"] for row in store._ledger.rows()] == ["active", "deleted"]
+            assert store.verify()["problems"] == []
+
+
+def test_a_store_needs_an_empty_memory_and_folder(tmp_path):
     model = tiny_memoir()
-    with pytest.raises(ValueError, match="carries a memory already"):
-        MemoirModel(model.model, model.tokenizer, MemoirConfig(), background_texts())
+    with pytest.raises(ValueError, match="keeps no records"):
+        model.delete(0)
+    model.edit(*A)
+    with pytest.raises(ValueError, match="begins with an empty memory"):
+        model.create_store(tmp_path / "s")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("x")
+    with pytest.raises(ValueError, match="must be empty"):
+        tiny_memoir().create_store(tmp_path / "full")
+    with pytest.raises(ValueError, match="no store in this folder"):
+        Store(tmp_path / "none")

@@ -71,7 +71,7 @@ class WeightsCopy:
         self._memoir = memoir
         self._rows, self._scale = memory.V.clone(), memory.scale
         self._C = None if memory.C is None else memory.C.clone()
-        self._edits, self._next = dict(memoir.edits), memoir._next_id
+        self._edits, self._next_id = dict(memoir.edits), memoir.next_id
 
     def __call__(self) -> None:
         """Restore."""
@@ -81,7 +81,7 @@ class WeightsCopy:
         if self._C is not None:
             memory.C.copy_(self._C)
         memory.index.remove([i for i in memory.index.ids if i not in self._edits])
-        memoir.edits, memoir._next_id = dict(self._edits), self._next
+        memoir._edits, memoir._next_id = dict(self._edits), self._next_id
         memoir.threshold.recount([memory.index.signature(i) for i in memory.index.ids])
 
     def items(self):

@@ -44,8 +44,7 @@ def write(folder, model) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     memory = model.memory
     ids = np.asarray(memory.index.ids, dtype=np.int64)
-    width = (memory.in_features + 7) // 8
-    signatures = np.stack([memory.index.signature(i) for i in ids]) if len(ids) else np.zeros((0, width), np.uint8)
+    signatures = memory.index.signatures()
     tensors = {
         "V": memory.V,
         "background": memory.background,
@@ -66,7 +65,7 @@ def write(folder, model) -> None:
         "scale": memory.scale,
         "threshold": model.threshold.value,
         "contexts": model.contexts,
-        "next_id": model._next_id,
+        "next_id": model.next_id,
         "edits": len(ids),
         "bytes": {TENSORS: len(data), EDITS: len(edits)},
     }

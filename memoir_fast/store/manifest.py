@@ -1,0 +1,180 @@
+"""A store's `config.json` and its tensor files: what the log starts from, and how far the newest snapshots reach."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from ..config import MemoirConfig
+from . import files
+from .record import digest
+
+CONFIG, BASE = "config.json", "base.safetensors"
+FORMAT, FORMAT_VERSION = "memoir_fast store", 1
+_LARGEST = 1 << 31  # numbers in V; the largest open models have half as many in one projection
+_SNAPSHOT = re.compile(r"snapshot-\d{12}\.safetensors")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """V, C and the signatures after record `seq`.
+
+    Attributes:
+        file: its name; digest: of its bytes; scale: the memory's S; threshold: tau then, for people.
+    """
+
+    seq: int
+    file: str
+    digest: str
+    scale: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of `config.json`.
+
+    Attributes:
+        config: the memory's settings; fingerprint: the base model's; contexts: see `request.make_contexts`.
+        base: digest of `base.safetensors` (permutation, background, calibration signatures), which never changes.
+        permutation: digest of TopHash's permutation, the same for stores that can be merged.
+        conflict: what a new edit does to stored ones of the same prompt with another target; conflict_threshold: from which
+            overlap on (0..1).
+        record_dtype: of the log's tensors.
+        forgotten: updates of edits below this id were given up.
+        snapshots: newest first; the one before the newest is kept.
+    """
+
+    config: MemoirConfig
+    fingerprint: dict
+    contexts: list[str]
+    base: str
+    permutation: str
+    conflict: str
+    conflict_threshold: float
+    record_dtype: str
+    forgotten: int = 0
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+    def save(self, folder: Path) -> None:
+        files.replace(folder / CONFIG, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        values["checksum"] = _checksum(values)
+        return json.dumps(values, indent=2, ensure_ascii=False).encode()
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Read and check `config.json`. Raises ValueError naming file and field."""
+        return cls.from_bytes(files.read(folder / CONFIG), folder / CONFIG)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path) -> Manifest:
+        try:
+            values = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: not JSON ({error})") from None
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            found = values.get("format") if isinstance(values, dict) else type(values).__name__
+            raise ValueError(f"{path}: format is {found!r}, expected {FORMAT!r}")
+        if values.get("format_version") != FORMAT_VERSION:
+            raise ValueError(
+                f"{path}: format_version is {values.get('format_version')!r}, this library reads {FORMAT_VERSION}"
+            )
+        if values.pop("checksum", None) != _checksum(values):
+            raise ValueError(f"{path}: its checksum does not match: the file was damaged or edited by hand")
+        try:
+            values = {key: value for key, value in values.items() if key not in ("format", "format_version")}
+            values["config"] = MemoirConfig.from_dict(values["config"])
+            values["snapshots"] = [Snapshot(**snapshot) for snapshot in values["snapshots"]]
+            self = cls(**values)
+            sizes = self.sizes
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{path}: missing or malformed field: {error}") from None
+        D, d, k = sizes
+        if not all(type(size) is int and size > 0 for size in sizes) or D * d > _LARGEST or D > 1 << 20 or k > D:
+            raise ValueError(f"{path}: in_features, out_features and top_k are {sizes}, expected sizes of a projection")
+        for snapshot in self.snapshots:
+            if not isinstance(snapshot.file, str) or not _SNAPSHOT.fullmatch(snapshot.file):
+                raise ValueError(f"{path}: snapshots: {snapshot.file!r} is not a snapshot's name")
+            if type(snapshot.seq) is not int or type(snapshot.scale) is not float or not 0 < snapshot.scale <= 1:
+                raise ValueError(f"{path}: snapshots: seq {snapshot.seq!r}, scale {snapshot.scale!r} are malformed")
+        return self
+
+    def with_snapshot(self, snapshot: Snapshot) -> Manifest:
+        return replace(self, snapshots=[snapshot, *(s for s in self.snapshots if s.seq != snapshot.seq)][:2])
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """(D, d, k)."""
+        return self.fingerprint["in_features"], self.fingerprint["out_features"], self.config.top_k
+
+
+def _checksum(values: dict) -> str:
+    return digest(json.dumps(values, sort_keys=True, ensure_ascii=True).encode()).hex()
+
+
+# ---- tensor files ------------------------------------------------------------------------------------------------
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
+    """Write a safetensors file and read it back; returns the digest of its bytes."""
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    files.replace(path, data)
+    if files.read(path) != data:
+        raise files.StoreError(f"{path}: what was written reads back differently: the disk is failing")
+    return digest(data).hex()
+
+
+def read_tensors(path: Path, expected_digest: str, shapes: dict) -> dict[str, torch.Tensor]:
+    """The tensors of a file, checked. `shapes`: name -> (shape with None for any size, dtype)."""
+    data = files.read(path)
+    if digest(data).hex() != expected_digest:
+        raise ValueError(f"{path}: its checksum is not the one in {CONFIG}: truncated, damaged, or of another store")
+    return check_tensors(data, path, shapes)
+
+
+def check_tensors(data: bytes, path, shapes: dict) -> dict[str, torch.Tensor]:
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a safetensors file ({error})") from None
+    for name, (shape, dtype) in shapes.items():
+        tensor = tensors.get(name)
+        fits = tensor is not None and tensor.dtype == dtype and tensor.dim() == len(shape)
+        if not fits or any(want is not None and have != want for have, want in zip(tensor.shape, shape, strict=True)):
+            found = "nothing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
+            raise ValueError(f"{path}: tensor {name!r} is {found}, expected {shape} {dtype}")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
+    return tensors
+
+
+def base_shapes(dimension: int) -> dict:
+    width = (dimension + 7) // 8
+    return {
+        "permutation": ((dimension,), torch.int32),
+        "background": ((dimension,), torch.float32),
+        "calibration": ((None, width), torch.uint8),
+    }
+
+
+def snapshot_shapes(dimension: int, hidden: int, tracked: bool) -> dict:
+    width = (dimension + 7) // 8
+    shapes = {
+        "V": ((dimension, hidden), torch.float32),
+        "ids": ((None,), torch.int64),
+        "signatures": ((None, width), torch.uint8),
+    }
+    return shapes | ({"C": ((dimension, dimension), torch.float32)} if tracked else {})
+
+
+def permutation_digest(permutation: torch.Tensor) -> str:
+    return digest(permutation.to("cpu", torch.int32).contiguous().numpy().tobytes()).hex()

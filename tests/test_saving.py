@@ -1,0 +1,149 @@
+"""Saving and loading: bit-equal logits, the base model's identity, and files that are not what they should be."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import background_texts, bits, tiny_memoir, tiny_model, word_tokenizer
+from safetensors.torch import load_file, save_file
+
+from memoir_fast import MemoirConfig, MemoirModel
+
+EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w110 w111 w112", "w160")]
+
+
+def _logits(model, text):
+    with torch.no_grad():
+        return bits(model(input_ids=torch.tensor([model.encoder.prompt(text).tokens])).logits)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = tiny_memoir(threshold=None)
+    for edit in EDITS:
+        model.edit(*edit)
+    model.save_pretrained(tmp_path / "memory")
+    return model, tmp_path / "memory"
+
+
+def test_loading_gives_bit_equal_logits_and_goes_on_the_same(saved):
+    model, folder = saved
+    again = MemoirModel.load(folder, tiny_model("llama"), word_tokenizer())
+    for text in (EDITS[0][0], EDITS[1][0], "w30 w31 w32 w33"):
+        assert torch.equal(_logits(model, text), _logits(again, text))
+    assert again.threshold.value == model.threshold.value
+    assert again.edits == model.edits and again.config == model.config and again.contexts == model.contexts
+    first, second = model.edit("w120 w121", "w170"), again.edit("w120 w121", "w170")
+    assert (first.id, first.loss) == (second.id, second.loss) == (2, first.loss)
+    assert torch.equal(bits(model.memory.V), bits(again.memory.V))
+
+
+def test_what_earlier_edits_read_is_saved(tmp_path):
+    model = tiny_memoir(write="preconditioned")
+    for edit in EDITS:
+        model.edit(*edit)
+    model.save_pretrained(tmp_path)
+    again = MemoirModel.load(tmp_path, tiny_model("llama"), word_tokenizer())
+    assert torch.equal(model.memory.C, again.memory.C)
+    model.edit("w100 w101 w120", "w170"), again.edit("w100 w101 w120", "w170")
+    assert torch.equal(bits(model.memory.V), bits(again.memory.V))
+    with pytest.raises(ValueError, match="write"):
+        MemoirModel.load(tmp_path, tiny_model("llama"), word_tokenizer(), write="sgd")
+
+
+def test_only_the_memory_is_written(saved):
+    _, folder = saved
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "edits.json", "memory.safetensors"]
+    assert sum(p.stat().st_size for p in folder.iterdir()) < 100_000
+
+
+def test_another_base_model_is_refused(saved):
+    _, folder = saved
+    with pytest.raises(ValueError, match="weight"):
+        MemoirModel.load(folder, tiny_model("llama", seed=1), word_tokenizer())
+    with pytest.raises(ValueError, match="architecture"):
+        MemoirModel.load(folder, tiny_model("mistral"), word_tokenizer())
+    other = word_tokenizer()
+    other.add_tokens(["new"])
+    refused = tiny_model("llama")
+    with pytest.raises(ValueError, match="tokenizer"):
+        MemoirModel.load(folder, refused, other)
+    assert type(refused.model.layers[1].mlp.down_proj) is torch.nn.Linear  # detached again
+
+
+def test_the_fingerprint_does_not_depend_on_the_loaded_dtype(saved, tmp_path):
+    model, folder = saved
+    half = MemoirModel.load(folder, tiny_model("llama").to(torch.bfloat16), word_tokenizer())
+    assert half.fingerprint == model.fingerprint
+    assert half.memory.V.dtype == torch.float32
+    checkpoint = tmp_path / "checkpoint"
+    tiny_model("llama").save_pretrained(checkpoint)
+    from transformers import AutoModelForCausalLM
+
+    loaded = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float16)  # rounds otherwise than bfloat16
+    assert MemoirModel.load(folder, loaded, word_tokenizer()).fingerprint["weight"] == model.fingerprint["weight"]
+
+
+def test_settings_that_shape_the_memory_cannot_change(saved):
+    _, folder = saved
+    with pytest.raises(ValueError, match="top_k"):
+        MemoirModel.load(folder, tiny_model("llama"), word_tokenizer(), top_k=16)
+    changed = MemoirModel.load(folder, tiny_model("llama"), word_tokenizer(), threshold=0.9, steps=5)
+    assert changed.threshold.value == 0.9 and changed.config.steps == 5
+
+
+def _config(folder, **changes):
+    values = json.loads((folder / "config.json").read_text())
+    values.update(changes)
+    (folder / "config.json").write_text(json.dumps(values))
+
+
+def _tensors(folder, **changes):
+    tensors = {**load_file(folder / "memory.safetensors"), **changes}
+    save_file({k: v for k, v in tensors.items() if v is not None}, folder / "memory.safetensors")
+    values = json.loads((folder / "config.json").read_text())
+    values["bytes"]["memory.safetensors"] = (folder / "memory.safetensors").stat().st_size
+    (folder / "config.json").write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda f: (f / "config.json").unlink(), "config.json: there is no such file"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json: not JSON"),
+        (lambda f: (f / "config.json").write_text("[]"), "expected a JSON object"),
+        (lambda f: _config(f, format="other"), "format is 'other'"),
+        (lambda f: _config(f, format_version=99), "format_version is 99"),
+        (lambda f: _config(f, scale=0.0), "scale"),
+        (lambda f: _config(f, scale=float("nan")), "scale"),
+        (lambda f: _config(f, config=None), "malformed field"),
+        (lambda f: (f / "edits.json").unlink(), "edits.json: there is no such file"),
+        (lambda f: (f / "edits.json").write_text("[]"), "tensor 'ids'"),
+        (lambda f: (f / "memory.safetensors").unlink(), "memory.safetensors: there is no such file"),
+        (lambda f: (f / "memory.safetensors").write_bytes(b"x" * 50), "expected"),
+        (lambda f: _tensors(f, V=None), "tensor 'V' is nothing"),
+        (lambda f: _tensors(f, V=torch.zeros(96, 31)), "tensor 'V' is"),
+        (lambda f: _tensors(f, V=torch.full((96, 32), float("nan"))), "NaN"),
+        (lambda f: _tensors(f, ids=torch.tensor([0, 7])), "its ids are not"),
+        (lambda f: _tensors(f, permutation=torch.zeros(96, dtype=torch.int32)), "permutation"),
+        (lambda f: _tensors(f, signatures=torch.zeros(2, 12, dtype=torch.uint8)), "exactly 24 ones"),
+    ],
+)
+def test_damaged_folders_are_refused(saved, damage, says):
+    _, folder = saved
+    damage(folder)
+    with pytest.raises(ValueError, match=says):
+        MemoirModel.load(folder, tiny_model("llama"), word_tokenizer())
+
+
+def test_unknown_settings_of_a_newer_version_are_named():
+    with pytest.warns(UserWarning, match="brand_new"):
+        MemoirConfig.from_dict({"steps": 3, "brand_new": 1})
+
+
+def test_a_second_memory_on_one_model_is_refused():
+    model = tiny_memoir()
+    with pytest.raises(ValueError, match="carries a memory already"):
+        MemoirModel(model.model, model.tokenizer, MemoirConfig(), background_texts())
