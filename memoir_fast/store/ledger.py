@@ -41,20 +41,16 @@ class Ledger:
             raise
         self.acknowledged = row[0] if row else 0
 
-    def put(self, rows: list[dict], seq: int) -> None:
-        """Insert or replace the edits' rows, all of them up to record `seq`."""
+    def put(self, rows: list[dict], seq: int, everything: bool = False) -> None:
+        """Insert or replace the edits' rows, all of them or none, up to record `seq`. everything: these rows are the whole ledger."""
         marks = ",".join("?" * len(COLUMNS))
         values = [tuple(_cell(name, row[name]) for name in COLUMNS) for row in rows]
         with self._connection:
+            if everything:
+                self._connection.execute("DELETE FROM edits")
             self._connection.executemany(f"INSERT OR REPLACE INTO edits ({','.join(COLUMNS)}) VALUES ({marks})", values)
             self._connection.execute("INSERT OR REPLACE INTO log VALUES (1, ?)", (seq,))
         self.acknowledged = seq
-
-    def rebuild(self, rows: list[dict], seq: int) -> None:
-        """Replace everything."""
-        with self._connection:
-            self._connection.execute("DELETE FROM edits")
-        self.put(rows, seq)
 
     def rows(self) -> list[dict]:
         """All rows, by id."""

@@ -17,6 +17,7 @@ import json
 import os
 import socket
 import sqlite3
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -30,7 +31,7 @@ from ..memory import ResidualMemory
 from ..update import Update
 from . import files, manifest
 from .files import StoreError
-from .ledger import Ledger, acknowledged, as_stored, set_aside
+from .ledger import FILE, Ledger, acknowledged, as_stored, set_aside
 from .log import Writer, scan, segment_path, segments
 from .manifest import BASE, CONFIG, Manifest, Snapshot
 from .record import DTYPES, CutOff, Damaged, Entry, edit_body, encode
@@ -71,6 +72,8 @@ class Store:
         self._log: Writer | None = None
         self._ledger: Ledger | None = None
         self._lock: FileLock | None = None
+        # What the log may end with and be no loss: anything, where the ledger says what was acknowledged.
+        self._torn = CutOff
         if not (self.folder / CONFIG).exists():
             raise ValueError(f"{self.folder}: there is no store in this folder ({CONFIG} is missing)")
         self.manifest = Manifest.load(self.folder)
@@ -93,6 +96,11 @@ class Store:
             # Read before the log: what the ledger knows is in the log.
             self._known_to = self._ledger.acknowledged if writer else acknowledged(self.folder)
             self._load()
+            if self.state.seq < self._known_to:
+                raise Damaged(
+                    f"{self.folder}: the log ends at record {self.state.seq}, but {self._known_to} records were acknowledged: a "
+                    "segment is missing or cut short. Put it back from a copy"
+                )
             if writer:
                 self._reconcile()
         except BaseException:
@@ -193,11 +201,12 @@ class Store:
         files.replace(owner, json.dumps(values).encode())
 
     def _open_ledger(self) -> None:
+        self._torn = Damaged if (self.folder / FILE).exists() else CutOff
         try:
             self._ledger = Ledger(self.folder)
         except (sqlite3.Error, UnicodeDecodeError) as error:
             set_aside(self.folder)
-            self._ledger = Ledger(self.folder)
+            self._ledger, self._torn = Ledger(self.folder), CutOff
             self.report.append(
                 f"ledger.sqlite could not be read ({error}); it was set aside and made again from the log"
             )
@@ -223,7 +232,7 @@ class Store:
             if problem is None:
                 continue
             seq = found[-1].seq + 1 if found else max(first, after + 1)
-            if not (last and isinstance(problem, CutOff if self._lock is None else Damaged)) or self._known_to >= seq:
+            if not (last and isinstance(problem, self._torn)) or self._known_to >= seq:
                 raise Damaged(
                     f"{problem}. It was record {seq}, which is not the unfinished end of the log: put the file back from a copy"
                 )
@@ -298,12 +307,12 @@ class Store:
             if not same and not behind:
                 self.report.append("ledger.sqlite did not say what the log says; it was made again from the log")
             try:
-                ledger.rebuild(rows, self.state.seq)
+                ledger.put(rows, self.state.seq, everything=True)
             except sqlite3.Error:
                 ledger.close()
                 set_aside(self.folder)
                 self._ledger = Ledger(self.folder)
-                self._ledger.rebuild(rows, self.state.seq)
+                self._ledger.put(rows, self.state.seq, everything=True)
 
     def refresh(self) -> int:
         """Take in what the writer has added since; returns how many records. For readers, in time that depends on these only."""
@@ -373,14 +382,17 @@ class Store:
             writer.take_back(entries)
             self.reload()
             with contextlib.suppress(sqlite3.Error):  # it may have gone ahead before an interrupt
-                self._ledger.rebuild([self.state.row(edit) for edit in self.state.entries], self.state.seq)
+                self._ledger.put([self.state.row(edit) for edit in self.state.entries], self.state.seq, everything=True)
             if isinstance(error, (sqlite3.Error, OSError)):
                 raise StoreError(
                     f"{self.folder / 'ledger.sqlite'}: writing failed ({error}); nothing was changed"
                 ) from error
             raise
         if writer.end > self.compact_bytes:
-            self.compact()
+            try:
+                self.compact()
+            except StoreError as error:  # the change itself is made and safe
+                warnings.warn(f"{error}; the log grows until a later compaction succeeds", stacklevel=4)
 
     def _apply(self, entries: list[Entry]) -> None:
         touched: dict[int, None] = {}
@@ -518,7 +530,7 @@ class Store:
             threshold: tau, noted for people.
         """
         writer, state, memory = self._writer(), self.state, self.memory
-        writer.sync()
+        self.flush()
         if forget_before is not None and (isinstance(forget_before, bool) or not isinstance(forget_before, int)):
             raise TypeError(f"forget_before must be an edit's id, got {forget_before!r}")
         if state.changed and memory.C is not None and not any(state.entries[i].forgotten for i in state.written()):
@@ -538,10 +550,7 @@ class Store:
             if forget_before is not None:
                 updated = replace(updated, forgotten=max(updated.forgotten, forget_before))
             if writer.end:
-                fresh = Writer(segment_path(self.folder, state.seq + 1), 0)
-                files.sync_folder(self.folder)
-                self._log = fresh
-                writer.close()
+                self._begin_segment()
             updated.save(self.folder)
         except OSError as error:
             raise StoreError(f"{self.folder}: compaction failed ({error.strerror}); nothing is lost") from error
@@ -552,6 +561,21 @@ class Store:
                 path.unlink()
         if forget_before is not None:
             self._forget(forget_before)
+
+    def _begin_segment(self) -> None:
+        """Go on in a new segment, once its name is durable: an acknowledged record must not vanish with its file."""
+        old, fresh = self._log, Writer(segment_path(self.folder, self.state.seq + 1), 0)
+        try:
+            files.sync_folder(self.folder)
+        except OSError:
+            fresh.close()
+            try:
+                fresh.path.unlink()
+            except OSError:
+                old.broken = True
+            raise
+        self._log = fresh
+        old.close()
 
     def _rebuild_C(self) -> None:
         """C from the records: what subtraction left of rounding goes."""
