@@ -1,16 +1,14 @@
-"""The command line: `memoir-fast edit | ask | eval | info | calibrate | demo`."""
+"""The command line: `memoir-fast edit | ask | eval | info | calibrate | demo`, and the store's own commands (`store_cli.py`)."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
-from dataclasses import asdict, fields
-from pathlib import Path
+from dataclasses import fields
 
-from . import __version__
+from . import __version__, store_cli
 from .config import MemoirConfig
+from .terminal import say, write_json
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,12 +16,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"memoir-fast {options.command}: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("interrupted; finished edits are kept", file=sys.stderr)
         return 130
+    except Exception as error:
+        from .store import StoreError  # not at the top: `memoir-fast --help` needs no torch
+
+        if not isinstance(error, (ValueError, TypeError, OSError, ImportError, StoreError)):
+            raise
+        print(f"memoir-fast {options.command}: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -33,36 +35,36 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     edit = _command(commands, "edit", _edit, "teach facts; the memory is kept in --store")
-    _model_options(edit, store="required")
+    _model_options(edit, store=True)
+    edit.add_argument("--author", default="", help="kept with the edits")
+    edit.add_argument("--tags", nargs="+", default=[], metavar="TAG", help="kept with the edits, to choose them by")
     edit.add_argument("--prompt", help="what will be asked (without a trailing space)")
     edit.add_argument("--target", help="the answer")
     edit.add_argument("--edits", metavar="FILE", help="JSONL with prompt and target (or target_new) on each line")
     edit.add_argument("--count", type=int, help="only the first COUNT lines of FILE")
 
     ask = _command(commands, "ask", _ask, "answer questions with the edited model")
-    _model_options(ask, store="required")
+    _model_options(ask, store=True)
     ask.add_argument("questions", nargs="+", metavar="QUESTION")
     ask.add_argument("--max-new-tokens", type=int, default=32)
 
     evaluate = _command(commands, "eval", _eval, "edit a stream of facts and measure the result")
-    _model_options(evaluate, store="optional")
+    _model_options(evaluate)
     evaluate.add_argument(
         "--edits", metavar="FILE", required=True, help="JSONL: prompt, target[_new], rephrase_prompt, ..."
     )
     evaluate.add_argument("--count", type=int, help="only the first COUNT lines of FILE")
 
-    info = _command(commands, "info", _info, "describe a stored memory")
-    info.add_argument("--store", metavar="DIR", required=True)
-
     calibrate = _command(commands, "calibrate", _calibrate, "set the threshold for a wanted false-activation rate")
-    _model_options(calibrate, store="required")
+    _model_options(calibrate, store=True)
     calibrate.add_argument("--rate", type=float, help="wanted share of unrelated prompts that read the memory (0.01)")
     calibrate.add_argument(
         "--related", metavar="FILE", help="JSONL with rephrasings of stored edits (rephrase[_prompt])"
     )
 
     demo = _command(commands, "demo", _demo, "edit twenty shipped facts and show the answers before and after")
-    _model_options(demo, store="optional")
+    _model_options(demo)
+    store_cli.add(commands, _command)
     return parser
 
 
@@ -73,10 +75,11 @@ def _command(commands, name, run, text):
     return parser
 
 
-def _model_options(parser, store: str) -> None:
+def _model_options(parser, store: bool = False) -> None:
     parser.add_argument("--model", default="smollm2", help="smollm2, a hub id, a folder or a .gguf file (%(default)s)")
     parser.add_argument("--dtype", default="float32", help="dtype of the base model's weights (%(default)s)")
-    parser.add_argument("--store", metavar="DIR", required=store == "required", help="folder of the memory")
+    if store:
+        parser.add_argument("--store", metavar="DIR", required=True, help="folder of the store; `edit` makes it")
     parser.add_argument("--background", metavar="FILE", help="JSONL of unrelated prompts (default: the shipped ones)")
     settings = parser.add_argument_group("settings of the memory (stored with it)")
     for field in fields(MemoirConfig):
@@ -92,46 +95,32 @@ def _layer(text: str) -> int | str:
     return int(text) if text.lstrip("-").isdigit() else text
 
 
-def _open(options):
-    """The edited model that the options describe: the stored memory if there is one, otherwise a new one."""
+def _open(options, read_only: bool = False):
+    """The edited model that the options describe, with its store where the command has one."""
     from transformers.utils import logging
 
     from .model import MemoirModel
+    from .store import is_store
 
+    folder = getattr(options, "store", None)
+    if read_only and not is_store(folder):
+        raise ValueError(f"--store {folder}: there is no store in this folder; `memoir-fast edit` makes one")
     logging.disable_progress_bar()  # transformers' own bars; ours stay
     settings = {f.name: getattr(options, f.name) for f in fields(MemoirConfig) if getattr(options, f.name) is not None}
-    stored = options.store is not None and (Path(options.store) / "config.json").exists()
     return MemoirModel.from_pretrained(
         options.model,
-        memory=options.store if stored else None,
+        store=folder,
+        read_only=read_only,
         dtype=options.dtype,
         background=options.background,
         **settings,
     )
 
 
-def _needs_memory(options) -> None:
-    if not (Path(options.store) / "config.json").exists():
-        raise ValueError(f"--store {options.store}: there is no memory in this folder; `memoir-fast edit` makes one")
-
-
-def _write_json(options, value) -> None:
-    if options.json == "-":
-        print(json.dumps(value, indent=2, ensure_ascii=False))
-    elif options.json:
-        aside = f"{options.json}.part"
-        Path(aside).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        os.replace(aside, options.json)
-
-
-def _say(options, text: str) -> None:
-    """For people; on stderr when standard output carries JSON."""
-    print(text, file=sys.stderr if options.json == "-" else sys.stdout)
-
-
 def _edit(options) -> None:
+    from tqdm import tqdm
+
     from .editor import EditError
-    from .evaluate import edit_all
     from .facts import Fact, load_facts
 
     if bool(options.edits) == bool(options.prompt or options.target):
@@ -143,36 +132,36 @@ def _edit(options) -> None:
     else:
         raise ValueError("--prompt and --target go together")
     model = _open(options)
-    made = len(model.edits)
+    first = model.next_id
     try:
-        edit_all(model, facts, quiet=len(facts) == 1)
+        with tqdm(facts, desc="editing", unit="edit", disable=len(facts) == 1) as bar:
+            for fact in bar:
+                model.edit(fact.prompt, fact.target, author=options.author, tags=options.tags)
     except EditError as error:
         raise ValueError(str(error)) from error
     finally:
-        if len(model.edits) > made:
-            model.save_pretrained(options.store)
-    results = list(model.edits.values())[made:]
+        model.close()
+    results = [record for edit, record in model.edits.items() if edit >= first]
     for record in results[:20]:
         near = (
             "" if record["nearest"] is None else f", nearest edit {record['nearest']} (overlap {record['overlap']:.2f})"
         )
-        _say(options, f"edit {record['id']}: loss {record['loss']:.4f} after {record['steps']} steps, "
+        say(options, f"edit {record['id']}: loss {record['loss']:.4f} after {record['steps']} steps, "
              f"{record['seconds']:.1f} s{near}")  # fmt: skip
-    _say(options, f"{options.store}: {len(model.memory)} edits, threshold {model.threshold.value:.3f}")
-    _write_json(options, results)
+    say(options, f"{options.store}: {len(model.memory)} edits, threshold {model.threshold.value:.3f}")
+    write_json(options, results)
 
 
 def _ask(options) -> None:
-    _needs_memory(options)
-    model = _open(options)
+    model = _open(options, read_only=True)
     texts = model.ask(options.questions, max_new_tokens=options.max_new_tokens)
     rows = []
     for question, answer in zip(options.questions, texts, strict=True):
         rows.append({"question": question, "answer": answer, **model.route(question)})
         used = rows[-1]["edit"]
-        _say(options, f"{question}\n  {answer.strip()}\n  ({'base model' if used is None else f'edit {used}'}, "
+        say(options, f"{question}\n  {answer.strip()}\n  ({'base model' if used is None else f'edit {used}'}, "
              f"overlap {rows[-1]['overlap']:.2f}, threshold {rows[-1]['threshold']:.2f})")  # fmt: skip
-    _write_json(options, rows)
+    write_json(options, rows)
 
 
 def _eval(options) -> None:
@@ -182,59 +171,41 @@ def _eval(options) -> None:
     facts = load_facts(options.edits, options.count)
     result = evaluate(_open(options), facts)
     free = result["free_generation"]
-    _say(options, f"{'':>16} teacher-forced  free generation")
+    say(options, f"{'':>16} teacher-forced  free generation")
     for name in ("reliability", "generalization", "locality"):
-        _say(options, f"{name:>16} {result[name]:14.3f} {free[name]:16.3f}")
-    _say(
+        say(options, f"{name:>16} {result[name]:14.3f} {free[name]:16.3f}")
+    say(
         options,
         f"{result['count']} edits, {result['seconds_per_edit']:.2f} s an edit, threshold {result['threshold']:.3f}",
     )
-    _write_json(options, {"edits": options.edits, "model": options.model, **result})
-
-
-def _info(options) -> None:
-    from .saving import read
-
-    saved = read(options.store)
-    value = {
-        "edits": len(saved.edits),
-        "fingerprint": saved.fingerprint,
-        "scale": saved.scale,
-        "config": asdict(saved.config),
-        "last_edits": saved.edits[-10:],
-    }
-    _say(options, f"{options.store}: {len(saved.edits)} edits beside {saved.fingerprint['target']} "
-         f"of a {saved.fingerprint['architecture']}, k = {saved.config.top_k}, scale {saved.scale:.4f}")  # fmt: skip
-    for record in value["last_edits"]:
-        _say(options, f"  {record['id']:>6}  {record['prompt'][:60]!r} -> {record['target'][:30]!r}")
-    _write_json(options, value)
+    write_json(options, {"edits": options.edits, "model": options.model, **result})
 
 
 def _calibrate(options) -> None:
     from .evaluate import overlap_report
     from .facts import load_facts
+    from .store import is_store
 
-    _needs_memory(options)
+    if not is_store(options.store):
+        raise ValueError(f"--store {options.store}: there is no store in this folder; `memoir-fast edit` makes one")
     model = _open(options)
     threshold = model.calibrate(options.rate)
     related = [f.rephrase for f in load_facts(options.related) if f.rephrase] if options.related else None
     report = {"threshold": threshold, **overlap_report(model, related)}
     for name in ("unrelated", "related"):
         quantiles = "  ".join(f"{q}: {v:.3f}" for q, v in report[name]["quantiles"].items())
-        _say(options, f"{name:>10} prompts ({report[name]['count']}): {quantiles}")
-    _say(options, f"threshold {threshold:.4f}: {report['false_activation_rate']:.3f} of unrelated prompts and "
+        say(options, f"{name:>10} prompts ({report[name]['count']}): {quantiles}")
+    say(options, f"threshold {threshold:.4f}: {report['false_activation_rate']:.3f} of unrelated prompts and "
          f"{report['related_activation_rate']:.3f} of related ones read the memory")  # fmt: skip
-    model.save_pretrained(options.store)
-    _write_json(options, report)
+    model.close()
+    write_json(options, report)
 
 
 def _demo(options) -> None:
     from .demo import run_demo
 
     model = _open(options)
-    _write_json(options, run_demo(model, lambda text: _say(options, text)))
-    if options.store:
-        model.save_pretrained(options.store)
+    write_json(options, run_demo(model, lambda text: say(options, text)))
 
 
 if __name__ == "__main__":

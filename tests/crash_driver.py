@@ -28,7 +28,9 @@ def work(folder: Path, model, tokenizer, acknowledged: int) -> None:
     """Edit without end; tell of each change once it counts as made."""
     edited = MemoirModel.open(folder, model, tokenizer)
     for number in itertools.count(edited.next_id):
-        result = edited.edit(f"w{100 + number % 50} w{101 + number % 37} w{100 + number % 11}", f"w{150 + number % 20}", steps=2)
+        result = edited.edit(
+            f"w{100 + number % 50} w{101 + number % 37} w{100 + number % 11}", f"w{150 + number % 20}", steps=2
+        )
         os.write(acknowledged, f"edit {result.id}\n".encode())
         if number % 3 == 2:
             edited.delete(number - 1)

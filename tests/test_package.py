@@ -173,8 +173,17 @@ def checkpoint(tmp_path):
     return tmp_path
 
 
-def test_command_line(checkpoint):
-    model = ["--model", str(checkpoint / "base"), "--store", str(checkpoint / "memory")]
+def _here(capsys, *arguments) -> str:
+    """A command in this process, where starting another one shows nothing more; returns its standard output."""
+    from memoir_fast.cli import main
+
+    assert main(list(arguments)) == 0
+    return capsys.readouterr().out
+
+
+def test_command_line(checkpoint, capsys):
+    store = ["--store", str(checkpoint / "store")]
+    model = ["--model", str(checkpoint / "base"), *store]
     shape = [
         "--layer",
         "1",
@@ -186,7 +195,19 @@ def test_command_line(checkpoint):
         str(checkpoint / "background.jsonl"),
     ]
     made = _cli(
-        "edit", *model, *shape, "--prompt", "w100 w101 w102", "--target", "w150", "--steps", "70", "--json", "-"
+        "edit",
+        *model,
+        *shape,
+        "--prompt",
+        "w100 w101 w102",
+        "--target",
+        "w150",
+        "--steps",
+        "70",
+        "--tags",
+        "a",
+        "--json",
+        "-",
     )
     assert json.loads(made.stdout)[0]["id"] == 0
     out = str(checkpoint / "ask.json")
@@ -194,7 +215,19 @@ def test_command_line(checkpoint):
     rows = json.loads((checkpoint / "ask.json").read_text())
     assert "\n  w150" in asked.stdout and [row["edit"] for row in rows] == [0, None]
     _cli("edit", *model, "--prompt", "w110 w111", "--target", "w160")
-    assert "2 edits beside model.layers.1.mlp.down_proj" in _cli("info", "--store", model[3]).stdout
+    assert "2 active; beside model.layers.1.mlp.down_proj" in _here(capsys, "info", *store)
+    _here(capsys, "delete", "0", *store), _here(capsys, "disable", "1", *store)
+    assert "deleted" in _here(capsys, "log", "--all", *store) and json.loads(
+        _here(capsys, "show", "0", *store, "--json", "-")
+    )["tags"] == ["a"]
+    _here(capsys, "restore", "0", *store), _here(capsys, "enable", "1", *store), _here(capsys, "compact", *store)
+    assert "1 edits changed" in _here(capsys, "rollback", "0", *store) and "no problem found" in _here(
+        capsys, "verify", *store
+    )
+    _here(capsys, "restore", "1", *store), _here(capsys, "export", *store, "--to", str(checkpoint / "bundle"))
+    copy = ["--store", str(checkpoint / "copy")]
+    assert "2 active" in _here(capsys, "import", str(checkpoint / "bundle"), *copy)
+    assert "2 added" in _here(capsys, "merge", copy[1], *store)
     assert "threshold" in _cli("calibrate", *model, "--rate", "0.05").stdout
     facts = [
         {"prompt": f"w1{i}0 w1{i}1", "target": "w150", "rephrase": f"w1{i}1 w1{i}0", "unrelated": "w20 w21"}
@@ -212,9 +245,9 @@ def test_command_line(checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["info", "--store", "/nowhere"], "no such file"),
+        (["info", "--store", "/nowhere"], "no store in this folder"),
         (["edit", "--store", "/tmp/x", "--prompt", "a"], "go together"),
-        (["ask", "--store", "/nowhere", "q"], "no memory in this folder"),
+        (["ask", "--store", "/nowhere", "q"], "no store in this folder"),
         (["eval", "--edits", "/nowhere"], "no file"),
         (["edit", "--model", "/nowhere.gguf", "--store", "/tmp/x", "--prompt", "a", "--target", "b"], "no GGUF file"),
     ],

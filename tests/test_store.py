@@ -11,7 +11,7 @@ import torch
 from conftest import bits, tiny_memoir, tiny_model, word_tokenizer
 
 from memoir_fast import MemoirModel
-from memoir_fast.store import ConflictError, Store, StoreError
+from memoir_fast.store import ConflictError, Store, StoreError, export_bundle, import_bundle, merge
 from memoir_fast.store.log import segments
 
 A, B, C = ("w100 w101 w102", "w150"), ("w110 w111 w112 w113", "w151 w152"), ("w120 w121", "w153")
@@ -256,3 +256,48 @@ def test_a_store_needs_an_empty_memory_and_folder(tmp_path):
         tiny_memoir().create_store(tmp_path / "full")
     with pytest.raises(ValueError, match="no store in this folder"):
         Store(tmp_path / "none")
+
+
+def test_a_bundle_holds_the_whole_history(tmp_path):
+    model = stored(tmp_path / "s", write="preconditioned")
+    model.edit(*A), model.edit(*B), model.store.compact(), model.edit(*C), model.delete(1)
+    export_bundle(model.store, tmp_path / "file")
+    with import_bundle(tmp_path / "file", tmp_path / "copy") as copy:
+        assert copy.edits == model.edits and torch.allclose(copy.memory.V, model.memory.V, atol=1e-6)
+        copy.restore(1)
+        assert copy.verify()["problems"] == []
+    model.store.compact(forget_before=2)
+    export_bundle(model.store, tmp_path / "forgotten")
+    with import_bundle(tmp_path / "forgotten", tmp_path / "second") as copy:
+        assert copy.edits == model.edits and torch.equal(bits(copy.memory.V), bits(model.memory.V))
+    data = (tmp_path / "file").read_bytes()
+    for number, damaged in enumerate((data[:-1], data[:100], b"", data[:5000] + b"x" + data[5001:], data + data)):
+        (tmp_path / "bad").write_bytes(damaged)
+        with pytest.raises(ValueError, match="bad"):
+            import_bundle(tmp_path / "bad", tmp_path / f"none{number}")
+        assert not list((tmp_path / f"none{number}").glob("*"))
+
+
+@pytest.mark.parametrize("decay", [0.0, 1e-3])
+def test_merging_adds_what_the_other_store_knows(tmp_path, decay):
+    ours = stored(tmp_path / "ours", weight_decay=decay)
+    permutation = ours.memory.permutation.clone()
+    theirs = tiny_memoir(weight_decay=decay)
+    theirs.memory.permutation.copy_(permutation)
+    theirs.create_store(tmp_path / "theirs")
+    ours.edit(*A), theirs.edit(*B), theirs.edit(A[0], "w160"), theirs.edit(*C)
+    expected = ours.memory.V * ours.memory.scale + theirs.memory.V * theirs.memory.scale
+    theirs.close(), ours.close()
+    with Store(tmp_path / "ours", writer=True) as store, Store(tmp_path / "theirs") as other:
+        zero = store.memory.scale * store.state.update_of(0).delta() / store.state.update_of(0).scale
+        found = merge(store, other)
+        assert found == {"added": [1, 2, 3], "superseded": [0], "rejected": []}
+        rows = store.state.update_of(0).rows.long()
+        expected[rows] -= zero
+        assert torch.allclose(store.memory.V * store.memory.scale, expected, atol=1e-5)
+        assert store.edits[1]["metadata"]["merged_from"] == {"store": "theirs", "id": 0}
+        assert store.verify()["problems"] == []
+    stored(tmp_path / "foreign", seed=1).close()
+    with Store(tmp_path / "ours", writer=True) as store, Store(tmp_path / "foreign") as other:
+        with pytest.raises(ValueError, match="its permutation is not"):
+            merge(store, other)

@@ -32,7 +32,9 @@ def new_store(folder, **options) -> Store:
     torch.manual_seed(0)
     config = MemoirConfig(layer="model.layers.1.mlp.down_proj", top_k=K, write="preconditioned")
     memory = ResidualMemory(D, HIDDEN, K)
-    return Store.create(folder, config, FINGERPRINT, ["a"], memory, torch.zeros(3, 8, dtype=torch.uint8), "keep", **options)
+    return Store.create(
+        folder, config, FINGERPRINT, ["a"], memory, torch.zeros(3, 8, dtype=torch.uint8), "keep", **options
+    )
 
 
 def add(store: Store, number: int, target: str = "t") -> int:
@@ -325,6 +327,8 @@ def test_soak_memory_descriptors_and_log_stay_flat(tmp_path):
     assert reader.state.statuses == model.store.state.statuses and len(model.memory) == 1500
     assert largest < (1 << 21) + (1 << 17) and len(segments(tmp_path / "s")) > 3
     assert seen[-1][1] <= seen[1][1]
-    assert seen[-1][0] - seen[1][0] < 40 << 20, [rss >> 20 for rss, _ in seen]  # records' headers stay in memory: 2 KB an edit
+    assert seen[-1][0] - seen[1][0] < 40 << 20, [
+        rss >> 20 for rss, _ in seen
+    ]  # records' headers stay in memory: 2 KB an edit
     model.close()
     assert Store(tmp_path / "s").state.statuses == reader.state.statuses

@@ -38,7 +38,7 @@ def scan(path: Path, seq: int, offset: int = 0) -> tuple[list[Entry], Damaged | 
             if len(data) >= PREFIX and (wanted := PREFIX + int.from_bytes(data[4:8], "little")) > len(data):
                 data = os.pread(descriptor, min(wanted, size - offset), offset)
             try:
-                entry = read_entry(data, 0, size - offset, path, offset)
+                entry = read_entry(data, size - offset, path, offset)
             except Damaged as error:
                 return entries, error
             if entry.seq != seq:
@@ -78,7 +78,7 @@ class Writer:
             raise
         entries = []
         for (_, body), raw in zip(records, data, strict=True):
-            entries.append(read_entry(raw, 0, len(raw), self.path, self.end))
+            entries.append(read_entry(raw, len(raw), self.path, self.end))
             assert entries[-1].body_length == len(body)
             self.end += len(raw)
         return entries

@@ -93,8 +93,8 @@ class Entry:
         return data
 
 
-def read_entry(data: bytes, at: int, size: int, path: Path, offset: int) -> Entry:
-    """The record whose first bytes are `data[at:]`; its body may lie beyond `data`.
+def read_entry(data, size: int, path: Path, offset: int) -> Entry:
+    """The record that begins `data` (bytes or a view of them); its body may lie beyond.
 
     Args:
         size: bytes of the file from this record on; offset: where in the file it begins.
@@ -103,16 +103,16 @@ def read_entry(data: bytes, at: int, size: int, path: Path, offset: int) -> Entr
         Damaged: it is not a whole, intact header with room for its body.
     """
     where = f"{path}: the record at byte {offset}"
-    if size < PREFIX or len(data) - at < PREFIX:
+    if size < PREFIX or len(data) < PREFIX:
         raise CutOff(f"{where} is cut off")
-    magic, header_length, body_length = LENGTHS.unpack_from(data, at)
+    magic, header_length, body_length = LENGTHS.unpack_from(data)
     if magic != MAGIC or header_length > LONGEST_HEADER:
         raise Damaged(f"{where} does not begin as one")
     if PREFIX + header_length > size:
         raise CutOff(f"{where} is cut off")
-    text = data[at + PREFIX : at + PREFIX + header_length]
-    found = data[at + LENGTHS.size : at + PREFIX]
-    if digest(data[at : at + LENGTHS.size], text) != found:
+    text = bytes(data[PREFIX : PREFIX + header_length])
+    found = data[LENGTHS.size : PREFIX]
+    if digest(data[: LENGTHS.size], text) != found:
         raise Damaged(f"{where} fails its checksum")
     if PREFIX + header_length + body_length > size:
         raise CutOff(f"{where} is cut off")

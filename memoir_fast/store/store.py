@@ -213,7 +213,7 @@ class Store:
 
     # ---- loading -------------------------------------------------------------------------------------------------
 
-    def _history(self, after: int = 0) -> list[Entry]:
+    def history(self, after: int = 0) -> list[Entry]:
         """The headers of all records past number `after`, from every segment that may hold them. A torn end (a write that was never
         acknowledged) is cut off by the writer, and left alone by a reader."""
         found: list[Entry] = []
@@ -255,7 +255,7 @@ class Store:
 
     def _load(self) -> None:
         """Fill the memory from the newest good snapshot and the log after it."""
-        history = self._history()
+        history = self.history()
         snapshot = self._restore_snapshot(history)
         for entry in history:
             self.state.apply(entry, effect=entry.seq > snapshot)
@@ -318,7 +318,7 @@ class Store:
         """Take in what the writer has added since; returns how many records. For readers, in time that depends on these only."""
         if self.is_writer:
             return 0
-        history = self._history(self.state.seq) if self.state.seq else self._history()
+        history = self.history(self.state.seq) if self.state.seq else self.history()
         for entry in history:
             self.state.apply(entry)
         self._remember_place(history)
@@ -478,10 +478,10 @@ class Store:
         """
         if isinstance(to, str):
             moment = _time(to)
-            kept = [e for e in self._history() if _time(e.header["created"]) <= moment]
+            kept = [e for e in self.history() if _time(e.header["created"]) <= moment]
         else:
             self._known(to)
-            kept = [e for e in self._history() if e.seq <= self.state.entries[to].seq]
+            kept = [e for e in self.history() if e.seq <= self.state.entries[to].seq]
         past = State(self.memory)
         for entry in kept:
             past.apply(entry, effect=False)
@@ -594,7 +594,7 @@ class Store:
                 drop = entry.header["kind"] == "edit" and entry.header["id"] < before
                 data += _forgotten(entry) if drop else entry.raw()
             files.replace(path, data)
-        for entry in self._history():
+        for entry in self.history():
             if entry.header["kind"] == "edit":
                 self.state.entries[entry.header["id"]] = entry
 
@@ -615,7 +615,7 @@ class Store:
             counts, and `difference`: |V - replayed V| over |V|; `problems`: sentences, empty when all is well.
         """
         problems: list[str] = []
-        history = self._history()
+        history = self.history()
         for entry in history:
             try:
                 if not entry.forgotten:

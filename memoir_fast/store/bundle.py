@@ -1,0 +1,112 @@
+"""Stores in one file, and two stores made one.
+
+A bundle is a chain of records like the log's: first one with `config.json` and the base tensors, then, where updates were given up,
+one with the snapshot that still holds them, then the log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from . import files, manifest
+from .log import segment_path
+from .manifest import BASE, Manifest
+from .record import Damaged, encode, read_entry
+from .store import Store
+
+
+def export_bundle(store: Store, path) -> None:
+    """Write a store with its whole history to one file, whole or not at all."""
+    path, kept = Path(path), store.manifest
+    history = store.history()
+    forgotten = any(entry.forgotten for entry in history)
+    snapshots = kept.snapshots[:1] if forgotten else []
+    if forgotten and not snapshots:
+        raise files.StoreError(f"{store.folder}: updates were given up, and there is no snapshot that holds them")
+    described = json.loads(replace(kept, snapshots=snapshots).to_bytes())
+    head = {"seq": 0, "kind": "bundle", "config": described}
+    parts = [encode(head, files.read(store.folder / BASE))]
+    parts += [encode({"seq": 0, "kind": "snapshot"}, files.read(store.folder / s.file)) for s in snapshots]
+    parts += [entry.raw() for entry in history]
+    files.replace(path, b"".join(parts))
+
+
+def import_bundle(path, folder) -> Store:
+    """Make a new store from a bundle and open it for writing.
+
+    Raises:
+        ValueError: the file is not a bundle, or damaged; no store is left behind. The message names the record.
+    """
+    path, folder = Path(path), Path(folder)
+    data = memoryview(files.read(path))
+    entries, offset = [], 0
+    while offset < len(data):
+        entry = read_entry(data[offset:], len(data) - offset, path, offset)
+        entry.body()
+        entries.append(entry)
+        offset += entry.length
+    if not entries or entries[0].header["kind"] != "bundle" or not isinstance(entries[0].header.get("config"), dict):
+        raise Damaged(f"{path}: is not a bundle (its first record is not one's head)")
+    kept = Manifest.from_bytes(json.dumps(entries[0].header["config"]).encode(), path)
+    boxed = [entry for entry in entries[1:] if entry.header["kind"] == "snapshot"]
+    log = entries[1 + len(boxed) :]
+    if len(boxed) != len(kept.snapshots) or [entry.seq for entry in log] != list(range(1, len(log) + 1)):
+        raise Damaged(f"{path}: its records are not one store's, in order")
+    manifest.check_tensors(entries[0].body(), path, manifest.base_shapes(kept.sizes[0]))
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ValueError(f"{folder}: the folder of a new store must be empty")
+    try:
+        files.replace(folder / BASE, entries[0].body())
+        for snapshot, entry in zip(kept.snapshots, boxed, strict=True):
+            files.replace(folder / snapshot.file, entry.body())
+        if log:
+            files.replace(segment_path(folder, 1), bytes(data[log[0].offset :]))
+        kept.save(folder)  # last: until then the folder is no store
+        return Store(folder, writer=True)
+    except BaseException:
+        for leftover in folder.iterdir():
+            os.unlink(leftover)
+        raise
+
+
+def merge(store: Store, other: Store) -> dict:
+    """Add the active edits of another store of the same base model, permutation and settings; its conflict policy is this one's.
+
+    Updates are added as they are, not optimised again, so two edits that share columns disturb each other more than when one
+    was made after the other.
+
+    Returns:
+        {"added": new ids, "superseded": ids that gave way, "rejected": ids of `other` that the policy "reject" kept out}.
+    """
+    mine, theirs = store.manifest, other.manifest
+    for name in ("permutation", "fingerprint"):
+        if getattr(mine, name) != getattr(theirs, name):
+            raise ValueError(
+                f"{other.folder}: its {name} is not {store.folder}'s; only stores of one memory can be merged"
+            )
+    for name in ("layer", "top_k", "feature", "chat_template", "write"):
+        if getattr(mine.config, name) != getattr(theirs.config, name):
+            raise ValueError(f"{other.folder}: config.{name} is {getattr(theirs.config, name)!r}, "
+                             f"{store.folder} has {getattr(mine.config, name)!r}")  # fmt: skip
+    found: dict[str, list[int]] = {"added": [], "superseded": [], "rejected": []}
+    for edit in other.state.active():
+        update, fact = other.state.update_of(edit), other.edits[edit]
+        try:
+            replaced = store.conflicts(update.signature, fact["target"])
+        except files.StoreError:
+            found["rejected"].append(edit)
+            continue
+        left = other.memory.scale / update.scale  # of its strength, after the weight decay of later edits there
+        values = {name: tensor * left for name, tensor in update.values().items() if name in ("block", "G")}
+        fact = {n: v for n, v in fact.items() if n not in ("id", "status", "seq")}
+        fact |= {
+            "supersedes": replaced,
+            "metadata": {**fact["metadata"], "merged_from": {"store": other.folder.name, "id": edit}},
+        }
+        found["added"] += store.add([fact], [replace(update, decay=1.0, scale=store.memory.scale, **values)])
+        found["superseded"] += replaced
+    return found

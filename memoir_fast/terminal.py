@@ -1,0 +1,28 @@
+"""What the command line prints: text for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def write_json(options, value) -> None:
+    if options.json == "-":
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    elif options.json:
+        aside = f"{options.json}.part"
+        Path(aside).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        os.replace(aside, options.json)
+
+
+def say(options, text: str) -> None:
+    """For people; on stderr when standard output carries JSON."""
+    print(text, file=sys.stderr if options.json == "-" else sys.stdout)
+
+
+def shown(text: str, width: int) -> str:
+    """One line of printable text: control characters, line ends and marks that turn the direction of writing are escaped."""
+    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: 4 * width])
+    return visible if len(visible) <= width and len(text) <= 4 * width else visible[: width - 1] + "…"
