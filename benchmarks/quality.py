@@ -1,7 +1,8 @@
-"""Retention of a stream of edits: `python -m benchmarks.quality --edits zsre.jsonl --count 100 --set write=sgd --folder runs/sgd`
+"""Retention of a stream of edits: `python -m benchmarks.quality --edits zsre.jsonl --count 100 --folder runs/default`
 
 Edits come one after the other; at each checkpoint the facts so far are measured, and with them the first, middle and last
-hundred. A stopped run goes on where it was: the memory and the results so far lie in `--folder`. The result is one JSON a run.
+hundred. A stopped run goes on where it was: the memory and the results so far lie in `--folder`. The result is one JSON a run;
+`benchmarks.report` makes tables and plots of them, `benchmarks.peers` measures other methods on the same rows.
 """
 
 from __future__ import annotations
@@ -14,37 +15,36 @@ import torch
 from tqdm import tqdm
 
 from memoir_fast import MemoirConfig, MemoirModel, metrics
-from memoir_fast.evaluate import measure
-from memoir_fast.facts import load_facts
 from memoir_fast.hub import load_model
+from memoir_fast.probe import prompt_signatures
 
-from . import harness
+from . import harness, tasks
+from .peers import background_perplexity
 
 SAVE_EVERY = 25
 
 
-def teacher_forced(model, facts) -> dict:
-    """Reliability, generalization and locality of some facts."""
-    local = [(f.unrelated, f.unrelated_answer) for f in facts if f.unrelated and f.unrelated_answer]
+def scored(task: str, model, rows) -> dict:
+    """The task's metrics, and how many prompts and rephrasings read the memory at all."""
     with model.disabled():
-        base = metrics.predictions(model, local)
-    reworded = [(f.rephrase, f.target) for f in facts if f.rephrase]
-    return {
-        "reliability": metrics.mean(metrics.token_accuracy(model, [(f.prompt, f.target) for f in facts])),
-        "generalization": metrics.mean(metrics.token_accuracy(model, reworded)) if reworded else None,
-        "locality": metrics.mean(metrics.agreement(metrics.predictions(model, local), base)) if local else None,
-        "routed_prompts": metrics.mean(model.route(f.prompt)["edit"] is not None for f in facts),
-        "routed_rephrasings": metrics.mean(model.route(f.rephrase)["edit"] is not None for f in facts if f.rephrase),
-    }
+        base = tasks.base_answers(model, rows)
+    found = tasks.score(task, model, rows, base)
+    for name, part in (("routed_prompts", "prompt"), ("routed_rephrasings", "rephrase")):
+        sequences = [model.encoder.prompt(getattr(row, part)) for row in rows if getattr(row, part)]
+        if sequences:
+            signatures = prompt_signatures(model.model, model.router, sequences, model.config.batch_size)
+            _, overlap = model.memory.index.nearest(signatures.numpy())
+            found[name] = metrics.mean(overlap >= model.threshold.value)
+    return found
 
 
-def checkpoint(model, facts) -> dict:
-    """The scores after `facts` were edited."""
-    found = {"edits": len(facts), "threshold": model.threshold.value, "all": teacher_forced(model, facts)}
-    if len(facts) >= 300:
-        middle = len(facts) // 2 - 50
-        for name, group in (("first", facts[:100]), ("middle", facts[middle : middle + 100]), ("last", facts[-100:])):
-            found[name] = teacher_forced(model, group)
+def checkpoint(task: str, model, rows) -> dict:
+    """The scores after `rows` were edited."""
+    found = {"edits": len(rows), "threshold": model.threshold.value, "all": scored(task, model, rows)}
+    if len(rows) >= 300:
+        middle = len(rows) // 2 - 50
+        for name, group in (("first", rows[:100]), ("middle", rows[middle : middle + 100]), ("last", rows[-100:])):
+            found[name] = scored(task, model, group)
     return found
 
 
@@ -60,7 +60,7 @@ def start(args, folder: Path):
     model = MemoirModel(base, tokenizer, MemoirConfig(**settings), args.background)
     found = {
         "environment": harness.environment(), "edits": f"{Path(args.edits).name}, rows {args.first}-{args.first + args.count - 1}",
-        "model": args.model, "seed": args.seed, "settings": asdict(model.config), "checkpoints": [], "seconds": [], "steps": [], "losses": [],
+        "task": args.task, "model": args.model, "seed": args.seed, "settings": asdict(model.config), "checkpoints": [], "seconds": [], "steps": [], "losses": [],
     }  # fmt: skip
     return model, found
 
@@ -74,6 +74,7 @@ def _value(text: str):
 
 def main() -> None:
     parser = harness.arguments(__doc__, count=100)
+    parser.add_argument("--task", choices=tasks.TASKS, default="zsre")
     parser.add_argument("--first", type=int, default=0, help="the first row used")
     parser.add_argument(
         "--checkpoints",
@@ -88,30 +89,32 @@ def main() -> None:
     parser.add_argument("--free", action="store_true", help="free generation too, at the end")
     args = parser.parse_args()
     folder = Path(args.folder)
-    facts = load_facts(args.edits, args.first + args.count)[args.first :]
+    rows = tasks.load_rows(args.edits, args.first, args.count)
     model, found = start(args, folder)
-    marks = sorted({*args.checkpoints, len(facts)})
+    marks = sorted({*args.checkpoints, len(rows)})
 
     def save():
         model.save_pretrained(folder / "memory")
         harness.write(folder / "result.json", found)
 
     for number in tqdm(
-        range(len(found["seconds"]), len(facts)), initial=len(found["seconds"]), total=len(facts), desc="editing"
+        range(len(found["seconds"]), len(rows)), initial=len(found["seconds"]), total=len(rows), desc="editing"
     ):
-        result = model.edit(facts[number].prompt, facts[number].target)
+        result = model.edit(rows[number].prompt, rows[number].target)
         found["seconds"].append(round(result.seconds, 3))
         found["steps"].append(result.steps)
         found["losses"].append(round(result.loss, 5))
         if number + 1 in marks:
-            found["checkpoints"].append(checkpoint(model, facts[: number + 1]))
+            found["checkpoints"].append(checkpoint(args.task, model, rows[: number + 1]))
             print(found["checkpoints"][-1], flush=True)
-        if (number + 1) % SAVE_EVERY == 0 or number + 1 == len(facts):
+        if (number + 1) % SAVE_EVERY == 0 or number + 1 == len(rows):
             save()
     if args.free and "free" not in found:
-        scores = measure(model, facts)
-        found["free"] = {"free_generation": scores["free_generation"], "protocols": scores["protocols"]}
-        print(found["free"]["free_generation"], flush=True)
+        found["free"] = tasks.free(model, rows)
+        found["background_perplexity"] = {"after": background_perplexity(model)}
+        with model.disabled():
+            found["background_perplexity"]["before"] = background_perplexity(model)
+        print(found["free"], found["background_perplexity"], flush=True)
         save()
     if args.json:
         harness.write(args.json, found)

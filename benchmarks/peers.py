@@ -1,0 +1,143 @@
+"""Other ways to give a model new facts, on the same rows: `python -m benchmarks.peers --edits zsre.jsonl --json out.json`
+
+`unedited`; `ft_l`: plain fine-tuning of the edited layer's projection; `lora`: a rank-8 adapter on it (PEFT), trained edit by edit;
+`in_context`: the facts stay in a list, the nearest one by signature is put before the question (what retrieval does).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from tqdm import tqdm
+
+from memoir_fast import MemoirConfig, MemoirModel, load_texts, metrics
+from memoir_fast.hub import load_model
+from memoir_fast.index import SignatureIndex
+from memoir_fast.probe import prompt_signatures
+from memoir_fast.request import Encoder
+
+from . import harness, tasks
+
+
+class Peer:
+    """A plain model that answers like an edited one."""
+
+    def __init__(self, model, tokenizer):
+        self.model, self.tokenizer, self.encoder = model, tokenizer, Encoder(tokenizer, False)
+        self.config = SimpleNamespace(batch_size=16)
+
+    def __call__(self, prompt_mask=None, **inputs):
+        return self.model(**inputs)
+
+    def disabled(self):
+        return contextlib.nullcontext()
+
+    def edit(self, prompt: str, target: str) -> None:
+        """Learn nothing."""
+
+
+class Tuned(Peer):
+    """Trains some parameters on each fact in turn, until its loss is small."""
+
+    def __init__(self, model, tokenizer, parameters, lr: float, steps: int):
+        super().__init__(model, tokenizer)
+        self.parameters, self.lr, self.steps = list(parameters), lr, steps
+
+    def edit(self, prompt, target):
+        pair = self.encoder.pair(prompt, target)
+        tokens = torch.tensor([pair.tokens])
+        optimizer = torch.optim.AdamW(self.parameters, lr=self.lr)
+        for _ in range(self.steps):
+            logits = self.model(input_ids=tokens, use_cache=False).logits[0, pair.prompt_length - 1 : -1]
+            loss = torch.nn.functional.cross_entropy(logits, tokens[0, pair.prompt_length :])
+            if float(loss) <= 0.02:
+                break
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+def fine_tuned(model, tokenizer, path: str) -> Tuned:
+    model.requires_grad_(False)
+    weight = model.get_submodule(path).weight.requires_grad_(True)
+    return Tuned(model, tokenizer, [weight], lr=5e-4, steps=25)
+
+
+def adapted(model, tokenizer, path: str) -> Tuned:
+    from peft import LoraConfig, get_peft_model
+
+    wrapped = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=[path])).eval()
+    return Tuned(wrapped, tokenizer, [p for p in wrapped.parameters() if p.requires_grad], lr=5e-3, steps=25)
+
+
+class InContext(Peer):
+    """Puts the stored fact that a question looks like most (overlap >= tau, as the memory would) before the question."""
+
+    def __init__(self, model, tokenizer, background):
+        super().__init__(model, tokenizer)
+        self._memoir = MemoirModel(model, tokenizer, MemoirConfig(), background)
+        memory = self._memoir.memory
+        self.index, self.facts = SignatureIndex(memory.in_features, memory.top_k), []
+        self.encoder = SimpleNamespace(pair=self._pair)
+
+    def _signature(self, prompt):
+        model = self._memoir
+        return prompt_signatures(model.model, model.router, [model.encoder.prompt(prompt)], 1).numpy()
+
+    def edit(self, prompt, target):
+        signature = self._signature(prompt)
+        self.index.add([len(self.facts)], signature)
+        self._memoir.threshold.follow(signature[0])
+        self.facts.append((prompt, target))
+
+    def _pair(self, prompt, target):
+        found, overlap = self.index.nearest(self._signature(prompt))
+        if found[0] >= 0 and overlap[0] >= self._memoir.threshold.value:
+            stored, answer = self.facts[found[0]]
+            prompt = f"{stored} {answer}\n{prompt}"
+        return self._memoir.encoder.pair(prompt, target)
+
+
+def peers(args):
+    path = MemoirModel(*load_model(args.model), MemoirConfig(), args.background).target.path
+    yield "unedited", Peer(*load_model(args.model))
+    yield "ft_l", fine_tuned(*load_model(args.model), path)
+    yield "lora", adapted(*load_model(args.model), path)
+    yield "in_context", InContext(*load_model(args.model), args.background)
+
+
+def main() -> None:
+    parser = harness.arguments(__doc__, count=100)
+    parser.add_argument("--task", choices=tasks.TASKS, default="zsre")
+    parser.add_argument("--first", type=int, default=0, help="the first row used")
+    args = parser.parse_args()
+    rows = tasks.load_rows(args.edits, args.first, args.count)
+    base = tasks.base_answers(Peer(*load_model(args.model)), rows)
+    found = {"environment": harness.environment(), "task": args.task, "model": args.model, "seconds": {}, "peers": {},
+             "edits": f"{Path(args.edits).name}, rows {args.first}-{args.first + args.count - 1}"}  # fmt: skip
+    for name, peer in peers(args):
+        began = time.perf_counter()
+        for row in tqdm(rows, desc=name):
+            peer.edit(row.prompt, row.target)
+        found["seconds"][name] = round((time.perf_counter() - began) / len(rows), 3)
+        found["peers"][name] = {
+            **tasks.score(args.task, peer, rows, base),
+            "background_perplexity": background_perplexity(peer),
+        }
+        print(name, found["peers"][name], flush=True)
+        if args.json:
+            harness.write(args.json, found)
+
+
+def background_perplexity(model) -> float:
+    """Of 50 shipped unrelated answers, given their questions: mean over answers."""
+    pairs = [(prompt, answer) for prompt, answer in load_texts().records if answer][:50]
+    return metrics.mean(metrics.perplexity(model, pairs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Tables and plots of the quality runs: `python -m benchmarks.report` reads results/quality/*.json, writes results/quality.md"""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+from .harness import RESULTS
+
+FOLDER = RESULTS / "quality"
+_SHOWN = ("reliability", "generalization", "locality", "average", "efficacy", "paraphrase", "neighbourhood",
+          "ood_accuracy", "ood_perplexity")  # fmt: skip
+_SETTINGS = ("write", "ridge", "edit_lr", "momentum", "weight_decay", "precision")
+
+
+def main() -> None:
+    runs = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+    streams = {name: run for name, run in runs.items() if "checkpoints" in run}
+    peers = {name: run for name, run in runs.items() if "peers" in run}
+    parts = [
+        "# Quality of long streams of edits",
+        "",
+        "Made by `python -m benchmarks.report` from the runs in `quality/`.",
+        "",
+    ]
+    parts += _settings(streams) + _retention(streams) + _free(streams) + _peers(peers)
+    (RESULTS / "quality.md").write_text("\n".join(parts) + "\n")
+    plot(streams)
+
+
+def _number(value) -> str:
+    if isinstance(value, dict):  # a perplexity
+        value = value["median"]
+    return "" if value is None else f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return [
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+    ]
+
+
+def _settings(streams: dict) -> list[str]:
+    rows = []
+    for name, run in streams.items():
+        settings = [str(run["settings"].get(key, 0)) for key in _SETTINGS]
+        threads = run["environment"].get("threads")
+        rows.append([name, run["edits"], str(run.get("seed", "")), *settings, f"{statistics.mean(run['steps']):.1f}",
+                     f"{statistics.median(run['seconds']):.2f} ({threads})"])  # fmt: skip
+    head = ["run", "rows", "seed", *_SETTINGS, "mean steps", "s an edit (threads)"]
+    return ["## Runs", "", "Seconds are not comparable between runs: some shared the machine.", "", *_table(head, rows)]
+
+
+def _retention(streams: dict) -> list[str]:
+    rows = []
+    for name, run in streams.items():
+        for found in run["checkpoints"]:
+            for group in ("all", "first", "middle", "last"):
+                if group in found:
+                    scores = found[group]
+                    rows.append([name, str(found["edits"]), group, *(_number(scores.get(key)) for key in _SHOWN[:4]),
+                                 _number(scores.get("perplexity")), *(_number(scores.get(key)) for key in _SHOWN[4:])])  # fmt: skip
+    head = ["run", "edits", "of them", *_SHOWN[:4], "perplexity", *_SHOWN[4:]]
+    used = [i for i, title in enumerate(head) if i < 3 or any(row[i] for row in rows)]
+    text = "Teacher-forced, after so many edits; `first`, `middle` and `last` are a hundred each."
+    return ["## Retention", "", text, "", *_table([head[i] for i in used], [[row[i] for i in used] for row in rows])]
+
+
+def _free(streams: dict) -> list[str]:
+    rows = [[name, *(_number(run["free"].get(key)) for key in ("reliability", "generalization", "locality")),
+             *(_number(run.get("background_perplexity", {}).get(key)) for key in ("before", "after"))]
+            for name, run in streams.items() if "free" in run]  # fmt: skip
+    if not rows:
+        return []
+    head = [
+        "run",
+        "begins with the target",
+        "rephrased",
+        "unrelated answers unchanged",
+        "perplexity of unrelated answers before",
+        "after",
+    ]
+    return ["## Free generation", "", *_table(head, rows)]
+
+
+def _peers(peers: dict) -> list[str]:
+    parts = []
+    for run in peers.values():
+        rows = [[name, *(_number(found.get(key)) for key in _SHOWN[:4]), _number(found.get("background_perplexity")),
+                 str(run["seconds"][name])] for name, found in run["peers"].items()]  # fmt: skip
+        head = ["peer", *_SHOWN[:4], "perplexity of unrelated answers", "s an edit"]
+        parts += [f"## Other ways: {run['edits']}", "", *_table(head, rows)]
+    return parts
+
+
+def plot(streams: dict) -> None:
+    """Reliability and generalization of all edits so far, and of the first hundred."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+    for panel, metric in zip(axes, ("reliability", "generalization"), strict=True):
+        for name, run in streams.items():
+            if run.get("task", "zsre") != "zsre":
+                continue
+            points = [(found["edits"], found["all"][metric]) for found in run["checkpoints"]]
+            (line,) = panel.plot(*zip(*points, strict=True), marker="o", label=name)
+            first = [(found["edits"], found["first"][metric]) for found in run["checkpoints"] if "first" in found]
+            if first:
+                panel.plot(*zip(*first, strict=True), marker=".", linestyle=":", color=line.get_color())
+        panel.set_title(f"{metric} (dotted: first hundred)", fontsize=9)
+        panel.set_xlabel("edits")
+        panel.grid(alpha=0.3)
+    axes[0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(RESULTS / "quality.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The evaluation suite: its scores against counts by hand, its peers, and a run that is stopped and goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+
+import pytest
+import torch
+from conftest import background_texts, data_file, tiny_memoir, tiny_model, word_tokenizer
+
+from benchmarks import peers, quality, report, tasks
+from benchmarks.tasks import Row
+
+ROWS = [
+    Row("w100 w101 w102", "w150", "w101 w100 w102", "w20 w21 w22", "w30 w31", "w151", "w40 w41"),
+    Row("w110 w111 w112", "w152", "w111 w110 w112", "w23 w24 w25", "w32", "w153", "w42"),
+]
+
+
+def test_scores_of_every_task():
+    model = tiny_memoir(steps=60)
+    base = tasks.base_answers(model, ROWS)
+    before = tasks.score("counterfact", model, ROWS, base)
+    assert before["locality"] == 1.0 and before["reliability"] < 1
+    for row in ROWS:
+        model.edit(row.prompt, row.target)
+    after = tasks.score("counterfact", model, ROWS, base)
+    assert after["reliability"] == 1.0 == after["efficacy"] == after["locality"]
+    assert after["average"] == pytest.approx((2 + after["generalization"]) / 3)
+    assert after["neighbourhood"] == before["neighbourhood"]  # unrelated prompts read nothing
+    temporal = tasks.score("temporal", model, ROWS, base)
+    logits = model(input_ids=torch.tensor([model.encoder.pair(ROWS[0].prompt, ROWS[0].target).tokens]),
+                   prompt_mask=torch.tensor([[True, True, True, False]])).logits[0, 2]  # fmt: skip
+    first = math.exp(
+        float(torch.nn.functional.cross_entropy(logits[None], torch.tensor([model.encoder.pair(*_pair(0)).tokens[-1]])))
+    )
+    assert temporal["perplexity"]["median"] <= max(first, 2) and 0 <= temporal["ood_accuracy"] <= 1
+    assert tasks.free(model, ROWS)["reliability"] == 1.0 == tasks.free(model, ROWS)["locality"]
+
+
+def _pair(row):
+    return ROWS[row].prompt, ROWS[row].target
+
+
+def test_peers_learn_or_look_up(monkeypatch):
+    plain = peers.Peer(tiny_model("llama"), word_tokenizer())
+    base = tasks.base_answers(plain, ROWS)
+    assert tasks.score("zsre", plain, ROWS, base)["locality"] == 1.0
+    tuned = peers.fine_tuned(tiny_model("llama"), word_tokenizer(), "model.layers.1.mlp.down_proj")
+    tuned.lr = 0.05
+    tuned.edit(*_pair(0))
+    assert tasks.score("zsre", tuned, ROWS[:1], base[:1])["reliability"] == 1.0
+    adapted = peers.adapted(tiny_model("llama"), word_tokenizer(), "model.layers.1.mlp.down_proj")
+    before = adapted.model.state_dict()
+    frozen = {name: value.clone() for name, value in before.items() if "lora" not in name}
+    adapted.edit(*_pair(0))
+    assert all(torch.equal(adapted.model.state_dict()[name], value) for name, value in frozen.items())
+    monkeypatch.setattr(peers, "MemoirConfig", lambda: tiny_memoir().config.updated(layer=1))
+    context = peers.InContext(tiny_model("llama"), word_tokenizer(), background_texts())
+    context.edit(*_pair(0))
+    assert context.encoder.pair(*_pair(0)).tokens[:4] == word_tokenizer()("w100 w101 w102 w150")["input_ids"]
+    assert len(context.encoder.pair("w30 w31 w32 w33", "w1").tokens) == 5  # nothing like it is stored
+
+
+def test_a_stopped_run_goes_on_and_is_reported(tmp_path, monkeypatch):
+    tiny_model("llama").save_pretrained(tmp_path / "base"), word_tokenizer().save_pretrained(tmp_path / "base")
+    lines = [{"prompt": f"w1{i}0 w1{i}1 w1{i}2", "target_new": f"w15{i}", "rephrase_prompt": f"w1{i}1 w1{i}0", "subject": "",
+              "locality_prompt": "w20 w21", "locality_ground_truth": "w30"} for i in range(4)]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "background.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": prompt}) for prompt, _ in background_texts().records)
+    )
+    made = ["quality", "--model", str(tmp_path / "base"), "--edits", str(tmp_path / "rows.jsonl"), "--free", "--folder",
+            str(tmp_path / "run"), "--background", str(tmp_path / "background.jsonl"), "--set", "layer=1", "--set", "top_k=24"]  # fmt: skip
+    monkeypatch.setattr(
+        quality, "background_perplexity", lambda model: 1.0
+    )  # it asks the shipped questions: real words
+    monkeypatch.setattr(sys, "argv", [*made, "--count", "2", "--checkpoints", "1"])
+    quality.main()
+    first = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert [found["edits"] for found in first["checkpoints"]] == [1, 2]
+    monkeypatch.setattr(report, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", [*made, "--count", "4", "--json", str(tmp_path / "results" / "tiny.json")])
+    quality.main()
+    second = json.loads((tmp_path / "results" / "tiny.json").read_text())
+    assert (
+        second["losses"][:2] == first["losses"]
+        and len(second["losses"]) == 4
+        and second["checkpoints"][2]["edits"] == 4
+    )
+    report.main()
+    assert (
+        "| tiny | 4 | all |" in (tmp_path / "quality.md").read_text()
+        and (tmp_path / "quality.png").stat().st_size > 5000
+    )
+
+
+@pytest.mark.parametrize("task", tasks.TASKS)
+def test_the_published_files_load(task):
+    rows = tasks.load_rows(data_file(f"{task}.jsonl"), 5, 3)
+    assert len(rows) == 3 and all(row.prompt and row.target and row.unrelated for row in rows)
+    assert all(row.elsewhere and not row.elsewhere.startswith(row.prompt) for row in rows) == (task == "temporal")
+    assert all(row.original for row in rows) == (task == "counterfact")
+    with pytest.raises(ValueError, match="asked for"):
+        tasks.load_rows(data_file(f"{task}.jsonl"), 5, 10_000)
