@@ -34,10 +34,10 @@ def ops() -> None:
 def edit_speed() -> None:
     """Seconds an edit, beside the published editor's."""
     result = json.loads((RESULTS / "edit_speed.json").read_text())
-    names = [n for n in ("published", "exact", "fast") if f"{n}_s" in result]
+    names = [n for n in ("published", "exact", "default", "fast") if f"{n}_s" in result]
     figure, axes = plt.subplots(figsize=(5, 2.2))
     bars = axes.barh(
-        names, [result[f"{n}_s"] for n in names], color=["tab:gray", "tab:blue", "tab:green"][: len(names)]
+        names, [result[f"{n}_s"] for n in names], color=["tab:gray", "tab:blue", "tab:cyan", "tab:green"][: len(names)]
     )
     labels = [
         f"{result[f'{n}_s']:.1f} s" + (f" ({result[f'{n}_ratio']:.1f}x)" if n != "published" else "") for n in names

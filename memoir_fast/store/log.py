@@ -50,6 +50,59 @@ def scan(path: Path, seq: int, offset: int = 0) -> tuple[list[Entry], Damaged | 
     return entries, None
 
 
+class History:
+    """Reads the segments' headers.
+
+    Args:
+        folder: the store's.
+        known_to: the last record that is known to be acknowledged.
+        torn: what the log may end with and be no loss (an error of `scan`).
+        report: for the writer, who cuts such an end off, where to say so; None for a reader, who leaves it alone.
+    """
+
+    def __init__(self, folder: Path, known_to: int, torn: type[Damaged], report: list[str] | None):
+        self.folder, self.known_to, self.torn, self.report = folder, known_to, torn, report
+        self._place: tuple[Path, int, int] | None = None  # where the last reading ended: segment, record, byte
+
+    def read(self, after: int = 0) -> list[Entry]:
+        """The records past number `after`, from every segment that may hold them.
+
+        Raises:
+            Damaged: a segment is missing, or damaged where records were acknowledged.
+        """
+        found: list[Entry] = []
+        parts = segments(self.folder)
+        for number, (first, path) in enumerate(parts):
+            last = number == len(parts) - 1
+            if not last and parts[number + 1][0] <= after + 1:
+                continue
+            expected = found[-1].seq + 1 if found else (first if after else 1)
+            if first != expected:
+                raise Damaged(
+                    f"{path}: begins with record {first}, expected {expected}: a segment of the log is missing"
+                )
+            goes_on = after and self._place is not None and self._place[:2] == (path, after)
+            entries, problem = scan(path, after + 1, self._place[2]) if goes_on else scan(path, first)
+            found += entries
+            if problem is not None:
+                seq = found[-1].seq + 1 if found else max(first, after + 1)
+                if not (last and isinstance(problem, self.torn)) or self.known_to >= seq:
+                    raise Damaged(
+                        f"{problem}. It was record {seq}, which is not the unfinished end of the log: put the file back from a copy"
+                    )
+                if self.report is not None:
+                    self._cut(path, entries[-1].offset + entries[-1].length if entries else 0)
+        if found:
+            self._place = (found[-1].path, found[-1].seq, found[-1].offset + found[-1].length)
+        return [entry for entry in found if entry.seq > after]
+
+    def _cut(self, path: Path, end: int) -> None:
+        with open(files.open_regular(path, os.O_RDWR), "rb+") as file:
+            file.truncate(end)
+            files.sync(file.fileno())
+        self.report.append(f"{path.name}: an unfinished record at its end was cut off (it was never acknowledged)")
+
+
 class Writer:
     """Appends to the live segment.
 

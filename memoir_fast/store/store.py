@@ -32,10 +32,11 @@ from ..update import Update
 from . import files, manifest
 from .files import StoreError
 from .ledger import FILE, Ledger, acknowledged, as_stored, set_aside
-from .log import Writer, scan, segment_path, segments
+from .log import History, Writer, scan, segment_path, segments
 from .manifest import BASE, CONFIG, Manifest, Snapshot
 from .record import DTYPES, CutOff, Damaged, Entry, edit_body, encode
 from .state import State
+from .verify import verify
 
 CONFLICTS = ("supersede", "keep", "reject")
 DURABILITIES = ("edit", "batch")
@@ -93,12 +94,13 @@ class Store:
             if writer:
                 self._take_lock()
                 self._open_ledger()
-            # Read before the log: what the ledger knows is in the log.
-            self._known_to = self._ledger.acknowledged if writer else acknowledged(self.folder)
+            # Asked before the log is read: what the ledger knows is in the log.
+            known_to = self._ledger.acknowledged if writer else acknowledged(self.folder)
+            self._history = History(self.folder, known_to, self._torn, self.report if writer else None)
             self._load()
-            if self.state.seq < self._known_to:
+            if self.state.seq < known_to:
                 raise Damaged(
-                    f"{self.folder}: the log ends at record {self.state.seq}, but {self._known_to} records were acknowledged: a "
+                    f"{self.folder}: the log ends at record {self.state.seq}, but {known_to} records were acknowledged: a "
                     "segment is missing or cut short. Put it back from a copy"
                 )
             if writer:
@@ -175,6 +177,11 @@ class Store:
     def edits(self) -> dict[int, dict]:
         return self.state.edits
 
+    def ledger_rows(self) -> list[dict]:
+        """The ledger's rows; for the writer."""
+        self._writer()
+        return self._ledger.rows()
+
     @property
     def is_writer(self) -> bool:
         return self._lock is not None
@@ -214,44 +221,8 @@ class Store:
     # ---- loading -------------------------------------------------------------------------------------------------
 
     def history(self, after: int = 0) -> list[Entry]:
-        """The headers of all records past number `after`, from every segment that may hold them. A torn end (a write that was never
-        acknowledged) is cut off by the writer, and left alone by a reader."""
-        found: list[Entry] = []
-        parts = segments(self.folder)
-        for number, (first, path) in enumerate(parts):
-            last = number == len(parts) - 1
-            if not last and parts[number + 1][0] <= after + 1:
-                continue
-            expected = found[-1].seq + 1 if found else (first if after else 1)
-            if first != expected:
-                raise Damaged(
-                    f"{path}: begins with record {first}, expected {expected}: a segment of the log is missing"
-                )
-            entries, problem = self._scan(path, first, after)
-            found += entries
-            if problem is None:
-                continue
-            seq = found[-1].seq + 1 if found else max(first, after + 1)
-            if not (last and isinstance(problem, self._torn)) or self._known_to >= seq:
-                raise Damaged(
-                    f"{problem}. It was record {seq}, which is not the unfinished end of the log: put the file back from a copy"
-                )
-            if self._lock is not None:
-                self._cut(path, entries[-1].offset + entries[-1].length if entries else 0)
-        return [entry for entry in found if entry.seq > after]
-
-    def _scan(self, path: Path, first: int, after: int):
-        """A segment's records; a reader that was here before goes on where it stopped."""
-        place = self._place if after and getattr(self, "_place", None) else None
-        if place is not None and place[0] == path and place[1] == after:
-            return scan(path, after + 1, place[2])
-        return scan(path, first)
-
-    def _cut(self, path: Path, end: int) -> None:
-        with open(files.open_regular(path, os.O_RDWR), "rb+") as file:
-            file.truncate(end)
-            files.sync(file.fileno())
-        self.report.append(f"{path.name}: an unfinished record at its end was cut off (it was never acknowledged)")
+        """The records past number `after`; see `log.History`."""
+        return self._history.read(after)
 
     def _load(self) -> None:
         """Fill the memory from the newest good snapshot and the log after it."""
@@ -265,12 +236,6 @@ class Store:
                 )
         if self.state.seq < snapshot:
             raise Damaged(f"{self.folder}: the log ends at record {self.state.seq}, before the snapshot of {snapshot}")
-        self._remember_place(history)
-
-    def _remember_place(self, history: list[Entry]) -> None:
-        if history:
-            last = history[-1]
-            self._place = (last.path, last.seq, last.offset + last.length)
 
     def _restore_snapshot(self, history: list[Entry]) -> int:
         D, d, _ = self.manifest.sizes
@@ -318,10 +283,13 @@ class Store:
         """Take in what the writer has added since; returns how many records. For readers, in time that depends on these only."""
         if self.is_writer:
             return 0
-        history = self.history(self.state.seq) if self.state.seq else self.history()
+        before, history = self.state.seq, self.history(self.state.seq)
+        if any(entry.forgotten for entry in history):  # only a snapshot still holds them
+            self.manifest = Manifest.load(self.folder)
+            self.reload()
+            return self.state.seq - before
         for entry in history:
             self.state.apply(entry)
-        self._remember_place(history)
         return len(history)
 
     # ---- writing -------------------------------------------------------------------------------------------------
@@ -606,69 +574,14 @@ class Store:
             raise problem
         return entries
 
-    # ---- checking ------------------------------------------------------------------------------------------------
-
     def verify(self) -> dict:
-        """Read everything and replay it: checksums, signatures, the memory against the records, the ledger against the log.
-
-        Returns:
-            counts, and `difference`: |V - replayed V| over |V|; `problems`: sentences, empty when all is well.
-        """
-        problems: list[str] = []
-        history = self.history()
-        for entry in history:
-            try:
-                if not entry.forgotten:
-                    entry.body()
-            except ValueError as error:
-                problems.append(str(error))
-        difference = self._replayed(history, problems)
-        for snapshot in self.manifest.snapshots:
-            try:
-                D, d, _ = self.manifest.sizes
-                shapes = manifest.snapshot_shapes(D, d, self.memory.C is not None)
-                manifest.read_tensors(self.folder / snapshot.file, snapshot.digest, shapes)
-            except ValueError as error:
-                problems.append(str(error))
-        if self._ledger is not None and self._ledger.rows() != [
-            as_stored(self.state.row(e)) for e in self.state.entries
-        ]:
-            problems.append("ledger.sqlite does not say what the log says")
-        statuses = list(self.state.statuses.values())
-        return {"records": len(history), **{s: statuses.count(s) for s in ("active", "superseded", "deleted", "disabled")},
-                "bytes": sum(p.stat().st_size for p in self.folder.iterdir()), "difference": difference,
-                "repaired": self.report, "problems": problems}  # fmt: skip
-
-    def _replayed(self, history: list[Entry], problems: list[str]) -> float | None:
-        """How far the memory is from its records' sum."""
-        if problems or any(entry.forgotten for entry in history):
-            return None
-        memory = ResidualMemory(*self.manifest.sizes, self.memory.permutation.cpu())
-        if self.memory.C is not None:
-            memory.track()
-        again = State(memory)
-        for entry in history:
-            again.apply(entry)
-        if memory.index.ids != self.memory.index.ids or any(
-            (memory.index.signature(i) != self.memory.index.signature(i)).any() for i in memory.index.ids
-        ):
-            problems.append("the signatures are not those of the log")
-        largest = max((float(self.state.update_of(i).delta().norm()) for i in self.state.entries), default=1.0)
-        difference = float((memory.V - self.memory.V.cpu()).norm()) / max(float(memory.V.norm()), largest, 1e-30)
-        if difference > 1e-4 or abs(memory.scale - self.memory.scale) > 1e-9 * memory.scale:
-            problems.append(f"the memory differs from its log by {difference:.2g} of its norm")
-        return difference
+        """Read and replay everything; see `verify.verify`."""
+        return verify(self)
 
 
 def is_store(folder) -> bool:
-    """Whether a folder holds a store."""
-    try:
-        Manifest.load(Path(folder))
-    except (ValueError, OSError):
-        return (Path(folder) / BASE).exists() and (
-            Path(folder) / CONFIG
-        ).exists()  # a damaged one: opening it says what is wrong
-    return True
+    """Whether a folder holds a store, be it a damaged one (opening it says what is wrong)."""
+    return all((Path(folder) / name).exists() for name in (BASE, CONFIG))
 
 
 def check_tags(tags: Iterable[str]) -> list[str]:

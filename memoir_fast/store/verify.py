@@ -1,0 +1,64 @@
+"""Check a whole store: every checksum, and the memory against the sum of its records."""
+
+from __future__ import annotations
+
+from ..memory import ResidualMemory
+from . import manifest
+from .ledger import as_stored
+from .record import Entry
+from .state import STATUSES, State
+
+
+def verify(store) -> dict:
+    """Read everything and replay it: checksums, signatures, the memory against the records, the ledger against the log.
+
+    Returns:
+        counts, and `difference`: |V - replayed V| over |V|, None where updates were given up; `repaired`: what opening had to
+        repair; `problems`: sentences, empty when all is well.
+    """
+    problems: list[str] = []
+    history = store.history()
+    for entry in history:
+        try:
+            if not entry.forgotten:
+                entry.body()
+        except ValueError as error:
+            problems.append(str(error))
+    difference = _replayed(store, history, problems)
+    D, d, _ = store.manifest.sizes
+    for snapshot in store.manifest.snapshots:
+        try:
+            shapes = manifest.snapshot_shapes(D, d, store.memory.C is not None)
+            manifest.read_tensors(store.folder / snapshot.file, snapshot.digest, shapes)
+        except ValueError as error:
+            problems.append(str(error))
+    if store.is_writer and store.ledger_rows() != [as_stored(store.state.row(edit)) for edit in store.state.entries]:
+        problems.append("ledger.sqlite does not say what the log says")
+    statuses = list(store.state.statuses.values())
+    return {
+        "records": len(history),
+        **{status: statuses.count(status) for status in STATUSES},
+        "bytes": sum(path.stat().st_size for path in store.folder.iterdir()),
+        "difference": difference,
+        "repaired": store.report,
+        "problems": problems,
+    }
+
+
+def _replayed(store, history: list[Entry], problems: list[str]) -> float | None:
+    """How far the memory is from its records' sum."""
+    if problems or any(entry.forgotten for entry in history):
+        return None
+    memory, kept = ResidualMemory(*store.manifest.sizes, store.memory.permutation.cpu()), store.memory
+    if kept.C is not None:
+        memory.track()
+    again, largest = State(memory), 1e-30
+    for entry in history:
+        again.apply(entry)
+        largest = max(largest, float(memory.V.norm()))  # rounding is left of the largest that was there
+    if memory.index.ids != kept.index.ids or (memory.index.signatures() != kept.index.signatures()).any():
+        problems.append("the signatures are not those of the log")
+    difference = float((memory.V - kept.V.cpu()).norm()) / largest
+    if difference > 1e-4 or abs(memory.scale - kept.scale) > 1e-9 * memory.scale:
+        problems.append(f"the memory differs from its log by {difference:.2g} of its norm")
+    return difference
