@@ -43,6 +43,9 @@ def main() -> None:
             result = {"conflict_threshold": threshold, "single edits": once, "superseded": superseded,
                       "latest, asked in the newer words": accuracy(model, asked["rephrase"], newer),
                       "latest, asked in the first words": accuracy(model, asked["prompt"], newer)}  # fmt: skip
+            result["bytes_per_edit"] = sum(path.stat().st_size for path in Path(folder).glob("log-*")) // (
+                2 * len(rows)
+            )
             found["rows"].append(result)
             print(result, flush=True)
             model.close()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -186,8 +189,6 @@ def test_one_writer_and_readers_that_refresh(tmp_path):
 
 
 def test_copying_the_log_replicates(tmp_path):
-    import shutil
-
     model = stored(tmp_path / "s")
     model.edit(*A)
     shutil.copytree(tmp_path / "s", tmp_path / "replica", ignore=shutil.ignore_patterns("ledger*", "lock", "writer*"))
@@ -198,6 +199,27 @@ def test_copying_the_log_replicates(tmp_path):
     assert replica.refresh() == 0
     (tmp_path / "replica" / path.name).write_bytes(data)
     assert replica.refresh() == 1 and replica.ask(B[0], max_new_tokens=2) == B[1]
+
+
+def test_a_reader_in_another_process_follows_a_copied_log(tmp_path):
+    model = stored(tmp_path / "s")
+    model.edit(*A)
+    shutil.copytree(tmp_path / "s", tmp_path / "replica", ignore=shutil.ignore_patterns("ledger*", "lock", "writer*"))
+    code = (
+        "import sys; from memoir_fast.store import Store\n"
+        "store = Store(sys.argv[1]); print(list(store.edits), flush=True)\n"
+        "for line in sys.stdin: print(store.refresh(), list(store.edits), float(store.memory.V.norm()), flush=True)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "replica")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout.readline() == "[0]\n"
+        model.edit(*B), model.delete(0), model.store.compact(), model.edit(*C)
+        for _, path in segments(tmp_path / "s"):
+            shutil.copy(path, tmp_path / "replica")
+        reader.stdin.write("go on\n"), reader.stdin.flush()
+        told = reader.stdout.readline().split("] ")
+        assert told[0] == "3 [1, 2" and float(told[1]) == pytest.approx(float(model.memory.V.norm()), rel=1e-5)
+        reader.stdin.close()
 
 
 def test_compaction_bounds_the_live_log_and_undo_reads_the_archive(tmp_path):

@@ -37,7 +37,7 @@ def new_store(folder, **options) -> Store:
     )
 
 
-def add(store: Store, number: int, target: str = "t") -> int:
+def add(store: Store, number: int, target: str = "t", **about) -> int:
     """A random edit, without a model."""
     rng = np.random.default_rng(number)
     mask = np.zeros(D, np.uint8)
@@ -46,7 +46,7 @@ def add(store: Store, number: int, target: str = "t") -> int:
     update = Update(torch.from_numpy(np.flatnonzero(mask).astype(np.int32)), np.packbits(mask, bitorder="little"), 1.0,
                     store.memory.scale, moves=draw(3, K), G=draw(3, HIDDEN), features=draw(3, K))  # fmt: skip
     fact = {"prompt": f"p{number}", "target": target, "author": "", "created": "2026-01-01T00:00:00+00:00", "loss": 0.5,
-            "steps": 3, "seconds": 0.1, "nearest": None, "overlap": 0.0, "supersedes": [], "tags": ["x"], "metadata": {}}  # fmt: skip
+            "steps": 3, "seconds": 0.1, "nearest": None, "overlap": 0.0, "supersedes": [], "tags": ["x"], "metadata": {}, **about}  # fmt: skip
     return store.add([fact], [update])[0]
 
 
@@ -305,6 +305,23 @@ def test_corrupt_links_and_foreign_files_are_refused(sound, tmp_path):
         with pytest.raises(ValueError, match=says):
             Store(folder)
         shutil.rmtree(folder)
+
+
+def test_texts_of_any_kind_are_kept(tmp_path):
+    texts = [
+        "a" * (1 << 20),
+        "\x00\x1b[2J\r\n\u202e",
+        "𝔘nicode ☃ 漢字",
+        "half a pair \ud800",
+        "'; DROP TABLE edits; --",
+    ]
+    with new_store(tmp_path / "s") as store:
+        for number, text in enumerate(texts):
+            add(store, number, text, prompt=text, author=text, tags=[text], metadata={text: [text]})
+    with Store(tmp_path / "s", writer=True) as again:
+        assert again.report == [] and [again.edits[i]["prompt"] for i in range(5)] == texts
+        assert again.edits[1]["metadata"] == {texts[1]: [texts[1]]} and again.verify()["problems"] == []
+        assert [row["prompt"] for row in again.ledger_rows()][:3] == texts[:3]
 
 
 # ---- months of use -----------------------------------------------------------------------------------------------
