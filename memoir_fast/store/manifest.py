@@ -26,14 +26,13 @@ class Snapshot:
     """V, C and the signatures after record `seq`.
 
     Attributes:
-        file: its name; digest: of its bytes; scale: the memory's S; threshold: tau then, for people.
+        file: its name; digest: of its bytes; scale: the memory's S.
     """
 
     seq: int
     file: str
     digest: str
     scale: float
-    threshold: float
 
 
 @dataclass(frozen=True)

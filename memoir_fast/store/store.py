@@ -75,6 +75,7 @@ class Store:
         self._lock: FileLock | None = None
         # What the log may end with and be no loss: anything, where the ledger says what was acknowledged.
         self._torn = CutOff
+        self._rebuilt = 0  # the state's count of changes when C was last made from the records
         if not (self.folder / CONFIG).exists():
             raise ValueError(f"{self.folder}: there is no store in this folder ({CONFIG} is missing)")
         self.manifest = Manifest.load(self.folder)
@@ -490,18 +491,17 @@ class Store:
 
     # ---- keeping it small ----------------------------------------------------------------------------------------
 
-    def compact(self, forget_before: int | None = None, threshold: float = 0.0) -> None:
+    def compact(self, forget_before: int | None = None) -> None:
         """Write a snapshot and begin a new log segment; the older ones become the archive that undo reads.
 
         Args:
             forget_before: give up the undo of edits with smaller ids: their updates are dropped from the archive.
-            threshold: tau, noted for people.
         """
         writer, state, memory = self._writer(), self.state, self.memory
         self.flush()
         if forget_before is not None and (isinstance(forget_before, bool) or not isinstance(forget_before, int)):
             raise TypeError(f"forget_before must be an edit's id, got {forget_before!r}")
-        if state.changed and memory.C is not None and not any(state.entries[i].forgotten for i in state.written()):
+        if self._rebuilt != state.changed and memory.C is not None:
             self._rebuild_C()
         ids = memory.index.ids
         tensors = {
@@ -513,7 +513,7 @@ class Store:
         name = f"snapshot-{state.seq:012d}.safetensors"
         try:
             found = manifest.write_tensors(self.folder / name, tensors)
-            snapshot = Snapshot(state.seq, name, found, memory.scale, float(threshold))
+            snapshot = Snapshot(state.seq, name, found, memory.scale)
             updated = self.manifest.with_snapshot(snapshot)
             if forget_before is not None:
                 updated = replace(updated, forgotten=max(updated.forgotten, forget_before))
@@ -546,7 +546,9 @@ class Store:
         old.close()
 
     def _rebuild_C(self) -> None:
-        """C from the records: what subtraction left of rounding goes."""
+        """C from the records, where they are all there: what subtraction left of rounding goes."""
+        if any(self.state.entries[edit].forgotten for edit in self.state.written()):
+            return
         total = torch.zeros_like(self.memory.C)
         for edit in self.state.written():
             update = self.state.update_of(edit)
@@ -554,6 +556,7 @@ class Store:
             features = update.features.to(total.device)
             total[rows[:, None], rows] += features.T @ features
         self.memory.C.copy_(total)
+        self._rebuilt = self.state.changed
 
     def _forget(self, before: int) -> None:
         for _, path in segments(self.folder)[:-1]:
