@@ -78,23 +78,12 @@ class Store:
         self._rebuilt = 0  # the state's count of changes when C was last made from the records
         if not (self.folder / CONFIG).exists():
             raise ValueError(f"{self.folder}: there is no store in this folder ({CONFIG} is missing)")
-        self.manifest = Manifest.load(self.folder)
-        base = manifest.read_tensors(
-            self.folder / BASE, self.manifest.base, manifest.base_shapes(self.manifest.sizes[0])
-        )
-        if manifest.permutation_digest(base["permutation"]) != self.manifest.permutation:
-            raise ValueError(f"{self.folder / CONFIG}: permutation does not name the one in {BASE}")
-        self.calibration = base["calibration"]
-        self.memory = ResidualMemory(*self.manifest.sizes, base["permutation"])
-        self.memory.background.copy_(base["background"])
-        self.memory.last_token = self.manifest.config.feature == "last"
-        if self.manifest.config.write == "preconditioned":
-            self.memory.track()
-        self.state = State(self.memory)
         try:
             if writer:
                 self._take_lock()
                 self._open_ledger()
+            self.manifest = Manifest.load(self.folder)
+            self._make_memory()
             # Asked before the log is read: what the ledger knows is in the log.
             known_to = self._ledger.acknowledged if writer else acknowledged(self.folder)
             self._history = History(self.folder, known_to, self._torn, self.report if writer else None)
@@ -279,6 +268,20 @@ class Store:
                 set_aside(self.folder)
                 self._ledger = Ledger(self.folder)
                 self._ledger.put(rows, self.state.seq, everything=True)
+
+    def _make_memory(self) -> None:
+        """An empty memory of the store's kind."""
+        kept = self.manifest
+        base = manifest.read_tensors(self.folder / BASE, kept.base, manifest.base_shapes(kept.sizes[0]))
+        if manifest.permutation_digest(base["permutation"]) != kept.permutation:
+            raise ValueError(f"{self.folder / CONFIG}: permutation does not name the one in {BASE}")
+        self.calibration = base["calibration"]
+        self.memory = ResidualMemory(*kept.sizes, base["permutation"])
+        self.memory.background.copy_(base["background"])
+        self.memory.last_token = kept.config.feature == "last"
+        if kept.config.write == "preconditioned":
+            self.memory.track()
+        self.state = State(self.memory)
 
     def refresh(self) -> int:
         """Take in what the writer has added since; returns how many records. For readers, in time that depends on these only."""
