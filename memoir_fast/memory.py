@@ -72,7 +72,8 @@ class ResidualMemory(nn.Module):
 
     def write(self, update: Update, sign: int = 1) -> None:
         """Add an update to V and C, or take it back with sign -1. Neither the scale nor the index is touched."""
-        rows = update.rows.to(self.V.device)
+        update = update.to(self.V.device)
+        rows = update.rows
         if update.moves is None:
             self.V.index_add_(0, rows.long(), update.block, alpha=sign / update.scale)
         else:

@@ -40,6 +40,10 @@ _UNSUPPORTED = {
 }
 
 
+# Settings that a memory is made with and keeps.
+_SHAPING = ("layer", "top_k", "chat_template", "write", "feature")
+
+
 def _changed(config: MemoirConfig, settings: dict) -> MemoirConfig:
     """Stored settings with some of them changed, but for those that a memory is made with."""
     for name in settings.keys() & set(_SHAPING):
@@ -61,10 +65,6 @@ def _note(author: str, tags, metadata: dict | None) -> dict:
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"metadata must be JSON: {error}") from None
     return {"author": author, "tags": check_tags(tags), "metadata": kept}
-
-
-# Settings that a memory is made with and keeps.
-_SHAPING = ("layer", "top_k", "chat_template", "write", "feature")
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,6 @@ class MemoirModel:
 
     def _connect(self, opened: Store) -> None:
         self.store = opened
-        self.memory.to(self._base_device)
         self._recount()
 
     @classmethod
@@ -240,12 +239,13 @@ class MemoirModel:
         sizes = (self.target.in_features, self.target.out_features, top_k)
         if memory is not None and sizes != (memory.in_features, memory.out_features, memory.top_k):
             raise ValueError(f"store: its memory is for a projection of another size than the model's {sizes[:2]}")
-        self.memory = memory or ResidualMemory(*sizes, permutation)
-        self._base_device = next((p.device for p in base.parameters()), model.device)
+        # Not `memory or ...`: an empty memory is false, and a store's must be used nevertheless.
+        self.memory = ResidualMemory(*sizes, permutation) if memory is None else memory
+        device = next((p.device for p in base.parameters()), model.device)
         self.memory.last_token = self.config.feature == "last"
         if self.config.write == "preconditioned":
             self.memory.track()
-        self.memory.to(self._base_device)
+        self.memory.to(device)
         self.router = Router(self.memory, lambda: self.threshold.value, lambda edit: self.edits[edit].get("tags", []))
         parent, _, name = self.target.path.rpartition(".")
         self._parent, self._name, self._base = model.get_submodule(parent), name, base

@@ -46,6 +46,10 @@ class Update:
         """The same update with its values rounded to a dtype (and held in float32): what a file of that dtype gives back."""
         return replace(self, **{name: tensor.to(dtype).float() for name, tensor in self.values().items()})
 
+    def to(self, device: torch.device) -> Update:
+        """The same update with its tensors on a device."""
+        return replace(self, rows=self.rows.to(device), **{name: t.to(device) for name, t in self.values().items()})
+
     def values(self) -> dict[str, torch.Tensor]:
         """The floating-point tensors that are there, by name."""
         found = {name: getattr(self, name) for name in ("block", "moves", "G", "features")}

@@ -46,7 +46,6 @@ class Manifest:
         conflict: what a new edit does to stored ones of the same prompt with another target; conflict_threshold: from which
             overlap on (0..1).
         record_dtype: of the log's tensors.
-        forgotten: updates of edits below this id were given up.
         snapshots: newest first; the one before the newest is kept.
     """
 
@@ -58,7 +57,6 @@ class Manifest:
     conflict: str
     conflict_threshold: float
     record_dtype: str
-    forgotten: int = 0
     snapshots: list[Snapshot] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:

@@ -120,9 +120,8 @@ class Store:
             raise ValueError(f"conflict_threshold must be in (0, 1], got {conflict_threshold!r}")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if any(
-            path.name.removesuffix(".part") not in (BASE, CONFIG) or path.name == CONFIG for path in folder.iterdir()
-        ):
+        unfinished = {BASE, f"{BASE}.part", f"{CONFIG}.part"}  # of a store whose making was cut short
+        if not {path.name for path in folder.iterdir()} <= unfinished:
             raise ValueError(f"{folder}: the folder of a new store must be empty")
         if len(memory) or bool(memory.V.any()):
             raise ValueError("memory: a store begins with an empty memory, for every later edit must be in its log")
@@ -217,7 +216,7 @@ class Store:
     def _load(self) -> None:
         """Fill the memory from the newest good snapshot and the log after it."""
         history = self.history()
-        snapshot = self._restore_snapshot(history)
+        snapshot = self._restore_snapshot()
         for entry in history:
             self.state.apply(entry, effect=entry.seq > snapshot)
             if entry.seq == snapshot and self.state.active() != self.memory.index.ids:
@@ -227,7 +226,8 @@ class Store:
         if self.state.seq < snapshot:
             raise Damaged(f"{self.folder}: the log ends at record {self.state.seq}, before the snapshot of {snapshot}")
 
-    def _restore_snapshot(self, history: list[Entry]) -> int:
+    def _restore_snapshot(self) -> int:
+        """Fill the memory from the newest good snapshot; returns its record, 0 when there is none."""
         D, d, _ = self.manifest.sizes
         memory = self.memory
         shapes = manifest.snapshot_shapes(D, d, memory.C is not None)
@@ -354,7 +354,8 @@ class Store:
             writer.take_back(entries)
             self.reload()
             with contextlib.suppress(sqlite3.Error):  # it may have gone ahead before an interrupt
-                self._ledger.put([self.state.row(edit) for edit in self.state.entries], self.state.seq, everything=True)
+                rows = [self.state.row(edit) for edit in self.state.entries]
+                self._ledger.put(rows, min(self._ledger.acknowledged, self.state.seq), everything=True)
             if isinstance(error, (sqlite3.Error, OSError)):
                 raise StoreError(
                     f"{self.folder / 'ledger.sqlite'}: writing failed ({error}); nothing was changed"
@@ -373,7 +374,9 @@ class Store:
             header = entry.header
             ids = [edit for edit, _ in header["changes"]] if header["kind"] == "status" else [header["id"]]
             touched.update(dict.fromkeys([*ids, *header.get("supersedes", [])]))
-        self._ledger.put([self.state.row(edit) for edit in touched], self.state.seq)
+        # With durability="batch" the ledger must not claim records that may still be lost.
+        known = self.state.seq if self.durability == "edit" else self._ledger.acknowledged
+        self._ledger.put([self.state.row(edit) for edit in touched], known)
 
     def reload(self) -> None:
         """Make the memory again from the disk."""
@@ -391,10 +394,11 @@ class Store:
         """With durability="batch": wait until all edits so far are on the disk."""
         try:
             self._writer().sync()
-        except OSError as error:
+            self._ledger.put([], self.state.seq)
+        except (OSError, sqlite3.Error) as error:
             self._log.broken = True
             raise StoreError(
-                f"{self._log.path}: flushing failed ({error.strerror}); edits since the last flush may be lost"
+                f"{self._log.path}: flushing failed ({error}); edits since the last flush may be lost"
             ) from error
 
     def _writer(self) -> Writer:
@@ -518,8 +522,6 @@ class Store:
             found = manifest.write_tensors(self.folder / name, tensors)
             snapshot = Snapshot(state.seq, name, found, memory.scale)
             updated = self.manifest.with_snapshot(snapshot)
-            if forget_before is not None:
-                updated = replace(updated, forgotten=max(updated.forgotten, forget_before))
             if writer.end:
                 self._begin_segment()
             updated.save(self.folder)
@@ -554,31 +556,24 @@ class Store:
             return
         total = torch.zeros_like(self.memory.C)
         for edit in self.state.written():
-            update = self.state.update_of(edit)
-            rows = update.rows.long().to(total.device)
-            features = update.features.to(total.device)
-            total[rows[:, None], rows] += features.T @ features
+            update = self.state.update_of(edit).to(total.device)
+            rows = update.rows.long()
+            total[rows[:, None], rows] += update.features.T @ update.features
         self.memory.C.copy_(total)
         self._rebuilt = self.state.changed
 
     def _forget(self, before: int) -> None:
-        for _, path in segments(self.folder)[:-1]:
-            data = b""
-            for entry in self._entries_of(path):
-                drop = entry.header["kind"] == "edit" and entry.header["id"] < before
-                data += _forgotten(entry) if drop else entry.raw()
-            files.replace(path, data)
+        """Write the archive's segments anew, without the updates of edits below this id."""
+        for first, path in segments(self.folder)[:-1]:
+            entries, problem = scan(path, first)
+            if problem is not None:
+                raise problem
+            drops = [entry.header["kind"] == "edit" and entry.header["id"] < before for entry in entries]
+            records = [_forgotten(e) if drop else e.raw() for e, drop in zip(entries, drops, strict=True)]
+            files.replace(path, b"".join(records))
         for entry in self.history():
             if entry.header["kind"] == "edit":
                 self.state.entries[entry.header["id"]] = entry
-
-    def _entries_of(self, path: Path) -> list[Entry]:
-        """The records of one segment."""
-        first = next(first for first, part in segments(self.folder) if part == path)
-        entries, problem = scan(path, first)
-        if problem is not None:
-            raise problem
-        return entries
 
     def verify(self) -> dict:
         """Read and replay everything; see `verify.verify`."""
