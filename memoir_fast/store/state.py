@@ -17,7 +17,7 @@ class State:
     """The memory with the edits of a log.
 
     Args:
-        memory: an empty memory, or one filled from a snapshot together with `statuses`.
+        memory: an empty memory, or one filled from a snapshot; the records up to it are then applied without effect.
 
     Attributes:
         seq: the last record applied; entries: id -> the edit's record; statuses: id -> status; tags: id -> list.
