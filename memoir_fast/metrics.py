@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 
@@ -29,18 +30,23 @@ _SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)")
 def target_logits(model, pairs: list[tuple[str, str]], progress=None):
     """Yield (logits (t, V) float32, labels (t,) int64) for each (prompt, target): the positions predicting the target."""
     size = model.config.batch_size
+    chosen = "logits_to_keep" in inspect.signature(model.model.forward).parameters
     for start in range(0, len(pairs), size):
         sequences = [model.encoder.pair(prompt, target) for prompt, target in pairs[start : start + size]]
         batch = pad(sequences, model.model.device)
+        columns = (batch.labels != -100).any(0).nonzero().flatten()  # the vocabulary is the dearest layer of a small model
         logits = model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
             prompt_mask=batch.prompt_mask,
             use_cache=False,
+            **({"logits_to_keep": columns} if chosen else {}),
         ).logits
-        for row in range(len(sequences)):
-            aims = batch.labels[row] != -100
-            yield logits[row, aims].float(), batch.labels[row, aims]
+        if not chosen:
+            logits = logits[:, columns]
+        for row, labels in enumerate(batch.labels[:, columns]):
+            aims = labels != -100
+            yield logits[row, aims].float(), labels[aims]
         if progress is not None:
             progress(len(sequences))
 

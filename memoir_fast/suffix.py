@@ -17,7 +17,7 @@ from torch import nn
 
 from .layout import Layout
 from .probe import run_to_projection
-from .routing import Router
+from .routing import Router, contiguous_input
 from .target import Target
 
 _FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -52,7 +52,8 @@ def supports(model: nn.Module, target: Target) -> bool:
 
 def _observed(module: nn.Module) -> bool:
     """Whether something but the module itself takes part in its forward pass: hooks, or accelerate's dispatch to devices."""
-    return bool(module._forward_hooks or module._forward_pre_hooks) or hasattr(module, "_hf_hook")
+    before = any(hook is not contiguous_input for hook in module._forward_pre_hooks.values())
+    return before or bool(module._forward_hooks) or hasattr(module, "_hf_hook")
 
 
 def _inner(model: nn.Module, target: Target) -> nn.Module:
