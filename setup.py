@@ -75,7 +75,7 @@ def extensions():
 
 
 setup(
-    packages=["memoir_fast", "memoir_fast.compat", "memoir_fast.store", "memoir_fast.kernels"],
+    packages=["memoir_fast", "memoir_fast.compat", "memoir_fast.serving", "memoir_fast.serving.vllm", "memoir_fast.store", "memoir_fast.kernels"],
     package_dir={"memoir_fast": "memoir_fast", "memoir_fast.kernels": "kernels/triton_ops"},
     package_data={"memoir_fast": ["data/*.jsonl"], "memoir_fast.compat": ["hparams/*.yaml"]},
     ext_modules=extensions(),

@@ -1,4 +1,4 @@
-"""The command line: `memoir-fast edit | ask | eval | info | calibrate | demo`, and the store's own commands (`store_cli.py`)."""
+"""The command line: `memoir-fast edit | ask | eval | calibrate | demo`, the store's own commands (`store_cli.py`), and `serve` (`serving/serve.py`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import fields
 
 from . import __version__, store_cli
 from .config import MemoirConfig
+from .serving import serve
 from .terminal import say, write_json
 
 
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = _command(commands, "demo", _demo, "edit twenty shipped facts and show the answers before and after")
     _model_options(demo)
     store_cli.add(commands, _command)
+    serve.add(commands, _command)
     return parser
 
 

@@ -33,6 +33,26 @@ def fingerprint(model, tokenizer, target: Target) -> dict:
     }
 
 
+def of_folder(folder: Path, stored: dict) -> dict:
+    """The fingerprint of a checkpoint on this disk, without loading the model: for the projection that `stored` names."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(folder)
+    text = config.get_text_config()
+    weight = _weight_in(folder, stored["target"])
+    return {
+        "architecture": (getattr(text, "architectures", None) or ["none"])[0],
+        "layers": text.num_hidden_layers,
+        "hidden_size": text.hidden_size,
+        "vocabulary": text.vocab_size,
+        "target": stored["target"],
+        "in_features": stored["in_features"] if weight is None else weight.shape[1],
+        "out_features": stored["out_features"] if weight is None else weight.shape[0],
+        "tokenizer": _tokenizer_digest(AutoTokenizer.from_pretrained(folder)),
+        "weight": None if weight is None else _digest_of(weight),
+    }
+
+
 def digest(values: dict) -> str:
     """A short name for a fingerprint."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
@@ -66,6 +86,10 @@ def _weight_digest(model, target: Target) -> str | None:
     weight = weight.detach()
     if type(weight) not in (torch.Tensor, torch.nn.Parameter) and hasattr(weight, "dequantize"):
         weight = weight.dequantize()  # a quantised tensor subclass has no bits of its own to look at
+    return _digest_of(weight)
+
+
+def _digest_of(weight: torch.Tensor) -> str:
     raw = weight.to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy()
     return hashlib.sha256(raw.tobytes()).hexdigest()[:32]
 
@@ -73,9 +97,11 @@ def _weight_digest(model, target: Target) -> str | None:
 def _source_weight(source: str, target: Target) -> torch.Tensor | None:
     """The weight as the checkpoint on this disk has it (a local folder, or the hub's cache), or None."""
     folder = Path(source) if source and Path(source).is_dir() else _hub_folder(source)
-    if folder is None:
-        return None
-    wanted = f"{target.path}.weight"
+    return None if folder is None else _weight_in(folder, target.path)
+
+
+def _weight_in(folder: Path, target: str) -> torch.Tensor | None:
+    wanted = f"{target}.weight"
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             # A checkpoint of the bare decoder leaves out the first part of the path (GPT-2's `transformer.`).

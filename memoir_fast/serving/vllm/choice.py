@@ -1,0 +1,62 @@
+"""What a request may ask of the memory: `extra_args` offline, `vllm_xargs` over HTTP. The names begin with `memoir`.
+
+    memoir             "auto" (default) or "off"
+    memoir_edit        the id of the edit to read, whatever the prompt
+    memoir_tags        only edits that carry one of these tags may be read
+    memoir_untagged    1: with memoir_tags, also edits without tags
+    memoir_span        [start, end): the prompt's tokens that route, by default all
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_KNOWN = ("memoir", "memoir_edit", "memoir_tags", "memoir_untagged", "memoir_span")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A request's wishes, checked."""
+
+    off: bool = False
+    edit: int | None = None
+    tags: frozenset[str] | None = None
+    untagged: bool = False
+    span: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, extra: dict | None, prompt: int | None = None) -> Choice:
+        """From a request's extra arguments; prompt: its length in tokens, where known.
+
+        Raises:
+            ValueError: an argument that begins with `memoir` is unknown or malformed.
+        """
+        given = {name: value for name, value in (extra or {}).items() if str(name).startswith("memoir")}
+        unknown = sorted(set(given) - set(_KNOWN))
+        if unknown:
+            raise ValueError(f"vllm_xargs: {', '.join(unknown)} is unknown; the memory takes {', '.join(_KNOWN)}")
+        mode = given.get("memoir", "auto")
+        if mode not in ("auto", "off"):
+            raise ValueError(f'vllm_xargs: memoir must be "auto" or "off", got {mode!r}')
+        edit, tags, span = (given.get(f"memoir_{name}") for name in ("edit", "tags", "span"))
+        if edit is not None and not (_whole(edit) and edit >= 0):
+            raise ValueError(f"vllm_xargs: memoir_edit must be an edit's id, got {edit!r}")
+        if tags is not None and not (isinstance(tags, (list, tuple)) and all(isinstance(tag, str) for tag in tags)):
+            raise ValueError(f"vllm_xargs: memoir_tags must be a list of texts, got {tags!r}")
+        untagged = given.get("memoir_untagged", 0)
+        if untagged not in (0, 1):
+            raise ValueError(f"vllm_xargs: memoir_untagged must be 0 or 1, got {untagged!r}")
+        if untagged and tags is None:
+            raise ValueError("vllm_xargs: memoir_untagged goes with memoir_tags")
+        if span is not None:
+            fits = isinstance(span, (list, tuple)) and len(span) == 2 and all(map(_whole, span)) and 0 <= span[0] < span[1]
+            if not fits or (prompt is not None and span[1] > prompt):
+                size = "" if prompt is None else f" within the prompt's {prompt} tokens"
+                raise ValueError(f"vllm_xargs: memoir_span must be [start, end) with start < end{size}, got {span!r}")
+        if mode == "off" and len(given) > 1:
+            raise ValueError('vllm_xargs: memoir="off" leaves nothing to choose: drop the other memoir arguments')
+        return cls(mode == "off", edit, None if tags is None else frozenset(tags), bool(untagged), None if span is None else tuple(span))
+
+
+def _whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

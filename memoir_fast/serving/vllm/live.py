@@ -1,0 +1,50 @@
+"""Refreshing a running engine: the front end reads the store once and hands all workers the same file."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from ...store import Store
+from ..tables import PREFIX, tables_of
+from . import admission
+
+
+class Snapshot:
+    """The store's present table in a temporary file.
+
+    Args:
+        settings: the checkpoint's `memoir` section.
+    """
+
+    def __init__(self, settings: dict):
+        with Store(settings["store"]) as store:
+            self.tensors, self.seq = tables_of(store), store.state.seq
+        self._folder = Path(tempfile.mkdtemp(prefix="memoir-"))
+        self.path = self._folder / "table.safetensors"
+
+    def __enter__(self):
+        save_file(self.tensors, self.path)
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def agreed(self, answers: list[dict | None]) -> dict:
+        """The workers' one answer."""
+        found = [answer for answer in answers if answer is not None]
+        if not found or any(answer != found[0] for answer in found):
+            raise RuntimeError(f"the workers do not agree after refreshing: {answers}; restart the engine")
+        admission.known_edits = set(self.tensors[PREFIX + "ids"].tolist())
+        return {**found[0], "seq": self.seq}
+
+
+def summed(answers: list[dict | None]) -> dict:
+    """The engine's counts: every tensor parallel rank decides alike, so one of them speaks; what admission refused is added."""
+    found = [answer for answer in answers if answer is not None]
+    first = {"matched": 0, "unmatched": 0, "off": 0, "refused": 0, **found[0]}
+    first["refused"] += admission.refused
+    return {name: value for name, value in first.items() if name not in ("rank", "ids")}

