@@ -39,10 +39,10 @@ $(VLLM_STAMP): pyproject.toml setup.py $(wildcard csrc/*)
 	touch $(VLLM_STAMP)
 
 test-vllm: $(VLLM_STAMP)
-	$(VLLM)/bin/python -m pytest -q -p no:cacheprovider --rootdir tests/vllm -c pyproject.toml -m "not long" tests/vllm
+	$(VLLM)/bin/python -m pytest -q --confcutdir tests/vllm -m "not long" tests/vllm
 
 test-vllm-all: $(VLLM_STAMP)
-	$(VLLM)/bin/python -m pytest -q -p no:cacheprovider --rootdir tests/vllm -c pyproject.toml tests/vllm
+	$(VLLM)/bin/python -m pytest -q --confcutdir tests/vllm tests/vllm
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

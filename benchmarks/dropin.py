@@ -62,7 +62,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="draws TopHash's permutation")
     args = parser.parse_args()
     rows = tasks.load_rows(args.edits, 0, args.count)
-    found = {"environment": harness.environment(), "model": args.model, "edits": Path(args.edits).name, "count": args.count}
+    found = {
+        "environment": harness.environment(),
+        "model": args.model,
+        "edits": Path(args.edits).name,
+        "count": args.count,
+    }
     found["base_editor"], edited = ours(args, rows)
     print("BaseEditor", found["base_editor"], flush=True)
     found["settings"] = json.loads(json.dumps(vars(edited.memoir.config), default=str))

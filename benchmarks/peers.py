@@ -134,9 +134,13 @@ def main() -> None:
 
 
 def background_perplexity(model) -> float:
-    """Of 50 shipped unrelated answers, given their questions: mean over answers."""
+    """Of 50 shipped unrelated answers, given their questions: exp of the mean negative log-likelihood of all their tokens."""
     pairs = [(prompt, answer) for prompt, answer in load_texts().records if answer][:50]
-    return metrics.mean(metrics.perplexity(model, pairs))
+    losses = [
+        torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+        for logits, labels in metrics.target_logits(model, pairs)
+    ]
+    return float(torch.cat(losses).mean().exp())
 
 
 if __name__ == "__main__":

@@ -48,6 +48,30 @@ def checkpoint(task: str, model, rows) -> dict:
     return found
 
 
+def repeated(task: str, model, rows) -> dict:
+    """Where a later row gives a fact another target: those rows by their own targets and by the latest, and all rows by the latest."""
+    pairs = tasks.latest(rows)
+    found = {"rows": len(pairs)}
+    if task != "zsre" or not pairs:
+        return found
+    for name, group in (("own", [own for own, _ in pairs]), ("latest", [late for _, late in pairs])):
+        for metric, part in (("reliability", "prompt"), ("generalization", "rephrase")):
+            asked = [(getattr(row, part), row.target) for row in group]
+            found[f"{name}_{metric}"] = metrics.mean(metrics.token_accuracy(model, asked))
+    return found
+
+
+def distributions(model, rows) -> dict:
+    """Overlap with the nearest stored edit, of every prompt, rephrasing and unrelated prompt; tau stands in the checkpoint."""
+    found = {}
+    for part in ("prompt", "rephrase", "unrelated"):
+        sequences = [model.encoder.prompt(getattr(row, part)) for row in rows if getattr(row, part)]
+        if sequences:
+            signatures = prompt_signatures(model.model, model.router, sequences, model.config.batch_size)
+            found[part] = [round(float(o), 4) for o in model.memory.index.nearest(signatures.numpy())[1]]
+    return found
+
+
 def start(args, folder: Path):
     """The model as the folder has it, or a new one; and the results so far."""
     base, tokenizer = load_model(args.model)
@@ -109,6 +133,11 @@ def main() -> None:
             print(found["checkpoints"][-1], flush=True)
         if (number + 1) % SAVE_EVERY == 0 or number + 1 == len(rows):
             save()
+    if "overlaps" not in found:
+        found["overlaps"] = distributions(model, rows)
+        found["repeated"] = repeated(args.task, model, rows)
+        print(found["repeated"], flush=True)
+        save()
     if args.free and "free" not in found:
         found["free"] = tasks.free(model, rows)
         found["background_perplexity"] = {"after": background_perplexity(model)}

@@ -28,9 +28,10 @@ def main() -> None:
         "Made by `python -m benchmarks.report` from the runs in `quality/`.",
         "",
     ]
-    parts += _settings(streams) + _retention(streams) + _free(streams) + _peers(peers)
+    parts += _settings(streams) + _retention(streams) + _repeated(streams) + _free(streams) + _peers(peers)
     (RESULTS / "quality.md").write_text("\n".join(parts) + "\n")
     plot(streams)
+    plot_overlaps({name: run for name, run in streams.items() if "overlaps" in run})
 
 
 def _number(value) -> str:
@@ -72,6 +73,26 @@ def _retention(streams: dict) -> list[str]:
     used = [i for i, title in enumerate(head) if i < 3 or any(row[i] for row in rows)]
     text = "Teacher-forced, after so many edits; `first`, `middle` and `last` are a hundred each."
     return ["## Retention", "", text, "", *_table([head[i] for i in used], [[row[i] for i in used] for row in rows])]
+
+
+def _repeated(streams: dict) -> list[str]:
+    """Facts that a later row gives another target."""
+    rows = []
+    for name, run in streams.items():
+        found = run.get("repeated", {})
+        if not found.get("rows"):
+            continue
+        count, all_rows = run["checkpoints"][-1]["edits"], run["checkpoints"][-1]["all"]
+        cells = [name, str(found["rows"])]
+        for metric in ("reliability", "generalization"):
+            own, late = found[f"own_{metric}"], found[f"latest_{metric}"]
+            cells += [_number(own), _number(late), _number(all_rows[metric] + (late - own) * found["rows"] / count)]
+        rows.append(cells)
+    if not rows:
+        return []
+    head = ["run", "rows", *(f"{metric}, {what}" for metric in ("reliability", "generalization")
+                             for what in ("own target", "latest target", "all rows by the latest"))]  # fmt: skip
+    return ["## Facts given again with another target", "", *_table(head, rows)]
 
 
 def _free(streams: dict) -> list[str]:
@@ -119,6 +140,25 @@ def plot(streams: dict) -> None:
     axes[0].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(RESULTS / "quality.png", dpi=110)
+
+
+def plot_overlaps(streams: dict) -> None:
+    """Overlap with the nearest stored edit, and tau."""
+    if not streams:
+        return
+    figure, axes = plt.subplots(1, len(streams), figsize=(3.4 * len(streams), 2.8), squeeze=False)
+    for panel, (name, run) in zip(axes[0], streams.items(), strict=True):
+        for part, label in (("prompt", "prompts"), ("rephrase", "rephrasings"), ("unrelated", "unrelated")):
+            if run["overlaps"].get(part):
+                panel.hist(run["overlaps"][part], bins=40, range=(0, 1), alpha=0.6, label=label)
+        panel.axvline(run["checkpoints"][-1]["threshold"], color="black", linestyle="--", linewidth=1, label="tau")
+        panel.set_yscale("log")
+        panel.set_title(name, fontsize=8)
+        panel.set_xlabel("overlap", fontsize=8)
+    axes[0][0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(RESULTS / "overlaps.png", dpi=110)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memoir_fast import metrics
@@ -42,6 +42,20 @@ def load_rows(path, first: int, count: int) -> list[Row]:
                         record.get("locality_prompt", "").strip(), record.get("locality_ground_truth", "").strip(),
                         record.get("ground_truth", ""), elsewhere))  # fmt: skip
     return rows
+
+
+def latest(rows: list[Row]) -> list[tuple[Row, Row]]:
+    """The rows whose fact a later row gives another target, each with itself as that later row's target has it.
+
+    Two rows are about one fact where a prompt or rephrasing of one equals one of the other.
+    """
+    found = []
+    for number, row in enumerate(rows):
+        said = {row.prompt, row.rephrase.strip()} - {""}
+        later = [r for r in rows[number + 1 :] if said & {r.prompt, r.rephrase.strip()}]
+        if later and later[-1].target != row.target:
+            found.append((row, replace(row, target=later[-1].target)))
+    return found
 
 
 def base_answers(model, rows: list[Row]) -> list[list[int]]:

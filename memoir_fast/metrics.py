@@ -34,7 +34,9 @@ def target_logits(model, pairs: list[tuple[str, str]], progress=None):
     for start in range(0, len(pairs), size):
         sequences = [model.encoder.pair(prompt, target) for prompt, target in pairs[start : start + size]]
         batch = pad(sequences, model.model.device)
-        columns = (batch.labels != -100).any(0).nonzero().flatten()  # the vocabulary is the dearest layer of a small model
+        columns = (
+            (batch.labels != -100).any(0).nonzero().flatten()
+        )  # the vocabulary is the dearest layer of a small model
         logits = model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,

@@ -33,11 +33,15 @@ def add(commands, command) -> None:
         "--forget-before", type=int, metavar="ID", help="give up the undo of edits with smaller ids, to save room"
     )
     verify = command(commands, "verify", _verify, "read everything, check it, and replay the log")
-    export = command(commands, "export", _export, "write a store with its history to one file, or a checkpoint for vLLM")
+    export = command(
+        commands, "export", _export, "write a store with its history to one file, or a checkpoint for vLLM"
+    )
     export.add_argument("--target", choices=["bundle", "vllm"], default="bundle")
     export.add_argument("--to", required=True, metavar="PATH", help="the bundle's file, or the checkpoint's folder")
     export.add_argument("--model", default="smollm2", help="for vllm: the base model (%(default)s)")
-    export.add_argument("--copy", action="store_true", help="for vllm: copy the base model's files instead of linking them")
+    export.add_argument(
+        "--copy", action="store_true", help="for vllm: copy the base model's files instead of linking them"
+    )
     load = command(commands, "import", _import, "make a new store from a bundle")
     load.add_argument("file", metavar="FILE")
     merge = command(commands, "merge", _merge, "add the active edits of another store of the same base model")

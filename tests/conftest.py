@@ -12,6 +12,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from memoir_fast import BackgroundTexts, MemoirConfig, MemoirModel
 
+# These need vLLM, in an environment of its own: make test-vllm.
+collect_ignore = ["vllm"]
+
 WORDS = [f"w{i}" for i in range(180)] + ["I", "You", "Because", "Yes", "Q:", "a", "b", "c", "d", "e"]
 
 _SMALL = {"vocab_size": 200, "hidden_size": 32, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,

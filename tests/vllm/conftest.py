@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,9 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-if importlib.util.find_spec("vllm") is None:
-    collect_ignore_glob = ["test_*.py"]
 
 DATA = Path(os.environ.get("MEMOIR_FAST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 TOKENS = 12
@@ -37,7 +33,11 @@ def edited(tmp_path_factory):
     model = MemoirModel.from_pretrained("smollm2", store=str(folder / "store"))
     for number, row in enumerate(rows):
         model.edit(row["prompt"], row["target_new"], tags=["even" if number % 2 == 0 else "odd"])
-    prompts = [r["prompt"] for r in rows[:14]] + [r["rephrase_prompt"] for r in rows[:13]] + [r["locality_prompt"] for r in rows[:13]]
+    prompts = (
+        [r["prompt"] for r in rows[:14]]
+        + [r["rephrase_prompt"] for r in rows[:13]]
+        + [r["locality_prompt"] for r in rows[:13]]
+    )
 
     def answer(prompt, words=None, tokens=TOKENS):
         ids = prompt if isinstance(prompt, list) else model.encoder.prompt(prompt).tokens
@@ -66,7 +66,12 @@ def engine(tmp_path):
     def run(model, batches, tokens=TOKENS, environment=None, live=None, beams=None, **settings):
         work = {"model": str(model), "settings": {**ENGINE, **settings}, "batches": batches, "tokens": tokens, "live": live, "beams": beams,
                 "out": str(tmp_path / "out.json")}  # fmt: skip
-        environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "WARNING", **(environment or {})}
+        environment = {
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "OMP_NUM_THREADS": "1",
+            "VLLM_LOGGING_LEVEL": "WARNING",
+            **(environment or {}),
+        }
         done = subprocess.run([sys.executable, str(Path(__file__).parent / "engine.py")], input=json.dumps(work), text=True, capture_output=True,
                               env={**os.environ, **environment}, timeout=500)  # fmt: skip
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]

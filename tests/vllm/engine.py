@@ -1,7 +1,7 @@
 """One vLLM engine in a process of its own: reads what to do as JSON from standard input, writes what came out to a file.
 
-    {"model": folder, "settings": {...LLM's...}, "batches": [[{"prompt": text or [ids], "extra": {...}, "lora": folder}, ...], ...],
-     "tokens": n, "live": {"store": ..., "delete": id, ...} or absent, "out": file}
+{"model": folder, "settings": {...LLM's...}, "batches": [[{"prompt": text or [ids], "extra": {...}, "lora": folder}, ...], ...],
+ "tokens": n, "live": {"store": ..., "delete": id, ...} or absent, "out": file}
 """
 
 from __future__ import annotations
@@ -19,12 +19,19 @@ def answers(llm, batch: list[dict], tokens: int) -> list[dict]:
 
     prompts = [r["prompt"] if isinstance(r["prompt"], str) else {"prompt_token_ids": r["prompt"]} for r in batch]
     # Every request generates as much, so that an edited engine forms the same batches as an unedited one.
-    params = [SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=True, logprobs=0, extra_args=r.get("extra")) for r in batch]
+    params = [
+        SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=True, logprobs=0, extra_args=r.get("extra"))
+        for r in batch
+    ]
     adapters = [LoRARequest("zero", 1, r["lora"]) if r.get("lora") else None for r in batch]
     found = llm.generate(prompts, params, use_tqdm=False, lora_request=adapters if any(adapters) else None)
     outputs = [f.outputs[0] for f in found]
     return [
-        {"tokens": list(o.token_ids), "text": o.text, "logprobs": [p[t].logprob.hex() for p, t in zip(o.logprobs, o.token_ids, strict=True)]}
+        {
+            "tokens": list(o.token_ids),
+            "text": o.text,
+            "logprobs": [p[t].logprob.hex() for p, t in zip(o.logprobs, o.token_ids, strict=True)],
+        }
         for o in outputs
     ]
 
@@ -77,7 +84,11 @@ def main() -> None:
             found["errors"].append(str(error))
     if work.get("live"):
         found["live"] = live(llm, work["live"], work["tokens"])
-    found["preemptions"] = sum(m.value for m in llm.get_metrics() if m.name == "vllm:num_preemptions") if not work["settings"].get("disable_log_stats", True) else None
+    found["preemptions"] = (
+        sum(m.value for m in llm.get_metrics() if m.name == "vllm:num_preemptions")
+        if not work["settings"].get("disable_log_stats", True)
+        else None
+    )
     if "memoir" in vars(llm.llm_engine.vllm_config.model_config.hf_config):
         from memoir_fast.serving import vllm as serving
 

@@ -53,7 +53,12 @@ def test_forty_concurrent_requests_two_and_xargs(edited, engine):
     assert _tokens(span) == [edited.answer(spanned, inside)]
     assert wrong_span is wrong_edit is unknown is None
     messages = " ".join(found["errors"])
-    for part in ("memoir_span must be", "memoir_edit must be an edit's id", "memoire is unknown", "beam search is not served"):
+    for part in (
+        "memoir_span must be",
+        "memoir_edit must be an edit's id",
+        "memoire is unknown",
+        "beam search is not served",
+    ):
         assert part in messages
     counts, matched = found["counts"], len(edited.routes) - len(unrelated)
     live = found["live"]
@@ -65,7 +70,16 @@ def test_forty_concurrent_requests_two_and_xargs(edited, engine):
 
 def test_churn_requests_move_in_the_persistent_batch(edited, engine):
     long = edited.prompts[30] + " " + " ".join(edited.prompts[28:36])
-    prompts = [edited.prompts[0], long, [28], edited.prompts[27], edited.prompts[1], edited.prompts[15], edited.prompts[2], long]
+    prompts = [
+        edited.prompts[0],
+        long,
+        [28],
+        edited.prompts[27],
+        edited.prompts[1],
+        edited.prompts[15],
+        edited.prompts[2],
+        long,
+    ]
     found = engine(edited.export, [asked(prompts), asked(prompts[::-1])], max_num_seqs=3)["batches"]
     wanted = [edited.answer(prompt) for prompt in prompts]
     assert _tokens(found[0]) == wanted and _tokens(found[1]) == wanted[::-1]
@@ -106,8 +120,10 @@ def test_bare_settings_are_refused_with_the_flags_to_pass(edited):
 
 
 def test_without_the_plugin_vllm_refuses_the_folder(edited):
-    program = f"from vllm.engine.arg_utils import EngineArgs\nEngineArgs(model={str(edited.export)!r}).create_engine_config()"
-    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "VLLM_PLUGINS": "none"}, capture_output=True, text=True)
+    program = (
+        f"from vllm.engine.arg_utils import EngineArgs\nEngineArgs(model={str(edited.export)!r}).create_engine_config()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "VLLM_PLUGINS": "none"}, capture_output=True, text=True
+    )
     assert done.returncode != 0 and "MemoirLlamaForCausalLM" in done.stderr and "not supported" in done.stderr
-
-

@@ -68,12 +68,16 @@ def test_two_tensor_parallel_processes(edited, engine, tmp_path):
             groups = 9 if heads == 12 else 3
             parts = list(tensor.split(wide, axis))
             assert len(parts) == groups
-            tensors[key] = torch.cat([*parts, *(torch.zeros_like(parts[0]) for _ in range(heads - groups))], axis).contiguous()
+            tensors[key] = torch.cat(
+                [*parts, *(torch.zeros_like(parts[0]) for _ in range(heads - groups))], axis
+            ).contiguous()
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
     config.update(num_attention_heads=12, num_key_value_heads=4, head_dim=wide)
     (folder / "config.json").write_text(json.dumps(config))
     bound = {"VLLM_CPU_OMP_THREADS_BIND": "0|1", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-    found = engine(folder, [asked(prompts)], environment=bound, tensor_parallel_size=2, distributed_executor_backend="mp")
+    found = engine(
+        folder, [asked(prompts)], environment=bound, tensor_parallel_size=2, distributed_executor_backend="mp"
+    )
     assert _tokens(found["batches"][0]) == wanted
     assert found["counts"]["matched"] == 4

@@ -64,7 +64,9 @@ def _refuse_beams() -> None:
         @functools.wraps(original)
         def beam_search(self, *args, **kwargs):
             if getattr(config_of(self).hf_config, "memoir", None) is not None:
-                raise ValueError("beam search is not served with a memory: its later steps would choose an edit by generated text")
+                raise ValueError(
+                    "beam search is not served with a memory: its later steps would choose an edit by generated text"
+                )
             return original(self, *args, **kwargs)
 
         return beam_search

@@ -1,10 +1,10 @@
 """What a request may ask of the memory: `extra_args` offline, `vllm_xargs` over HTTP. The names begin with `memoir`.
 
-    memoir             "auto" (default) or "off"
-    memoir_edit        the id of the edit to read, whatever the prompt
-    memoir_tags        only edits that carry one of these tags may be read
-    memoir_untagged    1: with memoir_tags, also edits without tags
-    memoir_span        [start, end): the prompt's tokens that route, by default all
+memoir             "auto" (default) or "off"
+memoir_edit        the id of the edit to read, whatever the prompt
+memoir_tags        only edits that carry one of these tags may be read
+memoir_untagged    1: with memoir_tags, also edits without tags
+memoir_span        [start, end): the prompt's tokens that route, by default all
 """
 
 from __future__ import annotations
@@ -49,13 +49,21 @@ class Choice:
         if untagged and tags is None:
             raise ValueError("vllm_xargs: memoir_untagged goes with memoir_tags")
         if span is not None:
-            fits = isinstance(span, (list, tuple)) and len(span) == 2 and all(map(_whole, span)) and 0 <= span[0] < span[1]
+            fits = (
+                isinstance(span, (list, tuple)) and len(span) == 2 and all(map(_whole, span)) and 0 <= span[0] < span[1]
+            )
             if not fits or (prompt is not None and span[1] > prompt):
                 size = "" if prompt is None else f" within the prompt's {prompt} tokens"
                 raise ValueError(f"vllm_xargs: memoir_span must be [start, end) with start < end{size}, got {span!r}")
         if mode == "off" and len(given) > 1:
             raise ValueError('vllm_xargs: memoir="off" leaves nothing to choose: drop the other memoir arguments')
-        return cls(mode == "off", edit, None if tags is None else frozenset(tags), bool(untagged), None if span is None else tuple(span))
+        return cls(
+            mode == "off",
+            edit,
+            None if tags is None else frozenset(tags),
+            bool(untagged),
+            None if span is None else tuple(span),
+        )
 
 
 def _whole(value) -> bool:

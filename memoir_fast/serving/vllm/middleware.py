@@ -1,8 +1,8 @@
 """What our server adds to vLLM's OpenAI server (its `--middleware`): the words of a chat that route, counters, and refreshing.
 
-    POST /v1/chat/completions   the last user message's tokens become `memoir_span`, unless the request says otherwise
-    GET  /metrics               memoir_fast_requests_total{outcome}, memoir_fast_edits, memoir_fast_generation
-    POST /memoir/refresh        take up the store's present edits
+POST /v1/chat/completions   the last user message's tokens become `memoir_span`, unless the request says otherwise
+GET  /metrics               memoir_fast_requests_total{outcome}, memoir_fast_edits, memoir_fast_generation
+POST /memoir/refresh        take up the store's present edits
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Middleware:
             try:
                 body = self._with_span(_engine(scope), body)
             except ValueError as error:
-                return await _answer(send, 400, {"error": {"message": str(error), "type": "BadRequestError", "code": 400}})
+                return await _answer(
+                    send, 400, {"error": {"message": str(error), "type": "BadRequestError", "code": 400}}
+                )
             headers = [(k, v) for k, v in scope["headers"] if k != b"content-length"]
             scope = {**scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}
             receive = _replay(body, receive)
@@ -89,7 +91,9 @@ class Middleware:
                 f"{', '.join(changed)}: the rendered chat is then not known here, so neither are the user's words that choose an edit. "
                 'Give vllm_xargs.memoir_span, or vllm_xargs.memoir = "off"'
             )
-        messages = [{**m, "content": _text(m.get("content"))} if isinstance(m, dict) else m for m in request["messages"]]
+        messages = [
+            {**m, "content": _text(m.get("content"))} if isinstance(m, dict) else m for m in request["messages"]
+        ]
         if not any(isinstance(m, dict) and m.get("role") == "user" for m in messages):
             return body
         if self._encoder is None:

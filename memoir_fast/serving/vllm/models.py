@@ -79,7 +79,9 @@ class Memoir:
 
         found = super().load_weights(others())
         if self.memoir is not None and self.memoir.table is None:
-            raise ValueError("the checkpoint holds no memory (memoir.safetensors is missing or incomplete): export it again")
+            raise ValueError(
+                "the checkpoint holds no memory (memoir.safetensors is missing or incomplete): export it again"
+            )
         return found
 
     def get_model_state_cls(self):
@@ -97,7 +99,9 @@ def _attach(model, vllm_config) -> Served | None:
         return None
     projection = model.get_submodule(target)
     if not isinstance(projection, RowParallelLinear):
-        raise ValueError(f"the memory's projection {target} is a {type(projection).__name__} in vLLM, expected RowParallelLinear")
+        raise ValueError(
+            f"the memory's projection {target} is a {type(projection).__name__} in vLLM, expected RowParallelLinear"
+        )
     ranks = get_tensor_model_parallel_world_size()
     device = vllm_config.device_config.device or "cpu"
     served = Served(settings, get_tensor_model_parallel_rank(), ranks, tensor_model_parallel_all_gather, device)

@@ -57,7 +57,7 @@ class Table:
     def __init__(self, tensors: dict[str, torch.Tensor], columns: slice, generation: int, device):
         V, background, permutation, ids, signatures, scale, threshold, tags = (tensors[PREFIX + n] for n in NAMES)
         self.generation, self.columns = generation, columns
-        self.V = V[columns].contiguous().to(device)  # vLLM's loader may hand out memory that it maps
+        self.V = V[columns].to(device, copy=True)  # a loader may hand out memory that it maps or uses again
         self.background, self.permutation = background.to(device), permutation.to(device)
         self.scale, self.threshold = float(scale), float(threshold)
         self.dimension = len(background)
