@@ -28,6 +28,7 @@ from .published import PublishedEditor
 def alone(kind: str, args) -> dict:
     """In this process: load, note the resident size, do the work, note the peak."""
     facts = load_facts(args.edits, args.count)
+    torch.manual_seed(0)  # the same permutation in every process
     model = MemoirModel(
         *load_model(args.model), MemoirConfig(threshold=0.5, steps=args.steps, write="sgd"), args.background
     )

@@ -30,11 +30,9 @@ def scored(task: str, model, rows) -> dict:
         base = tasks.base_answers(model, rows)
     found = tasks.score(task, model, rows, base)
     for name, part in (("routed_prompts", "prompt"), ("routed_rephrasings", "rephrase")):
-        sequences = [model.encoder.prompt(getattr(row, part)) for row in rows if getattr(row, part)]
-        if sequences:
-            signatures = prompt_signatures(model.model, model.router, sequences, model.config.batch_size)
-            _, overlap = model.memory.index.nearest(signatures.numpy())
-            found[name] = metrics.mean(overlap >= model.threshold.value)
+        texts = [getattr(row, part) for row in rows if getattr(row, part)]
+        if texts:
+            found[name] = metrics.mean(_nearest(model, texts)[1] >= model.threshold.value)
     return found
 
 
@@ -61,14 +59,66 @@ def repeated(task: str, model, rows) -> dict:
     return found
 
 
+def causes(model, rows) -> dict:
+    """Why target tokens are missed, as shares of all target tokens (each row counts the same).
+
+    `conflict`: a later row gives the fact another target; `retrieval`: another edit is read, or none; `own`: the row's own edit is read and
+    the answer is still wrong: for prompts, which were right when they were edited, because later edits wrote over it.
+    """
+    conflicting = {row for row, _ in tasks.latest(rows)}
+    found = {}
+    for part in ("prompt", "rephrase"):
+        asked = [(number, row) for number, row in enumerate(rows) if getattr(row, part)]
+        if not asked:
+            continue
+        nearest, overlap = _nearest(model, [getattr(row, part) for _, row in asked])
+        missed = [
+            1 - right for right in metrics.token_accuracy(model, [(getattr(row, part), row.target) for _, row in asked])
+        ]
+        shares = dict.fromkeys(("conflict", "retrieval", "own"), 0.0)
+        for (number, row), edit, near, share in zip(asked, nearest, overlap, missed, strict=True):
+            read = edit == number and near >= model.threshold.value
+            shares["conflict" if row in conflicting else "own" if read else "retrieval"] += share / len(asked)
+        found[part] = shares | {"reads_its_own": metrics.mean(
+            e == n and o >= model.threshold.value for (n, _), e, o in zip(asked, nearest, overlap, strict=True))}  # fmt: skip
+    return found
+
+
+def _nearest(model, texts: list[str]):
+    """The nearest stored edits' ids and overlaps."""
+    signatures = prompt_signatures(
+        model.model, model.router, [model.encoder.prompt(t) for t in texts], model.config.batch_size
+    )
+    return model.memory.index.nearest(signatures.numpy())
+
+
+def sketched(C, kind: str):
+    """C as a smaller form would keep it: `bfloat16`, or `rank=N`: its N largest eigenvectors and the rest's diagonal."""
+    if kind == "bfloat16":
+        return C.bfloat16().float()
+    rank = int(kind.removeprefix("rank="))
+    values, vectors = torch.linalg.eigh(C)
+    large = (vectors[:, len(C) - rank :] * values[len(C) - rank :]) @ vectors[:, len(C) - rank :].T
+    return large + torch.diag((C - large).diagonal().clamp(min=0))
+
+
 def distributions(model, rows) -> dict:
     """Overlap with the nearest stored edit, of every prompt, rephrasing and unrelated prompt; tau stands in the checkpoint."""
     found = {}
     for part in ("prompt", "rephrase", "unrelated"):
-        sequences = [model.encoder.prompt(getattr(row, part)) for row in rows if getattr(row, part)]
-        if sequences:
-            signatures = prompt_signatures(model.model, model.router, sequences, model.config.batch_size)
-            found[part] = [round(float(o), 4) for o in model.memory.index.nearest(signatures.numpy())[1]]
+        texts = [getattr(row, part) for row in rows if getattr(row, part)]
+        if texts:
+            found[part] = [round(float(o), 4) for o in _nearest(model, texts)[1]]
+    return found
+
+
+def sweep(task: str, model, rows, thresholds: list[float]) -> list[dict]:
+    """The scores of the finished memory at other thresholds: a threshold decides only who reads, not what is written."""
+    calibrated, found = model.threshold.fixed, []
+    for threshold in thresholds:
+        model.threshold.fixed = threshold
+        found.append({"threshold": threshold, **scored(task, model, rows)})
+    model.threshold.fixed = calibrated
     return found
 
 
@@ -84,7 +134,7 @@ def start(args, folder: Path):
     model = MemoirModel(base, tokenizer, MemoirConfig(**settings), args.background)
     found = {
         "environment": harness.environment(), "edits": f"{Path(args.edits).name}, rows {args.first}-{args.first + args.count - 1}",
-        "task": args.task, "model": args.model, "seed": args.seed, "settings": asdict(model.config), "checkpoints": [], "seconds": [], "steps": [], "losses": [],
+        "task": args.task, "model": args.model, "seed": args.seed, "settings": asdict(model.config) | {"sketch": args.sketch}, "checkpoints": [], "seconds": [], "steps": [], "losses": [],
     }  # fmt: skip
     return model, found
 
@@ -108,8 +158,12 @@ def main() -> None:
         help="numbers of edits to measure at (the last is always measured)",
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of MemoirConfig")
+    parser.add_argument("--sketch", help="keep C in a smaller form: bfloat16, or rank=N (and a diagonal)")
     parser.add_argument("--seed", type=int, default=0, help="draws TopHash's permutation")
     parser.add_argument("--folder", required=True, help="where the run is kept")
+    parser.add_argument(
+        "--thresholds", type=float, nargs="*", default=[], help="score the finished memory at these too"
+    )
     parser.add_argument("--free", action="store_true", help="free generation too, at the end")
     args = parser.parse_args()
     folder = Path(args.folder)
@@ -125,6 +179,8 @@ def main() -> None:
         range(len(found["seconds"]), len(rows)), initial=len(found["seconds"]), total=len(rows), desc="editing"
     ):
         result = model.edit(rows[number].prompt, rows[number].target)
+        if args.sketch:
+            model.memory.C.copy_(sketched(model.memory.C, args.sketch))
         found["seconds"].append(round(result.seconds, 3))
         found["steps"].append(result.steps)
         found["losses"].append(round(result.loss, 5))
@@ -137,6 +193,14 @@ def main() -> None:
         found["overlaps"] = distributions(model, rows)
         found["repeated"] = repeated(args.task, model, rows)
         print(found["repeated"], flush=True)
+        save()
+    if args.task == "zsre" and "causes" not in found:
+        found["causes"] = causes(model, rows)
+        print(found["causes"], flush=True)
+        save()
+    if args.thresholds and "sweep" not in found:
+        found["sweep"] = sweep(args.task, model, rows, args.thresholds)
+        print(found["sweep"], flush=True)
         save()
     if args.free and "free" not in found:
         found["free"] = tasks.free(model, rows)

@@ -15,7 +15,7 @@ from .harness import RESULTS
 FOLDER = RESULTS / "quality"
 _SHOWN = ("reliability", "generalization", "locality", "average", "efficacy", "paraphrase", "neighbourhood",
           "ood_accuracy", "ood_perplexity")  # fmt: skip
-_SETTINGS = ("write", "ridge", "edit_lr", "momentum", "weight_decay", "precision")
+_SETTINGS = ("write", "sketch", "top_k", "ridge", "edit_lr", "momentum", "weight_decay", "precision")
 
 
 def main() -> None:
@@ -28,7 +28,15 @@ def main() -> None:
         "Made by `python -m benchmarks.report` from the runs in `quality/`.",
         "",
     ]
-    parts += _settings(streams) + _retention(streams) + _repeated(streams) + _free(streams) + _peers(peers)
+    parts += (
+        _settings(streams)
+        + _retention(streams)
+        + _sweep(streams)
+        + _causes(streams)
+        + _repeated(streams)
+        + _free(streams)
+        + _peers(peers)
+    )
     (RESULTS / "quality.md").write_text("\n".join(parts) + "\n")
     plot(streams)
     plot_overlaps({name: run for name, run in streams.items() if "overlaps" in run})
@@ -52,7 +60,7 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 def _settings(streams: dict) -> list[str]:
     rows = []
     for name, run in streams.items():
-        settings = [str(run["settings"].get(key, 0)) for key in _SETTINGS]
+        settings = [str(run["settings"].get(key) or "") for key in _SETTINGS]
         threads = run["environment"].get("threads")
         rows.append([name, run["edits"], str(run.get("seed", "")), *settings, f"{statistics.mean(run['steps']):.1f}",
                      f"{statistics.median(run['seconds']):.2f} ({threads})"])  # fmt: skip
@@ -73,6 +81,30 @@ def _retention(streams: dict) -> list[str]:
     used = [i for i, title in enumerate(head) if i < 3 or any(row[i] for row in rows)]
     text = "Teacher-forced, after so many edits; `first`, `middle` and `last` are a hundred each."
     return ["## Retention", "", text, "", *_table([head[i] for i in used], [[row[i] for i in used] for row in rows])]
+
+
+def _sweep(streams: dict) -> list[str]:
+    """The same memories read at other thresholds."""
+    rows = [[name, f"{scores['threshold']:.3f}", *(_number(scores.get(key)) for key in (*_SHOWN, "perplexity", "routed_prompts", "routed_rephrasings"))]
+            for name, run in streams.items() if "sweep" in run
+            for scores in [{"threshold": run["checkpoints"][-1]["threshold"], **run["checkpoints"][-1]["all"]}, *run["sweep"]]]  # fmt: skip
+    if not rows:
+        return []
+    head = ["run", "tau", *_SHOWN, "perplexity", "prompts that read", "rephrasings that read"]
+    used = [i for i in range(len(head)) if any(row[i] for row in rows)]
+    text = "The finished memories at other thresholds; the first line of each run is its calibrated one."
+    return ["## Thresholds", "", text, "", *_table([head[i] for i in used], [[row[i] for i in used] for row in rows])]
+
+
+def _causes(streams: dict) -> list[str]:
+    """Why answers are wrong."""
+    rows = [[name, str(run["checkpoints"][-1]["edits"]), part, *(_number(found[key]) for key in ("own", "retrieval", "conflict", "reads_its_own"))]
+            for name, run in streams.items() for part, found in run.get("causes", {}).items()]  # fmt: skip
+    if not rows:
+        return []
+    text = "Shares of the target tokens that are missed, and why: the row's own edit is read and still answers wrong; another edit or none is read; a later row gives the fact another target."
+    head = ["run", "edits", "asked by", "own edit", "retrieval", "conflict", "rows that read their own edit"]
+    return ["## Why answers are wrong", "", text, "", *_table(head, rows)]
 
 
 def _repeated(streams: dict) -> list[str]:

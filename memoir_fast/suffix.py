@@ -22,6 +22,7 @@ from .target import Target
 
 _FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _HEAD_BLOCK = 2048  # rows of the head's matrix at a time: a CPU multiplies blocks of this size fastest
+_HEAD_TARGETS = 256  # target tokens at a time: a passage of 1,300 of them would need a quarter of a gigabyte of logits
 _CANDIDATES = 4096  # tokens that compete between two full passes over the vocabulary, with `sparse`
 _FULL_EVERY = 8  # steps; and at the first ones, while the answer still moves most
 _FULL_AT = (1, 2, 3, 5)
@@ -107,7 +108,7 @@ class Suffix:
         self._trim = None if above else layout.aims
         self._norm = _Norm(inner.norm)
         head = model.get_output_embeddings() if halved is None else halved[1]
-        self._head = _Head(head.weight, layout, sparse)
+        self._heads = _heads(head.weight, layout, sparse)
 
     @torch.no_grad()
     def losses_and_gradient(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,7 +119,9 @@ class Suffix:
             hidden = block.forward(hidden)
         if self._trim is not None:
             hidden = hidden[self._trim]
-        losses, gradient = self._head.losses_and_gradient(self._norm.forward(hidden))
+        parts = self._norm.forward(hidden).split(_HEAD_TARGETS)
+        found = [head.losses_and_gradient(part) for head, part in zip(self._heads, parts, strict=True)]
+        losses, gradient = (torch.cat(both) for both in zip(*found, strict=True))
         gradient = self._norm.backward(gradient)
         if self._trim is not None:
             gradient = torch.zeros_like(outputs).index_copy_(0, self._trim, gradient)
@@ -268,6 +271,7 @@ class _Block:
 
     def backward(self, gradient):
         attention, mlp, kept = self.layer.self_attn, self.layer.mlp, self._kept
+        self._kept = {}  # free before the next step's forward pass makes its own
         inner = _back(gradient, mlp.down_proj)
         gate = torch.ops.aten.silu_backward(inner * kept["up"], kept["gate"])
         inner = _back(inner.mul_(kept["active"]), mlp.up_proj, _back(gate, mlp.gate_proj))
@@ -288,23 +292,33 @@ class _Block:
         return gradient + self.norm.backward(_back(q.flatten(1), attention.q_proj, normed))
 
 
-class _Head:
-    """The output embedding (V, h), the weighted cross entropy and its gradient, in blocks of the vocabulary."""
+def _heads(weight: torch.Tensor, layout: Layout, sparse: bool) -> list[_Head]:
+    """The head for each group of targets; they take turns with one buffer for the logits."""
+    buffer = torch.empty(len(weight) * min(len(layout.labels), _HEAD_TARGETS), device=weight.device)
+    groups = zip(layout.labels.split(_HEAD_TARGETS), layout.weights.split(_HEAD_TARGETS), strict=True)
+    alone = len(layout.labels) <= _HEAD_TARGETS
+    return [_Head(weight.detach(), labels, weights, sparse, alone, buffer) for labels, weights in groups]
 
-    def __init__(self, weight: torch.Tensor, layout: Layout, sparse: bool):
-        self.weight, self.labels, self.weights = weight.detach(), layout.labels, layout.weights
-        self.columns = torch.arange(len(layout.labels), device=weight.device)
+
+class _Head:
+    """The output embedding (V, h), the weighted cross entropy of some targets and its gradient, in blocks of the vocabulary."""
+
+    def __init__(self, weight, labels, weights, sparse: bool, alone: bool, buffer: torch.Tensor):
+        self.weight, self.labels, self.weights = weight, labels, weights
+        self.columns = torch.arange(len(labels), device=weight.device)
         self.sparse = sparse and len(weight) > 2 * _CANDIDATES
         self._steps = 0
-        self._logits = torch.empty(len(weight), len(layout.labels), device=weight.device)
-        # With `sparse`: the candidates' rows of the matrix, each label's place among them, and the log-mass of the others.
-        self._some = self._places = self._rest = None
+        self._logits = buffer[: len(weight) * len(labels)].view(len(weight), -1)
+        # With `sparse`: the candidates, each label's place among them, and the log-mass of the others.
+        self._chosen = self._places = self._rest = None
+        self._some, self._alone = None, alone  # the candidates' rows of the matrix: kept where there is one group only
 
     def losses_and_gradient(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """hidden (m, h) to the weighted losses (m,) and their sum's gradient (m, h)."""
         self._steps += 1
         if self.sparse and self._steps % _FULL_EVERY != 1 and self._steps not in _FULL_AT:
-            return self._pass(hidden, self._some, self._places, self._logits[: len(self._some)], self._rest)[:2]
+            some = self._some if self._alone else self.weight[self._chosen]
+            return self._pass(hidden, some, self._places, self._logits[: len(some)], self._rest)[:2]
         losses, gradient, mass = self._pass(hidden, self.weight, self.labels, self._logits, None)
         if self.sparse:
             self._choose(mass)
@@ -346,6 +360,7 @@ class _Head:
         chosen = logits.amax(1).index_fill_(0, self.labels, torch.inf).topk(_CANDIDATES).indices
         place = torch.empty(len(self.weight), dtype=torch.int64, device=mass.device)
         place[chosen] = torch.arange(len(chosen), device=mass.device)
-        self._some, self._places = self.weight[chosen], place[self.labels]
+        self._chosen, self._places = chosen, place[self.labels]
+        self._some = self.weight[chosen] if self._alone else None
         left = 1 - logits[chosen].sum(0) / self.weights  # the chance of all others together
         self._rest = mass + left.clamp(min=1e-20).log()

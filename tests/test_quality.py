@@ -75,7 +75,7 @@ def test_a_stopped_run_goes_on_and_is_reported(tmp_path, monkeypatch):
         "\n".join(json.dumps({"prompt": prompt}) for prompt, _ in background_texts().records)
     )
     made = ["quality", "--model", str(tmp_path / "base"), "--edits", str(tmp_path / "rows.jsonl"), "--free", "--folder",
-            str(tmp_path / "run"), "--background", str(tmp_path / "background.jsonl"), "--set", "layer=1", "--set", "top_k=24"]  # fmt: skip
+            str(tmp_path / "run"), "--background", str(tmp_path / "background.jsonl"), "--set", "layer=1", "--set", "top_k=24", "--thresholds", "1.0", "0.0"]  # fmt: skip
     monkeypatch.setattr(
         quality, "background_perplexity", lambda model: 1.0
     )  # it asks the shipped questions: real words
@@ -93,6 +93,9 @@ def test_a_stopped_run_goes_on_and_is_reported(tmp_path, monkeypatch):
         and len(second["losses"]) == 4
         and second["checkpoints"][2]["edits"] == 4
     )
+    strict, lax = second["sweep"]
+    assert strict["routed_prompts"] == 1.0 == lax["routed_rephrasings"] and strict["reliability"] == lax["reliability"]
+    assert second["checkpoints"][-1]["threshold"] not in (0.0, 1.0)  # the run's own stays
     report.main()
     assert (
         "| tiny | 4 | all |" in (tmp_path / "quality.md").read_text()
@@ -108,3 +111,43 @@ def test_the_published_files_load(task):
     assert all(row.original for row in rows) == (task == "counterfact")
     with pytest.raises(ValueError, match="asked for"):
         tasks.load_rows(data_file(f"{task}.jsonl"), 5, 10_000)
+
+
+def test_a_fact_given_again_is_scored_by_the_latest_target():
+    rows = [Row("w100 w101 w102", "w150", "w101 w100"), Row("w110 w111 w112", "w151"), Row("w101 w100", "w152", "w103 w100 w101"),
+            Row("w120 w121 w122", "w153"), Row("w120 w121 w122", "w153")]  # fmt: skip
+    ((own, late),) = tasks.latest(
+        rows
+    )  # the third row asks the first one's rephrasing; the last one says the same again
+    assert own == rows[0] and late.prompt == rows[0].prompt and late.target == "w152"
+    model = tiny_memoir(steps=60)
+    model.edit(rows[0].prompt, "w150")
+    found = quality.repeated("zsre", model, rows)
+    assert found["rows"] == 1 and found["own_reliability"] == 1.0 and found["latest_reliability"] == 0.0
+    assert quality.repeated("zsre", model, rows[:2]) == {"rows": 0}
+
+
+def test_causes_of_wrong_answers_add_up():
+    rows = [
+        Row("w100 w101 w102", "w150", "w101 w100 w102"),
+        Row("w110 w111 w112", "w151", "w111 w110 w112"),
+        Row("w120 w121 w122", "w153", "w100 w101 w102"),
+    ]
+    model = tiny_memoir(steps=60)
+    for row in rows[:2]:
+        model.edit(row.prompt, row.target)
+    model.edit(rows[2].prompt, "w160")  # its own edit is read and answers something else than the row says
+    found = quality.causes(model, rows)
+    assert found["prompt"] == {"conflict": 0.0, "retrieval": 0.0, "own": pytest.approx(1 / 3), "reads_its_own": 1.0}
+    assert found["rephrase"]["retrieval"] >= 1 / 3 - 1e-9  # the third row's rephrasing is the first row's prompt
+    missed = 1 - tasks.score("zsre", model, rows, [])["generalization"]
+    assert sum(found["rephrase"][key] for key in ("conflict", "retrieval", "own")) == pytest.approx(missed)
+
+
+def test_smaller_forms_of_the_record_of_reads():
+    A = torch.randn(60, 40, generator=torch.Generator().manual_seed(0))
+    C = A.T @ A
+    assert torch.allclose(quality.sketched(C, "bfloat16"), C, rtol=1e-2)
+    assert torch.allclose(quality.sketched(C, "rank=40"), C, rtol=1e-3, atol=1e-3)
+    assert torch.allclose(quality.sketched(C, "rank=0"), torch.diag(C.diagonal()))
+    assert torch.allclose(quality.sketched(C, "rank=5").diagonal(), C.diagonal(), rtol=1e-4)

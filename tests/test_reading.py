@@ -293,3 +293,21 @@ def test_ask_batches_give_the_single_answers():
     model = _edited(batch_size=2)
     prompts = [EDIT_A[0], UNRELATED, EDIT_B[0]]
     assert model.ask(prompts, max_new_tokens=5) == [model.ask(p, max_new_tokens=5) for p in prompts]
+
+
+def test_the_head_gets_the_last_positions_of_a_batch_in_one_piece():
+    """A strided slice costs the CPU one matrix product a row; the values are the same either way."""
+    model = _edited()
+    tokens, mask = _ids(model, EDIT_A[0], UNRELATED, EDIT_B[0])
+    seen = []
+    handle = model.model.get_output_embeddings().register_forward_hook(lambda m, args, out: seen.append(args[0]))
+    try:
+        last = _logits(model, tokens, mask, logits_to_keep=1)
+    finally:
+        handle.remove()
+    assert seen[0].shape[:2] == (3, 1) and seen[0].is_contiguous()
+    torch.testing.assert_close(last[:, -1], _logits(model, tokens, mask)[:, -1])
+    detached = model.detach()
+    detached.get_output_embeddings().register_forward_hook(lambda m, args, out: seen.append(args[0]))
+    detached(input_ids=tokens, attention_mask=mask, logits_to_keep=1)
+    assert not seen[1].is_contiguous()  # gone with the memory

@@ -47,7 +47,21 @@ def _suffix(model, layout, **kwargs):
     return Suffix(model.model, model.router, model.target, layout, **kwargs)
 
 
-def test_sparse_softmax_stays_near_the_full_one(monkeypatch):
+def test_targets_in_groups_give_the_same_values(monkeypatch):
+    model = tiny_memoir()
+    layout = lay_out([[model.encoder.pair(*pair)] for pair in PAIRS], True, "cpu")
+    whole = _suffix(model, layout)
+    monkeypatch.setattr(suffix, "_HEAD_TARGETS", 4)  # of 6
+    parts = _suffix(model, layout)
+    assert [len(head.labels) for head in parts._heads] == [4, 2]
+    base = whole.outputs.reshape(-1, whole.outputs.shape[-1])[layout.tokens]
+    for wanted, found in zip(whole.losses_and_gradient(base), parts.losses_and_gradient(base), strict=True):
+        assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("targets", [256, 4])
+def test_sparse_softmax_stays_near_the_full_one(monkeypatch, targets):
+    monkeypatch.setattr(suffix, "_HEAD_TARGETS", targets)
     monkeypatch.setattr(suffix, "_CANDIDATES", 60)  # of 200 tokens
     model = tiny_memoir()
     layout = lay_out([[model.encoder.pair(*pair)] for pair in PAIRS], True, "cpu")
