@@ -87,7 +87,7 @@ def test_churn_requests_move_in_the_persistent_batch(edited, engine):
 
 def test_preempted_requests_keep_their_edit(edited, engine):
     prompts, tokens = edited.prompts[:3], 48
-    found = engine(edited.export, [asked(prompts)], tokens=tokens, num_gpu_blocks_override=7, block_size=16, max_model_len=96,
+    found = engine(edited.export, [asked(prompts)], tokens=tokens, num_gpu_blocks_override=5, block_size=32, max_model_len=96,
                    max_num_batched_tokens=512, disable_log_stats=False)  # fmt: skip
     assert found["preemptions"] > 0
     assert _tokens(found["batches"][0]) == [edited.answer(prompt, tokens=tokens) for prompt in prompts]
