@@ -112,12 +112,14 @@ def distributions(model, rows) -> dict:
     return found
 
 
-def sweep(task: str, model, rows, thresholds: list[float]) -> list[dict]:
+def sweep(task: str, model, rows, thresholds: list[float], free: bool) -> list[dict]:
     """The scores of the finished memory at other thresholds: a threshold decides only who reads, not what is written."""
     calibrated, found = model.threshold.fixed, []
     for threshold in thresholds:
         model.threshold.fixed = threshold
         found.append({"threshold": threshold, **scored(task, model, rows)})
+        if free:
+            found[-1]["free_locality"] = tasks.free_locality(model, rows)
     model.threshold.fixed = calibrated
     return found
 
@@ -199,7 +201,7 @@ def main() -> None:
         print(found["causes"], flush=True)
         save()
     if args.thresholds and "sweep" not in found:
-        found["sweep"] = sweep(args.task, model, rows, args.thresholds)
+        found["sweep"] = sweep(args.task, model, rows, args.thresholds, args.free)
         print(found["sweep"], flush=True)
         save()
     if args.free and "free" not in found:

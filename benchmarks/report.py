@@ -85,15 +85,28 @@ def _retention(streams: dict) -> list[str]:
 
 def _sweep(streams: dict) -> list[str]:
     """The same memories read at other thresholds."""
-    rows = [[name, f"{scores['threshold']:.3f}", *(_number(scores.get(key)) for key in (*_SHOWN, "perplexity", "routed_prompts", "routed_rephrasings"))]
+    rows = [[name, f"{scores['threshold']:.3f}", *(_number(scores.get(key)) for key in (*_SHOWN, "perplexity", "routed_prompts", "routed_rephrasings", "free_locality"))]
             for name, run in streams.items() if "sweep" in run
-            for scores in [{"threshold": run["checkpoints"][-1]["threshold"], **run["checkpoints"][-1]["all"]}, *run["sweep"]]]  # fmt: skip
+            for scores in [_calibrated(run), *run["sweep"]]]  # fmt: skip
     if not rows:
         return []
-    head = ["run", "tau", *_SHOWN, "perplexity", "prompts that read", "rephrasings that read"]
+    head = [
+        "run",
+        "tau",
+        *_SHOWN,
+        "perplexity",
+        "prompts that read",
+        "rephrasings that read",
+        "unrelated answers unchanged",
+    ]
     used = [i for i in range(len(head)) if any(row[i] for row in rows)]
     text = "The finished memories at other thresholds; the first line of each run is its calibrated one."
     return ["## Thresholds", "", text, "", *_table([head[i] for i in used], [[row[i] for i in used] for row in rows])]
+
+
+def _calibrated(run: dict) -> dict:
+    last = run["checkpoints"][-1]
+    return {"threshold": last["threshold"], **last["all"], "free_locality": run.get("free", {}).get("locality")}
 
 
 def _causes(streams: dict) -> list[str]:

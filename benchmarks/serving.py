@@ -20,6 +20,7 @@ import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
+from memoir_fast.facts import load_facts
 from memoir_fast.hub import checkpoint_folder
 from memoir_fast.serving.export import export_vllm
 from memoir_fast.serving.serve import FLAGS, server_command
@@ -109,8 +110,7 @@ def main() -> None:
     with Store(args.store) as store:
         matching = [row["prompt"] for row in store.edits.values()]
         last = max(store.edits)
-    rows = [json.loads(line) for line in Path(args.unrelated).read_text("utf-8").splitlines()]
-    unrelated = [row["locality_prompt"] for row in rows if row.get("locality_prompt")][: len(matching)]
+    unrelated = [fact.unrelated for fact in load_facts(args.unrelated) if fact.unrelated][: len(matching)]
     folder = export_vllm(args.store, args.model, Path(args.store).with_suffix(".vllm"))
     options = SimpleNamespace(store=args.store, to=folder, model=args.model, served_model_name="served", host="127.0.0.1", port=8101,
                               max_model_len=512, vllm=["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16"])  # fmt: skip
@@ -159,9 +159,8 @@ def main() -> None:
     for kind, base_kind in (("unmatched", "unedited"), ("matched", "unedited_other")):
         for name in ("seconds", "median_s", "p95_s"):
             pairs = zip(taken[kind], taken[base_kind], strict=True)
-            found[f"{kind}_{name}_cost"] = round(
-                statistics.median(ours[name] / theirs[name] for ours, theirs in pairs) - 1, 4
-            )
+            costs = [round(ours[name] / theirs[name] - 1, 4) for ours, theirs in pairs]
+            found[f"{kind}_{name}_cost"], found[f"{kind}_{name}_costs"] = statistics.median(costs), costs
     found["unedited_requests_per_s"] = round(
         args.requests / statistics.median(r["seconds"] for r in taken["unedited"]), 2
     )

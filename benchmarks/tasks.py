@@ -87,18 +87,23 @@ def score(task: str, model, rows: list[Row], base: list[list[int]]) -> dict:
 
 
 def free(model, rows: list[Row]) -> dict:
-    """Scores of free greedy answers; locality: equal to the unedited model's own."""
-    local = [row for row in rows if row.unrelated]
-    with model.disabled():
-        before = metrics.answers(model, [row.unrelated for row in local], 24)
-    after = metrics.answers(model, [row.unrelated for row in local], 24)
-    found = {"locality": metrics.mean(a == b for a, b in zip(after, before, strict=True))}
+    """Scores of free greedy answers: share that begins with the target; locality: see `free_locality`."""
+    found = {"locality": free_locality(model, rows)}
+    longest = max(len(model.encoder.pair(row.prompt, row.target).tokens) for row in rows)
     for name, part in (("reliability", "prompt"), ("generalization", "rephrase")):
         asked = [row for row in rows if getattr(row, part)]
         if asked:
-            texts = metrics.answers(model, [getattr(row, part) for row in asked], 24)
+            texts = model.ask([getattr(row, part) for row in asked], max_new_tokens=longest)
             found[name] = metrics.mean(metrics.begins_with(t, row.target) for t, row in zip(texts, asked, strict=True))
     return found
+
+
+def free_locality(model, rows: list[Row]) -> float:
+    """Share of unrelated prompts whose greedy answer (24 tokens, its first sentence) is the unedited model's own."""
+    prompts = [row.unrelated for row in rows if row.unrelated]
+    with model.disabled():
+        before = metrics.answers(model, prompts, 24)
+    return metrics.mean(a == b for a, b in zip(metrics.answers(model, prompts, 24), before, strict=True))
 
 
 def _local(rows: list[Row]) -> list[tuple[str, str]]:

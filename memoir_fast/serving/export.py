@@ -7,12 +7,13 @@ import json
 import shutil
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import save
 
 from .. import fingerprint as fingerprints
 from ..hub import checkpoint_folder
 from ..store import Store
-from .tables import tables_of
+from .tables import PREFIX, tables_of
 
 FORMAT, FORMAT_VERSION = "memoir_fast vllm", 1
 TENSORS = "memoir.safetensors"
@@ -79,6 +80,15 @@ def is_export(folder: str | Path) -> bool:
         return json.loads((Path(folder) / "config.json").read_text("utf-8"))["memoir"]["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def edits_of(folder: str | Path) -> set[int] | None:
+    """The ids of an export's edits; None where `folder` is no local folder (a hub id)."""
+    path = Path(folder) / TENSORS
+    if not path.is_file():
+        return None
+    with safe_open(path, "pt") as tensors:
+        return set(tensors.get_tensor(PREFIX + "ids").tolist())
 
 
 def _prepare(to: Path) -> None:

@@ -51,7 +51,7 @@ def edited(tmp_path_factory):
     # vLLM's ignore_eos lets the end token through; `min_new_tokens` forbids it: leave it in.
     model.model.generation_config.eos_token_id = None
     found = SimpleNamespace(
-        store=folder / "store", base=checkpoint_folder("smollm2"), prompts=prompts, routes=[model.route(p)["edit"] for p in prompts],
+        store=folder / "store", base=checkpoint_folder("smollm2"), prompts=prompts, targets=[row["target_new"] for row in rows], routes=[model.route(p)["edit"] for p in prompts],
         answer=answer, model=model, folder=folder, answers=[answer(p) for p in prompts],
     )  # fmt: skip
     model.close()

@@ -2,16 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 
 import pytest
 from conftest import ENGINE, asked
 
+from memoir_fast.store import Store
+
 
 def _tokens(batch):
     return [answer["tokens"] for answer in batch]
+
+
+@contextlib.contextmanager
+def served(store, folder):
+    """The address of a running `memoir-fast serve`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "memoir_fast.cli", "serve", "--store", str(store), "--to", str(folder / "export"), "--port", str(port),
+               "--served-model-name", "served", "--max-model-len", "512", "--", "--dtype", "float32", "--enforce-eager"]  # fmt: skip
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(300):
+            assert process.poll() is None, (folder / "server.log").read_text()[-6000:]
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
+                break
+            time.sleep(1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def post(url: str) -> bytes:
+    return urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=60).read()
+
+
+def counters(url: str) -> dict[str, float]:
+    """The server's requests by outcome."""
+    lines = urllib.request.urlopen(url + "/metrics", timeout=60).read().decode().splitlines()
+    found = [
+        line.removeprefix("memoir_fast_requests_total").split()
+        for line in lines
+        if line.startswith("memoir_fast_requests_total")
+    ]
+    return {label.split('"')[1]: float(value) for label, value in found}
 
 
 def test_forty_concurrent_requests_two_and_xargs(edited, engine):
@@ -34,12 +81,13 @@ def test_forty_concurrent_requests_two_and_xargs(edited, engine):
             asked([text], extra={"memoir_span": [0, 10_000]}),
             asked([text], extra={"memoir_edit": "three"}),
             asked([text], extra={"memoire": 1}),
+            asked([text], extra={"memoir_edit": 99}),
             asked([text]),
         ],
         beams=text,
         live={"store": str(edited.store), "prompt": text, "delete": 0},
     )
-    forty, two, off, forced, odd, even, span, wrong_span, wrong_edit, unknown, last = found["batches"]
+    forty, two, off, forced, odd, even, span, wrong_span, wrong_edit, unknown, absent, last = found["batches"]
     assert _tokens(forty) == edited.answers
     unrelated = [i for i, edit in enumerate(edited.routes) if edit is None]
     assert len(unrelated) >= 13 and len(edited.routes) - len(unrelated) >= 20
@@ -51,12 +99,13 @@ def test_forty_concurrent_requests_two_and_xargs(edited, engine):
     assert _tokens(even) == [edited.answers[0]] == _tokens(last)
     assert forced[0]["tokens"] not in (edited.answers[0], base[0]["tokens"])
     assert _tokens(span) == [edited.answer(spanned, inside)]
-    assert wrong_span is wrong_edit is unknown is None
+    assert wrong_span is wrong_edit is unknown is absent is None
     messages = " ".join(found["errors"])
     for part in (
         "memoir_span must be",
         "memoir_edit must be an edit's id",
         "memoire is unknown",
+        "memoir_edit 99 is not stored",
         "beam search is not served",
     ):
         assert part in messages
@@ -65,7 +114,9 @@ def test_forty_concurrent_requests_two_and_xargs(edited, engine):
     assert live["running"] == edited.answers[0] == live["restored"] and live["after"] == base[0]["tokens"]
     assert live["refreshed"]["edits"] == 19 and live["again"]["edits"] == 20
     assert (live["refreshed"]["generation"], live["again"]["generation"]) == (1, 2)
-    assert counts["matched"] == matched + 6 + 1 and counts["off"] == 1 and counts["refused"] == 3, counts
+    assert counts["matched"] == matched + 6 + 1 and counts["off"] == 1 and counts["refused"] == 5, (
+        counts
+    )  # the beam search too
 
 
 def test_churn_requests_move_in_the_persistent_batch(edited, engine):
@@ -127,3 +178,50 @@ def test_without_the_plugin_vllm_refuses_the_folder(edited):
         [sys.executable, "-c", program], env={**os.environ, "VLLM_PLUGINS": "none"}, capture_output=True, text=True
     )
     assert done.returncode != 0 and "MemoirLlamaForCausalLM" in done.stderr and "not supported" in done.stderr
+
+
+def test_the_server_answers_and_refuses_over_http(edited, tmp_path):
+    """memoir-fast serve, asked with the openai client: completions, a chat's last message, refusals, refreshing, counters."""
+    import openai
+
+    with served(edited.store, tmp_path) as url:
+        client = openai.OpenAI(base_url=url + "/v1", api_key="none", max_retries=0)
+        prompt = edited.prompts[0]
+        off = {"vllm_xargs": {"memoir": "off"}}
+
+        def complete(**extra):
+            found = client.completions.create(
+                model="served", prompt=prompt, max_tokens=8, temperature=0, extra_body=extra or None
+            )
+            return found.choices[0].text
+
+        def chat(**extra):
+            messages = [{"role": "system", "content": "Answer in few words."}, {"role": "user", "content": prompt}]
+            found = client.chat.completions.create(
+                model="served", messages=messages, max_tokens=8, temperature=0, extra_body=extra or None
+            )
+            return found.choices[0].message.content
+
+        assert complete().strip().startswith(edited.targets[0]) and not complete(**off).strip().startswith(
+            edited.targets[0]
+        )
+        chat(), chat(**off)
+        for extra, named in (({"memoire": 1}, "memoire is unknown"), ({"memoir_edit": 99}, "not stored")):
+            with pytest.raises(openai.BadRequestError, match=named):
+                complete(vllm_xargs=extra)
+        with pytest.raises(openai.BadRequestError, match="memoir_span"):
+            client.chat.completions.create(model="served", messages=[{"role": "user", "content": prompt}], max_tokens=2,
+                                           tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}])  # fmt: skip
+        assert complete().strip().startswith(edited.targets[0])  # nothing was harmed
+        before = counters(url)
+        assert before["matched"] >= 2 and before["off"] == 2 and before["refused"] == 2
+        with Store(edited.store, writer=True) as store:
+            store.delete(0)
+        try:
+            assert json.loads(post(url + "/memoir/refresh"))["edits"] == 19
+            assert not complete().strip().startswith(edited.targets[0])
+            with pytest.raises(openai.BadRequestError, match="not stored"):
+                complete(vllm_xargs={"memoir_edit": 0})
+        finally:
+            with Store(edited.store, writer=True) as store:
+                store.restore(0)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import functools
 
+from vllm.exceptions import VLLMValidationError
+
 from .choice import Choice
 
 refused = 0
-known_edits: set[int] | None = None  # None: not known here, any id is admitted
+known_edits: dict[str, set[int] | None] = {}  # by the store's path: the active edits, where known
+
+
+class RequestError(VLLMValidationError, ValueError):
+    """A request that asks for what the memory cannot do: a ValueError offline, status 400 over HTTP."""
 
 
 def install() -> None:
@@ -24,11 +30,14 @@ def install() -> None:
     def process_inputs(self, request_id, prompt, params, *args, **kwargs):
         if getattr(self.vllm_config.model_config.hf_config, "memoir", None) is None:
             return original(self, request_id, prompt, params, *args, **kwargs)
-        with _counted():
-            if kwargs.get("resumable"):
-                raise ValueError("streaming sessions are not served with a memory: an edit is chosen by a whole prompt")
-            found = original(self, request_id, prompt, params, *args, **kwargs)
-            check(params, found.prompt_token_ids)
+        memoir = self.vllm_config.model_config.hf_config.memoir
+        if kwargs.get("resumable"):
+            raise _refused("streaming sessions are not served with a memory: an edit is chosen by a whole prompt")
+        found = original(self, request_id, prompt, params, *args, **kwargs)
+        try:
+            check(params, found.prompt_token_ids, known_edits.get(memoir["store"]))
+        except ValueError as error:
+            raise _refused(str(error)) from None
         return found
 
     process_inputs.memoir = True
@@ -36,23 +45,19 @@ def install() -> None:
     _refuse_beams()
 
 
-class _counted:
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, _):
-        global refused
-        refused += isinstance(error, ValueError)
-        return False
+def _refused(reason: str) -> RequestError:
+    global refused
+    refused += 1
+    return RequestError(reason)
 
 
-def check(params, tokens) -> None:
-    """Raise ValueError unless the memory can serve a request with these parameters and prompt tokens."""
+def check(params, tokens, edits: set[int] | None) -> None:
+    """Raise ValueError unless the memory can serve a request with these parameters and prompt tokens; edits: the active ones, if known."""
     if tokens is None:
         raise ValueError("prompt embeddings are not served with a memory: an edit is chosen by a prompt's tokens")
     choice = Choice.of(getattr(params, "extra_args", None), len(tokens))
-    if choice.edit is not None and known_edits is not None and choice.edit not in known_edits:
-        raise ValueError(f"vllm_xargs: memoir_edit {choice.edit} is not stored (or not active)")
+    if choice.edit is not None and edits is not None and choice.edit not in edits:
+        raise ValueError(f"vllm_xargs: memoir_edit {choice.edit} is not stored, or not active")
 
 
 def _refuse_beams() -> None:
@@ -64,7 +69,7 @@ def _refuse_beams() -> None:
         @functools.wraps(original)
         def beam_search(self, *args, **kwargs):
             if getattr(config_of(self).hf_config, "memoir", None) is not None:
-                raise ValueError(
+                raise _refused(
                     "beam search is not served with a memory: its later steps would choose an edit by generated text"
                 )
             return original(self, *args, **kwargs)

@@ -21,7 +21,8 @@ class Snapshot:
     """
 
     def __init__(self, settings: dict):
-        with Store(settings["store"]) as store:
+        self._store = settings["store"]
+        with Store(self._store) as store:
             self.tensors, self.seq = tables_of(store), store.state.seq
         self._folder = Path(tempfile.mkdtemp(prefix="memoir-"))
         self.path = self._folder / "table.safetensors"
@@ -38,7 +39,7 @@ class Snapshot:
         found = [answer for answer in answers if answer is not None]
         if not found or any(answer != found[0] for answer in found):
             raise RuntimeError(f"the workers do not agree after refreshing: {answers}; restart the engine")
-        admission.known_edits = set(self.tensors[PREFIX + "ids"].tolist())
+        admission.known_edits[self._store] = set(self.tensors[PREFIX + "ids"].tolist())
         return {**found[0], "seq": self.seq}
 
 

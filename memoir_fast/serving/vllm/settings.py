@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
-from ..export import FORMAT, FORMAT_VERSION
+from ..export import FORMAT, FORMAT_VERSION, edits_of
 from . import admission
 
 OPERATION = "memoir_fast::serve_"
@@ -25,6 +25,8 @@ class MemoirSettings(VerifyAndUpdateConfig):
                 f"worker_extension_cls is {parallel.worker_extension_cls!r}; the memory's own is needed there for refreshing. Leave it out"
             )
         parallel.worker_extension_cls = worker
+        model = vllm_config.model_config
+        admission.known_edits[model.hf_config.memoir["store"]] = edits_of(model.model)
         admission.install()  # this hook runs in the front end, where requests come in
         _keep_out_of_graphs(compilation)
 
