@@ -119,7 +119,7 @@ class Suffix:
             hidden = block.forward(hidden)
         if self._trim is not None:
             hidden = hidden[self._trim]
-        parts = self._norm.forward(hidden).split(_HEAD_TARGETS)
+        parts = self._norm.forward(hidden).split([len(head.labels) for head in self._heads])
         found = [head.losses_and_gradient(part) for head, part in zip(self._heads, parts, strict=True)]
         losses, gradient = (torch.cat(both) for both in zip(*found, strict=True))
         gradient = self._norm.backward(gradient)
