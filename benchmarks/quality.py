@@ -196,6 +196,11 @@ def main() -> None:
         found["repeated"] = repeated(args.task, model, rows)
         print(found["repeated"], flush=True)
         save()
+    if "unedited" not in found:
+        with model.disabled():
+            found["unedited"] = tasks.score(args.task, model, rows, tasks.base_answers(model, rows))
+        print(found["unedited"], flush=True)
+        save()
     if args.task == "zsre" and "causes" not in found:
         found["causes"] = causes(model, rows)
         print(found["causes"], flush=True)

@@ -71,15 +71,17 @@ def _settings(streams: dict) -> list[str]:
 def _retention(streams: dict) -> list[str]:
     rows = []
     for name, run in streams.items():
-        for found in run["checkpoints"]:
-            for group in ("all", "first", "middle", "last"):
+        last = run["checkpoints"][-1]
+        unedited = [{"edits": last["edits"], "unedited": run["unedited"]}] if "unedited" in run else []
+        for found in [*run["checkpoints"], *unedited]:
+            for group in ("all", "first", "middle", "last", "unedited"):
                 if group in found:
                     scores = found[group]
                     rows.append([name, str(found["edits"]), group, *(_number(scores.get(key)) for key in _SHOWN[:4]),
                                  _number(scores.get("perplexity")), *(_number(scores.get(key)) for key in _SHOWN[4:])])  # fmt: skip
     head = ["run", "edits", "of them", *_SHOWN[:4], "perplexity", *_SHOWN[4:]]
     used = [i for i, title in enumerate(head) if i < 3 or any(row[i] for row in rows)]
-    text = "Teacher-forced, after so many edits; `first`, `middle` and `last` are a hundred each."
+    text = "Teacher-forced, after so many edits; `first`, `middle` and `last` are a hundred each; `unedited` is the base model on all of them."
     return ["## Retention", "", text, "", *_table([head[i] for i in used], [[row[i] for i in used] for row in rows])]
 
 
