@@ -218,7 +218,11 @@ def plot_overlaps(streams: dict) -> None:
     for panel in axes.flat[len(streams) :]:
         panel.set_visible(False)
     for panel, (name, run) in zip(axes.flat, streams.items(), strict=False):
-        parts = (("prompt", "prompts", "tab:blue"), ("rephrase", "rephrasings", "tab:orange"), ("unrelated", "unrelated", "tab:green"))
+        parts = (
+            ("prompt", "prompts", "tab:blue"),
+            ("rephrase", "rephrasings", "tab:orange"),
+            ("unrelated", "unrelated", "tab:green"),
+        )
         for part, label, color in parts:
             if run["overlaps"].get(part):
                 panel.hist(run["overlaps"][part], bins=40, range=(0, 1), alpha=0.6, label=label, color=color)
