@@ -32,7 +32,7 @@ def scored(task: str, model, rows) -> dict:
     for name, part in (("routed_prompts", "prompt"), ("routed_rephrasings", "rephrase")):
         texts = [getattr(row, part) for row in rows if getattr(row, part)]
         if texts:
-            found[name] = metrics.mean(_nearest(model, texts)[1] >= model.threshold.value)
+            found[name] = float(metrics.mean(_nearest(model, texts)[1] >= model.threshold.value))
     return found
 
 
@@ -47,7 +47,7 @@ def checkpoint(task: str, model, rows) -> dict:
 
 
 def repeated(task: str, model, rows) -> dict:
-    """Where a later row gives a fact another target: those rows by their own targets and by the latest, and all rows by the latest."""
+    """Where a later row gives a fact another target: those rows by their own targets and by the latest."""
     pairs = tasks.latest(rows)
     found = {"rows": len(pairs)}
     if task != "zsre" or not pairs:
@@ -79,8 +79,8 @@ def causes(model, rows) -> dict:
         for (number, row), edit, near, share in zip(asked, nearest, overlap, missed, strict=True):
             read = edit == number and near >= model.threshold.value
             shares["conflict" if row in conflicting else "own" if read else "retrieval"] += share / len(asked)
-        found[part] = shares | {"reads_its_own": metrics.mean(
-            e == n and o >= model.threshold.value for (n, _), e, o in zip(asked, nearest, overlap, strict=True))}  # fmt: skip
+        found[part] = {name: float(value) for name, value in shares.items()} | {"reads_its_own": float(metrics.mean(
+            e == n and o >= model.threshold.value for (n, _), e, o in zip(asked, nearest, overlap, strict=True)))}  # fmt: skip
     return found
 
 
@@ -115,30 +115,55 @@ def distributions(model, rows) -> dict:
 def sweep(task: str, model, rows, thresholds: list[float], free: bool) -> list[dict]:
     """The scores of the finished memory at other thresholds: a threshold decides only who reads, not what is written."""
     calibrated, found = model.threshold.fixed, []
-    for threshold in thresholds:
-        model.threshold.fixed = threshold
-        found.append({"threshold": threshold, **scored(task, model, rows)})
-        if free:
-            found[-1]["free_locality"] = tasks.free_locality(model, rows)
-    model.threshold.fixed = calibrated
+    try:
+        for threshold in thresholds:
+            model.threshold.fixed = threshold
+            found.append({"threshold": threshold, **scored(task, model, rows)})
+            if free:
+                found[-1]["free_locality"] = tasks.free_locality(model, rows)
+    finally:
+        model.threshold.fixed = calibrated
     return found
+
+
+def arguments():
+    parser = harness.arguments(__doc__, count=100)
+    parser.add_argument("--task", choices=tasks.TASKS, default="zsre")
+    parser.add_argument("--first", type=int, default=0, help="the first row used")
+    parser.add_argument("--checkpoints", type=int, nargs="*", default=[],
+                        help="numbers of edits to measure at (the last is always measured)")  # fmt: skip
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of MemoirConfig")
+    parser.add_argument("--sketch", help="keep C in a smaller form: bfloat16, or rank=N (and a diagonal)")
+    parser.add_argument("--seed", type=int, default=0, help="draws TopHash's permutation")
+    parser.add_argument("--folder", required=True, help="where the run is kept")
+    parser.add_argument(
+        "--thresholds", type=float, nargs="*", default=[], help="score the finished memory at these too"
+    )
+    parser.add_argument("--free", action="store_true", help="free generation too, at the end")
+    parser.add_argument("--again", action="store_true",
+                        help="score a finished memory again, with settings of --set that concern reading only")  # fmt: skip
+    return parser.parse_args()
 
 
 def start(args, folder: Path):
     """The model as the folder has it, or a new one; and the results so far."""
     base, tokenizer = load_model(args.model)
+    settings = {name: _value(text) for name, _, text in (item.partition("=") for item in args.set)}
     results = folder / "result.json"
     if results.exists():
         found = json.loads(results.read_text())
-        return MemoirModel.load(folder / "memory", base, tokenizer), found
-    settings = {name: _value(text) for name, _, text in (item.partition("=") for item in args.set)}
+        if not args.again:
+            return MemoirModel.load(folder / "memory", base, tokenizer), found
+        kept = {name: value for name, value in found.items() if name not in AFTER_READING}
+        kept["checkpoints"] = [mark for mark in found["checkpoints"] if mark["edits"] < len(found["seconds"])]
+        model = MemoirModel.load(folder / "memory", base, tokenizer, **settings)
+        return model, kept | {"settings": found["settings"] | settings}
     torch.manual_seed(args.seed)
     model = MemoirModel(base, tokenizer, MemoirConfig(**settings), args.background)
-    found = {
+    return model, {
         "environment": harness.environment(), "edits": f"{Path(args.edits).name}, rows {args.first}-{args.first + args.count - 1}",
         "task": args.task, "model": args.model, "seed": args.seed, "settings": asdict(model.config) | {"sketch": args.sketch}, "checkpoints": [], "seconds": [], "steps": [], "losses": [],
     }  # fmt: skip
-    return model, found
 
 
 def _value(text: str):
@@ -148,74 +173,73 @@ def _value(text: str):
         return text
 
 
-def main() -> None:
-    parser = harness.arguments(__doc__, count=100)
-    parser.add_argument("--task", choices=tasks.TASKS, default="zsre")
-    parser.add_argument("--first", type=int, default=0, help="the first row used")
-    parser.add_argument(
-        "--checkpoints",
-        type=int,
-        nargs="*",
-        default=[],
-        help="numbers of edits to measure at (the last is always measured)",
-    )
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of MemoirConfig")
-    parser.add_argument("--sketch", help="keep C in a smaller form: bfloat16, or rank=N (and a diagonal)")
-    parser.add_argument("--seed", type=int, default=0, help="draws TopHash's permutation")
-    parser.add_argument("--folder", required=True, help="where the run is kept")
-    parser.add_argument(
-        "--thresholds", type=float, nargs="*", default=[], help="score the finished memory at these too"
-    )
-    parser.add_argument("--free", action="store_true", help="free generation too, at the end")
-    args = parser.parse_args()
-    folder = Path(args.folder)
-    rows = tasks.load_rows(args.edits, args.first, args.count)
-    model, found = start(args, folder)
-    marks = sorted({*args.checkpoints, len(rows)})
-
-    def save():
-        model.save_pretrained(folder / "memory")
-        harness.write(folder / "result.json", found)
-
-    for number in tqdm(
-        range(len(found["seconds"]), len(rows)), initial=len(found["seconds"]), total=len(rows), desc="editing"
-    ):
+def stream(args, model, rows, found: dict, save) -> None:
+    """Edit the rows that are left, measuring at the checkpoints."""
+    done = len(found["seconds"])
+    for number in tqdm(range(done, len(rows)), initial=done, total=len(rows), desc="editing"):
         result = model.edit(rows[number].prompt, rows[number].target)
         if args.sketch:
             model.memory.C.copy_(sketched(model.memory.C, args.sketch))
         found["seconds"].append(round(result.seconds, 3))
         found["steps"].append(result.steps)
         found["losses"].append(round(result.loss, 5))
-        if number + 1 in marks:
+        if number + 1 in args.checkpoints and number + 1 < len(rows):
             found["checkpoints"].append(checkpoint(args.task, model, rows[: number + 1]))
             print(found["checkpoints"][-1], flush=True)
         if (number + 1) % SAVE_EVERY == 0 or number + 1 == len(rows):
             save()
-    if "overlaps" not in found:
-        found["overlaps"] = distributions(model, rows)
-        found["repeated"] = repeated(args.task, model, rows)
-        print(found["repeated"], flush=True)
+    if not found["checkpoints"] or found["checkpoints"][-1]["edits"] < len(rows):
+        found["checkpoints"].append(checkpoint(args.task, model, rows))
+        print(found["checkpoints"][-1], flush=True)
         save()
-    if "unedited" not in found:
+
+
+# What is measured of the finished memory, and depends on how it is read.
+AFTER_READING = ("overlaps", "repeated", "causes", "sweep", "free", "background_perplexity")
+
+
+def afterwards(args, model, rows) -> dict:
+    """name in the result -> how it is measured, for all that is asked for."""
+
+    def unedited():
         with model.disabled():
-            found["unedited"] = tasks.score(args.task, model, rows, tasks.base_answers(model, rows))
-        print(found["unedited"], flush=True)
-        save()
-    if args.task == "zsre" and "causes" not in found:
-        found["causes"] = causes(model, rows)
-        print(found["causes"], flush=True)
-        save()
-    if args.thresholds and "sweep" not in found:
-        found["sweep"] = sweep(args.task, model, rows, args.thresholds, args.free)
-        print(found["sweep"], flush=True)
-        save()
-    if args.free and "free" not in found:
-        found["free"] = tasks.free(model, rows)
-        found["background_perplexity"] = {"after": background_perplexity(model)}
+            return tasks.score(args.task, model, rows, tasks.base_answers(model, rows))
+
+    def perplexities():
         with model.disabled():
-            found["background_perplexity"]["before"] = background_perplexity(model)
-        print(found["free"], found["background_perplexity"], flush=True)
-        save()
+            before = background_perplexity(model)
+        return {"before": before, "after": background_perplexity(model)}
+
+    parts = {
+        "overlaps": lambda: distributions(model, rows),
+        "repeated": lambda: repeated(args.task, model, rows),
+        "unedited": unedited,
+    }
+    if args.task == "zsre":
+        parts["causes"] = lambda: causes(model, rows)
+    if args.thresholds:
+        parts["sweep"] = lambda: sweep(args.task, model, rows, args.thresholds, args.free)
+    if args.free:
+        parts |= {"free": lambda: tasks.free(model, rows), "background_perplexity": perplexities}
+    return parts
+
+
+def main() -> None:
+    args = arguments()
+    folder = Path(args.folder)
+    rows = tasks.load_rows(args.edits, args.first, args.count)
+    model, found = start(args, folder)
+
+    def save():
+        model.save_pretrained(folder / "memory")
+        harness.write(folder / "result.json", found)
+
+    stream(args, model, rows, found, save)
+    for name, measure in afterwards(args, model, rows).items():
+        if name not in found:
+            found[name] = measure()
+            print(name, "" if name == "overlaps" else found[name], flush=True)
+            save()
     if args.json:
         harness.write(args.json, found)
 

@@ -13,9 +13,10 @@ def overlaps(signatures: np.ndarray, signature: np.ndarray, top_k: int) -> np.nd
 class Threshold:
     """tau, fixed by the user or calibrated and kept so while edits come and go.
 
-    A calibrated tau lies just above the (1 - rate) quantile of the unrelated prompts' largest overlap with any stored
-    edit: about `rate` of unrelated prompts would read the memory at a smaller one. Each new edit can only raise an
-    unrelated prompt's largest overlap, so following it costs one comparison per calibration prompt.
+    A calibrated tau lies just above one of the m unrelated prompts' largest overlaps with any stored edit, chosen as split
+    conformal prediction does: a further prompt of the same kind reads the memory with a chance of at most `rate`. With
+    too few prompts for the rate (m + 1 < 1 / rate) it lies above all of them. Each new edit can only raise an unrelated
+    prompt's largest overlap, so following it costs one comparison per calibration prompt.
 
     Args:
         fixed: the user's tau, or None to calibrate.
@@ -47,8 +48,12 @@ class Threshold:
         return self.fixed if self.fixed is not None else self.calibrated(self.rate)
 
     def calibrated(self, rate: float) -> float:
-        """The smallest tau (a multiple of 1/k) at which at most `rate` of the unrelated prompts read the memory."""
-        allowed = int(rate * len(self.largest))
+        """The smallest tau (a multiple of 1/k) at which a further unrelated prompt reads with a chance of at most `rate`.
+
+        Source: split conformal prediction (Vovk et al., 2005): of m + 1 exchangeable prompts each is as likely to be
+        among the `rate * (m + 1)` highest.
+        """
+        allowed = max(0, int(rate * (len(self.largest) + 1)) - 1)
         highest = np.sort(self.largest)[::-1]
         bound = highest[allowed] if allowed < len(highest) else 0.0
         return float(min(1.0, max(self.FLOOR, round(bound * self.top_k + 1) / self.top_k)))

@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
 
     calibrate = _command(commands, "calibrate", _calibrate, "set the threshold for a wanted false-activation rate")
     _model_options(calibrate, store=True)
-    calibrate.add_argument("--rate", type=float, help="wanted share of unrelated prompts that read the memory (0.01)")
+    calibrate.add_argument(
+        "--rate", type=float, help="largest chance that an unrelated prompt reads the memory (0.005)"
+    )
     calibrate.add_argument(
         "--related", metavar="FILE", help="JSONL with rephrasings of stored edits (rephrase[_prompt])"
     )

@@ -29,7 +29,7 @@ class MemoirConfig:
         top_k: active features per mask; None takes the multiple of 8 nearest to 2D/7 (the paper's ratio).
         threshold: smallest overlap (0..1) at which a query reads the memory; None calibrates it (see
             `false_activation_rate`) and keeps it calibrated as edits accumulate.
-        false_activation_rate: wanted fraction of unrelated prompts that read the memory, for a calibrated threshold.
+        false_activation_rate: largest chance that an unrelated prompt reads the memory, for a calibrated threshold.
         edit_lr: learning rate of the SGD on the memory.
         momentum: of the SGD, 0 for none.
         steps: most SGD steps for one edit.
@@ -54,7 +54,7 @@ class MemoirConfig:
     layer: int | str | None = None
     top_k: int | None = None
     threshold: float | None = None
-    false_activation_rate: float = 0.01
+    false_activation_rate: float = 0.005
     edit_lr: float | None = None
     momentum: float | None = None
     steps: int = 30

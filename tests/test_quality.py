@@ -96,6 +96,12 @@ def test_a_stopped_run_goes_on_and_is_reported(tmp_path, monkeypatch):
     strict, lax = second["sweep"]
     assert strict["routed_prompts"] == 1.0 == lax["routed_rephrasings"] and strict["reliability"] == lax["reliability"]
     assert second["checkpoints"][-1]["threshold"] not in (0.0, 1.0)  # the run's own stays
+    plain = made[: made.index("--set")]
+    monkeypatch.setattr(sys, "argv", [*plain, "--count", "4", "--again", "--set", "threshold=1.0"])
+    quality.main()
+    again = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert [found["edits"] for found in again["checkpoints"]] == [1, 2, 4] and again["settings"]["threshold"] == 1.0
+    assert again["losses"] == second["losses"] and again["checkpoints"][-1]["all"]["locality"] == strict["locality"]
     report.main()
     assert (
         "| tiny | 4 | all |" in (tmp_path / "quality.md").read_text()
