@@ -35,7 +35,7 @@ def run_to_projection(model, router: Router, inputs: dict) -> tuple[torch.Tensor
     return tuple(seen)
 
 
-def _passes(model, router: Router, sequences: list[Sequence], batch_size: int):
+def passes(model, router: Router, sequences: list[Sequence], batch_size: int):
     """(activations (B, T, D), prompt_mask (B, T)) of the sequences, batch by batch."""
     for start in range(0, len(sequences), batch_size):
         batch = pad(sequences[start : start + batch_size], model.device)
@@ -46,14 +46,14 @@ def _passes(model, router: Router, sequences: list[Sequence], batch_size: int):
 
 def prompt_features(model, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
     """(len(sequences), D) float32: each sequence's mean projection input over its routing tokens, not de-centred."""
-    parts = [mean_features(activations, mask) for activations, mask in _passes(model, router, sequences, batch_size)]
+    parts = [mean_features(activations, mask) for activations, mask in passes(model, router, sequences, batch_size)]
     return torch.cat(parts)
 
 
 def prompt_signatures(model, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
     """(len(sequences), ceil(D/8)) uint8 on the CPU: the signatures with which these prompts would be looked up."""
     memory, parts = router.memory, []
-    for activations, mask in _passes(model, router, sequences, batch_size):
+    for activations, mask in passes(model, router, sequences, batch_size):
         if memory.last_token:
             mask = last_only(mask)
         _, signature = tophash_prompts(activations, mask, memory.background, memory.permutation, memory.top_k)
