@@ -79,7 +79,7 @@ async def load(port: int, prompts: list[str], requests: int, concurrency: int, t
     await asyncio.gather(*work)
     await client.close()
     latencies.sort()
-    return {"seconds": time.perf_counter() - began, "median_s": statistics.median(latencies), "p95_s": latencies[int(0.95 * len(latencies))],
+    return {"seconds": time.perf_counter() - began, "answered": len(latencies), "median_s": statistics.median(latencies), "p95_s": latencies[int(0.95 * len(latencies))],
             "texts": texts}  # fmt: skip
 
 
@@ -96,7 +96,7 @@ async def refresh(port: int, after: float) -> dict:
     return json.loads(await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=60).read()))
 
 
-def main() -> None:
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", required=True, help="a store of edits of --model")
     parser.add_argument("--model", default="smollm2")
@@ -106,11 +106,11 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
-    with Store(args.store) as store:
-        matching = [row["prompt"] for row in store.edits.values()]
-        last = max(store.edits)
-    unrelated = [fact.unrelated for fact in load_facts(args.unrelated) if fact.unrelated][: len(matching)]
+    return parser.parse_args()
+
+
+def commands(args) -> tuple[list[str], list[str]]:
+    """The edited server's command line (port 8101), and the same one without the memory (8102)."""
     folder = export_vllm(args.store, args.model, Path(args.store).with_suffix(".vllm"))
     options = SimpleNamespace(store=args.store, to=folder, model=args.model, served_model_name="served", host="127.0.0.1", port=8101,
                               max_model_len=512, vllm=["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16"])  # fmt: skip
@@ -120,50 +120,77 @@ def main() -> None:
     del base[at : at + 2]
     base[base.index("--model") + 1], base[base.index("--port") + 1] = str(checkpoint_folder(args.model)), "8102"
     assert all(flag in base for flag in FLAGS)
-    found = {"environment": harness.environment(), "model": args.model, "edits": len(matching), "requests": args.requests,
-             "concurrency": args.concurrency, "tokens": args.tokens}  # fmt: skip
+    return edited, base
+
+
+def rounds(args, kinds: dict) -> dict[str, list[dict]]:
+    """Each kind's loads, taken in turns, the first round not counted; answers must be those they should be."""
+    taken: dict[str, list[dict]] = {kind: [] for kind in kinds}
+    for round_ in range(-1, args.rounds):
+        for kind in list(kinds) if round_ % 2 else list(kinds)[::-1]:
+            port, prompts = kinds[kind]
+            requests = 32 if round_ < 0 else args.requests
+            result = asyncio.run(load(port, prompts, requests, args.concurrency, args.tokens))
+            if round_ >= 0:
+                taken[kind].append(result)
+                print(kind, {k: round(v, 3) for k, v in result.items() if k != "texts"}, flush=True)
+    assert all(a["texts"] == b["texts"] for a, b in zip(taken["unedited"], taken["unmatched"], strict=True)), (
+        "unmatched prompts changed"
+    )
+    assert all(a["texts"] != b["texts"] for a, b in zip(taken["unedited_other"], taken["matched"], strict=True)), (
+        "edits were not read"
+    )
+    return taken
+
+
+def refreshed_under_load(args, prompts: list[str]) -> dict:
+    """An edit is deleted and the server told so while it answers; the store is as before afterwards."""
+    answers: list[dict] = []
+
+    async def during():
+        answers.append(await refresh(8101, 2.0))
+
+    with Store(args.store, writer=True) as store:
+        last = max(store.edits)
+        store.delete(last)
+    result = asyncio.run(load(8101, prompts, args.requests, args.concurrency, args.tokens, during))
+    with Store(args.store, writer=True) as store:
+        store.restore(last)
+    return {"answered": result["answered"], "asked": args.requests, **answers[0]}
+
+
+def compared(taken: dict[str, list[dict]]) -> dict:
+    """What the memory costs: the median over the rounds, and every round's."""
+    found = {}
+    for kind, base_kind in (("unmatched", "unedited"), ("matched", "unedited_other")):
+        for name in ("seconds", "median_s", "p95_s"):
+            pairs = zip(taken[kind], taken[base_kind], strict=True)
+            costs = [round(ours[name] / theirs[name] - 1, 4) for ours, theirs in pairs]
+            found[f"{kind}_{name}_cost"], found[f"{kind}_{name}_costs"] = statistics.median(costs), costs
+    return found
+
+
+def main() -> None:
+    args = arguments()
+    with Store(args.store) as store:
+        matching = [row["prompt"] for row in store.edits.values()]
+    unrelated = [fact.unrelated for fact in load_facts(args.unrelated) if fact.unrelated][: len(matching)]
     kinds = {
         "unedited": (8102, unrelated),
         "unmatched": (8101, unrelated),
         "unedited_other": (8102, matching),
         "matched": (8101, matching),
     }
-    taken: dict[str, list[dict]] = {kind: [] for kind in kinds}
+    found = {"environment": harness.environment(), "model": args.model, "edits": len(matching), "requests": args.requests,
+             "concurrency": args.concurrency, "tokens": args.tokens}  # fmt: skip
+    edited, base = commands(args)
     with server(edited, 8101, "0"), server(base, 8102, "0"):
-        for round_ in range(-1, args.rounds):
-            for kind in list(kinds) if round_ % 2 else list(kinds)[::-1]:
-                port, prompts = kinds[kind]
-                requests = 32 if round_ < 0 else args.requests
-                result = asyncio.run(load(port, prompts, requests, args.concurrency, args.tokens))
-                if round_ >= 0:
-                    taken[kind].append(result)
-                    print(kind, {k: round(v, 3) for k, v in result.items() if k != "texts"}, flush=True)
-        assert all(a["texts"] == b["texts"] for a, b in zip(taken["unedited"], taken["unmatched"], strict=True)), (
-            "unmatched prompts changed"
-        )
-        assert all(a["texts"] != b["texts"] for a, b in zip(taken["unedited_other"], taken["matched"], strict=True)), (
-            "edits were not read"
-        )
-        with Store(args.store, writer=True) as store:
-            store.delete(last)
-        answers: list[dict] = []
-
-        async def during():
-            answers.append(await refresh(8101, 2.0))
-
-        asyncio.run(load(8101, matching, args.requests, args.concurrency, args.tokens, during))
-        with Store(args.store, writer=True) as store:
-            store.restore(last)
-        found["refresh_under_load"] = {"answered": args.requests, "asked": args.requests, **answers[0]}
+        taken = rounds(args, kinds)
+        found["refresh_under_load"] = refreshed_under_load(args, matching)
         found["counters"] = counters(8101)
-    for kind, base_kind in (("unmatched", "unedited"), ("matched", "unedited_other")):
-        for name in ("seconds", "median_s", "p95_s"):
-            pairs = zip(taken[kind], taken[base_kind], strict=True)
-            costs = [round(ours[name] / theirs[name] - 1, 4) for ours, theirs in pairs]
-            found[f"{kind}_{name}_cost"], found[f"{kind}_{name}_costs"] = statistics.median(costs), costs
-    found["unedited_requests_per_s"] = round(
-        args.requests / statistics.median(r["seconds"] for r in taken["unedited"]), 2
-    )
+    found |= compared(taken)
+    unedited = statistics.median(result["seconds"] for result in taken["unedited"])
+    found["unedited_requests_per_s"] = round(args.requests / unedited, 2)
     print(json.dumps({k: v for k, v in found.items() if k != "environment"}, indent=1))
     if args.json:
         harness.write(args.json, found)

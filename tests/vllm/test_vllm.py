@@ -202,10 +202,12 @@ def test_the_server_answers_and_refuses_over_http(edited, tmp_path):
             )
             return found.choices[0].message.content
 
-        assert complete().strip().startswith(edited.targets[0]) and not complete(**off).strip().startswith(
-            edited.targets[0]
-        )
+        assert complete().strip().startswith(edited.targets[0])
+        assert not complete(**off).strip().startswith(edited.targets[0])
+        asked = counters(url)
         chat(), chat(**off)
+        answered = counters(url)  # the last message alone chose the edit
+        assert (answered["matched"], answered["off"]) == (asked["matched"] + 1, asked["off"] + 1)
         for extra, named in (({"memoire": 1}, "memoire is unknown"), ({"memoir_edit": 99}, "not stored")):
             with pytest.raises(openai.BadRequestError, match=named):
                 complete(vllm_xargs=extra)
