@@ -73,11 +73,12 @@ def measure(model, pool, prompts: dict, scaled: bool) -> dict:
     index = SignatureIndex(memory.in_features, memory.top_k)
     index.add(list(range(len(stored))), stored)
     threshold = Threshold(None, signatures("calibration"), memory.top_k, model.config.false_activation_rate)
-    threshold.recount(stored)
+    threshold.recount(range(len(stored)), stored)
     edits, overlap = index.nearest(signatures("rephrase"))
+    false, others = index.nearest(unrelated)
     own = edits == torch.arange(len(edits)).numpy()
-    return {"tau": threshold.value, "nearest_is_own": float(own.mean()), "reads_own": float((own & (overlap >= threshold.value)).mean()),
-            "unrelated_read": float((index.nearest(unrelated)[1] >= threshold.value).mean())}  # fmt: skip
+    return {"tau": threshold.median, "nearest_is_own": float(own.mean()), "reads_own": float((own & (overlap >= threshold.of(edits))).mean()),
+            "unrelated_read": float((others >= threshold.of(false)).mean())}  # fmt: skip
 
 
 def main() -> None:

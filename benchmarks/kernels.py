@@ -35,7 +35,7 @@ def main() -> None:
                 "served": served,
                 **measured(model, facts),
                 "losses": losses,
-                "threshold": model.threshold.value,
+                "threshold": model.threshold.median,
             }
             answers[f"{backend}_V"] = model.memory.V * model.memory.scale
             model.detach()

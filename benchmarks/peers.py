@@ -91,12 +91,12 @@ class InContext(Peer):
     def edit(self, prompt, target):
         signature = self._signature(prompt)
         self.index.add([len(self.facts)], signature)
-        self._memoir.threshold.follow(signature[0])
+        self._memoir.threshold.follow(len(self.facts), signature[0])
         self.facts.append((prompt, target))
 
     def _pair(self, prompt, target):
         found, overlap = self.index.nearest(self._signature(prompt))
-        if found[0] >= 0 and overlap[0] >= self._memoir.threshold.value:
+        if found[0] >= 0 and overlap[0] >= self._memoir.threshold.of(found)[0]:
             stored, answer = self.facts[found[0]]
             prompt = f"{stored} {answer}\n{prompt}"
         return self._memoir.encoder.pair(prompt, target)

@@ -32,13 +32,14 @@ def scored(task: str, model, rows) -> dict:
     for name, part in (("routed_prompts", "prompt"), ("routed_rephrasings", "rephrase")):
         texts = [getattr(row, part) for row in rows if getattr(row, part)]
         if texts:
-            found[name] = float(metrics.mean(_nearest(model, texts)[1] >= model.threshold.value))
+            nearest, overlap = _nearest(model, texts)
+            found[name] = float(metrics.mean(overlap >= model.threshold.of(nearest)))
     return found
 
 
 def checkpoint(task: str, model, rows) -> dict:
     """The scores after `rows` were edited."""
-    found = {"edits": len(rows), "threshold": model.threshold.value, "all": scored(task, model, rows)}
+    found = {"edits": len(rows), "threshold": model.threshold.median, "all": scored(task, model, rows)}
     if len(rows) >= 300:
         middle = len(rows) // 2 - 50
         for name, group in (("first", rows[:100]), ("middle", rows[middle : middle + 100]), ("last", rows[-100:])):
@@ -76,11 +77,10 @@ def causes(model, rows) -> dict:
             1 - right for right in metrics.token_accuracy(model, [(getattr(row, part), row.target) for _, row in asked])
         ]
         shares = dict.fromkeys(("conflict", "retrieval", "own"), 0.0)
-        for (number, row), edit, near, share in zip(asked, nearest, overlap, missed, strict=True):
-            read = edit == number and near >= model.threshold.value
+        own = (nearest == [number for number, _ in asked]) & (overlap >= model.threshold.of(nearest))
+        for (_, row), read, share in zip(asked, own, missed, strict=True):
             shares["conflict" if row in conflicting else "own" if read else "retrieval"] += share / len(asked)
-        found[part] = {name: float(value) for name, value in shares.items()} | {"reads_its_own": float(metrics.mean(
-            e == n and o >= model.threshold.value for (n, _), e, o in zip(asked, nearest, overlap, strict=True)))}  # fmt: skip
+        found[part] = {name: float(value) for name, value in shares.items()} | {"reads_its_own": float(own.mean())}
     return found
 
 
@@ -141,7 +141,7 @@ def arguments():
     )
     parser.add_argument("--free", action="store_true", help="free generation too, at the end")
     parser.add_argument("--again", action="store_true",
-                        help="score a finished memory again, with settings of --set that concern reading only")  # fmt: skip
+                        help="score a finished memory again, calibrated by --background and with settings of --set that concern reading only")  # fmt: skip
     return parser.parse_args()
 
 
@@ -157,6 +157,8 @@ def start(args, folder: Path):
         kept = {name: value for name, value in found.items() if name not in AFTER_READING}
         kept["checkpoints"] = [mark for mark in found["checkpoints"] if mark["edits"] < len(found["seconds"])]
         model = MemoirModel.load(folder / "memory", base, tokenizer, **settings)
+        if model.config.threshold is None:
+            model.calibrate(background=args.background)
         return model, kept | {"settings": found["settings"] | settings}
     torch.manual_seed(args.seed)
     model = MemoirModel(base, tokenizer, MemoirConfig(**settings), args.background)

@@ -22,7 +22,7 @@ LEAST_CALIBRATION_TEXTS = 50
 
 @dataclass(frozen=True)
 class BackgroundTexts:
-    """Unrelated questions, (prompt, answer or ""): the first 100 for the mean, the rest for the threshold."""
+    """Unrelated prompts, (prompt, answer or ""): the first 100 for the mean, the rest for the threshold."""
 
     records: list[tuple[str, str]]
 
@@ -40,7 +40,8 @@ class BackgroundTexts:
 
 
 def load_texts(path: str | Path | None = None) -> BackgroundTexts:
-    """The background texts of a JSONL file with `prompt` and optional `answer`; None takes the package's own 300.
+    """The background texts of a JSONL file with `prompt` and optional `answer`; None takes the package's own 500:
+    300 questions and 200 unfinished statements.
 
     Raises:
         ValueError: a line is not such a record, or there are fewer than 150 (100 for the mean, 50 for the threshold).

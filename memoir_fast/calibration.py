@@ -11,12 +11,13 @@ def overlaps(signatures: np.ndarray, signature: np.ndarray, top_k: int) -> np.nd
 
 
 class Threshold:
-    """tau, fixed by the user or calibrated and kept so while edits come and go.
+    """tau, fixed by the user for all edits, or calibrated for each and kept so while edits come and go.
 
-    A calibrated tau lies just above one of the m unrelated prompts' largest overlaps with any stored edit, chosen as split
-    conformal prediction does: a further prompt of the same kind reads the memory with a chance of at most `rate`. With
-    too few prompts for the rate (m + 1 < 1 / rate) it lies above all of them. Each new edit can only raise an unrelated
-    prompt's largest overlap, so following it costs one comparison per calibration prompt.
+    Some edits are worded like many other prompts ("The capital of Australia is"), others like none. A calibrated tau is
+    therefore the edit's own: its largest overlap with any of the m unrelated prompts, plus a margin for all edits. The margin is
+    chosen by conformal prediction from how far each unrelated prompt exceeds what the others overlap with its nearest edit, so
+    that a further prompt of the same kind reads the memory with a chance of at most `rate` (or 1 / (m + 1), if that is more).
+    Following a new edit costs one comparison per unrelated prompt.
 
     Args:
         fixed: the user's tau, or None to calibrate.
@@ -30,34 +31,76 @@ class Threshold:
 
     def __init__(self, fixed: float | None, signatures: np.ndarray, top_k: int, rate: float):
         self.fixed, self.signatures, self.top_k, self.rate = fixed, signatures, top_k, rate
-        self.largest = np.zeros(len(signatures))
+        self.largest = np.zeros(len(signatures))  # each unrelated prompt's overlap with its nearest edit
+        self._nearest = np.full(len(signatures), -1)
+        # Edit -> its largest overlap with an unrelated prompt, whose that is, and the largest with another one.
+        self._closest: dict[int, tuple[float, int, float]] = {}
+        self.margin = self._conformal()
 
-    def follow(self, signature: np.ndarray) -> None:
-        """An edit with this signature (bytes,) was stored."""
-        np.maximum(self.largest, overlaps(self.signatures, signature, self.top_k), out=self.largest)
+    def follow(self, edit: int, signature: np.ndarray) -> None:
+        """Edit `edit`, later than those before, was stored with this signature (bytes,)."""
+        self._meet(edit, signature)
+        self.margin = self._conformal()
 
-    def recount(self, stored: np.ndarray) -> None:
-        """Start again from the stored edits' signatures (n, bytes): after removals or loading."""
-        self.largest[:] = 0
-        for signature in stored:
-            self.follow(signature)
+    def _meet(self, edit: int, signature: np.ndarray) -> None:
+        near = overlaps(self.signatures, signature, self.top_k)
+        whose = int(near.argmax())
+        self._closest[edit] = (near[whose], whose, np.delete(near, whose).max(initial=0.0))
+        closer = near > self.largest
+        self.largest[closer], self._nearest[closer] = near[closer], edit
+
+    def recount(self, edits, signatures) -> None:
+        """Start again from the stored edits, ascending, and their signatures (n, bytes): after removals or loading."""
+        fresh = Threshold(self.fixed, self.signatures, self.top_k, self.rate)
+        for edit, signature in zip(edits, signatures, strict=True):
+            fresh._meet(int(edit), signature)
+        fresh.margin = fresh._conformal()
+        vars(self).update(vars(fresh))  # at once: other threads may be reading
+
+    def calibrate(self, rate: float) -> None:
+        """From now on calibrated, for this rate."""
+        self.fixed, self.rate = None, rate
+        self.margin = self._conformal()
+
+    def of(self, edits) -> np.ndarray:
+        """(len(edits),) float64: tau of each edit; a query nearest to it reads it when their overlap is >= tau. Above 1 for -1 (no
+        edit), 1 for an edit that is being stored in another thread."""
+        if self.fixed is not None:
+            return np.full(len(edits), self.fixed)
+        closest = [2.0 if edit < 0 else self._closest.get(int(edit), (1.0,))[0] for edit in edits]
+        return np.where(np.array(closest) > 1, 2.0, self._tau(np.array(closest), self.margin))
 
     @property
-    def value(self) -> float:
-        """tau, 0..1; a query matches when its overlap is >= tau."""
-        return self.fixed if self.fixed is not None else self.calibrated(self.rate)
+    def median(self) -> float:
+        """The user's tau, or the median of the edits' own; the lowest possible one where there are none."""
+        if self.fixed is not None:
+            return self.fixed
+        return float(np.median(self.of(list(self._closest)))) if self._closest else self.FLOOR
 
-    def calibrated(self, rate: float) -> float:
-        """The smallest tau (a multiple of 1/k) at which a further unrelated prompt reads with a chance of at most `rate`.
+    def _conformal(self) -> float:
+        """The margin, -1..1: by how much a query must exceed its nearest edit's largest overlap with an unrelated prompt.
 
-        Source: split conformal prediction (Vovk et al., 2005): of m + 1 exchangeable prompts each is as likely to be
-        among the `rate * (m + 1)` highest.
+        Source: conformal prediction (Vovk et al., 2005), each unrelated prompt scored by what the others say: of m + 1
+        exchangeable prompts each is as likely to be among the `rate * (m + 1)` highest scores. A further prompt is scored against
+        one prompt more than these are, so its score can only be lower than exchangeability would have it.
         """
-        allowed = max(0, int(rate * (len(self.largest) + 1)) - 1)
-        highest = np.sort(self.largest)[::-1]
-        bound = highest[allowed] if allowed < len(highest) else 0.0
-        return float(min(1.0, max(self.FLOOR, round(bound * self.top_k + 1) / self.top_k)))
+        excess = np.sort(self.largest - self._others())[::-1]
+        allowed = max(0, int(self.rate * (len(excess) + 1)) - 1)
+        return float(excess[allowed]) if allowed < len(excess) else -1.0
 
-    def false_activation_rate(self, threshold: float | None = None) -> float:
-        """The fraction of the unrelated prompts that read the memory at this threshold (default: tau)."""
-        return float((self.largest >= (self.value if threshold is None else threshold)).mean())
+    def _others(self) -> np.ndarray:
+        """(m,): the largest overlap of any *other* unrelated prompt with each one's nearest edit."""
+        found = np.zeros(len(self.largest))
+        for prompt, edit in enumerate(self._nearest.tolist()):
+            if edit >= 0:
+                first, whose, second = self._closest[edit]
+                found[prompt] = second if whose == prompt else first
+        return found
+
+    def _tau(self, closest, margin):
+        return np.clip(np.round((closest + margin) * self.top_k + 1) / self.top_k, self.FLOOR, 1.0)
+
+    def false_activation_rate(self) -> float:
+        """The fraction of the unrelated prompts that would read the memory, each by what the others say of its nearest edit."""
+        bound = self._tau(self._others(), self.margin) if self.fixed is None else self.fixed
+        return float((self.largest >= bound).mean())

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--count", type=int, help="only the first COUNT lines of FILE")
 
-    calibrate = _command(commands, "calibrate", _calibrate, "set the threshold for a wanted false-activation rate")
+    calibrate = _command(commands, "calibrate", _calibrate, "set the edits' thresholds for a wanted false-activation rate")
     _model_options(calibrate, store=True)
     calibrate.add_argument(
         "--rate", type=float, help="largest chance that an unrelated prompt reads the memory (0.005)"
@@ -152,7 +152,7 @@ def _edit(options) -> None:
         )
         say(options, f"edit {record['id']}: loss {record['loss']:.4f} after {record['steps']} steps, "
              f"{record['seconds']:.1f} s{near}")  # fmt: skip
-    say(options, f"{options.store}: {len(model.memory)} edits, threshold {model.threshold.value:.3f}")
+    say(options, f"{options.store}: {len(model.memory)} edits, median threshold {model.threshold.median:.3f}")
     write_json(options, results)
 
 
@@ -180,7 +180,7 @@ def _eval(options) -> None:
         say(options, f"{name:>16} {result[name]:14.3f} {free[name]:16.3f}")
     say(
         options,
-        f"{result['count']} edits, {result['seconds_per_edit']:.2f} s an edit, threshold {result['threshold']:.3f}",
+        f"{result['count']} edits, {result['seconds_per_edit']:.2f} s an edit, median threshold {result['threshold']:.3f}",
     )
     write_json(options, {"edits": options.edits, "model": options.model, **result})
 
@@ -199,7 +199,7 @@ def _calibrate(options) -> None:
     for name in ("unrelated", "related"):
         quantiles = "  ".join(f"{q}: {v:.3f}" for q, v in report[name]["quantiles"].items())
         say(options, f"{name:>10} prompts ({report[name]['count']}): {quantiles}")
-    say(options, f"threshold {threshold:.4f}: {report['false_activation_rate']:.3f} of unrelated prompts and "
+    say(options, f"median threshold {threshold:.4f}: {report['false_activation_rate']:.3f} of unrelated prompts and "
          f"{report['related_activation_rate']:.3f} of related ones read the memory")  # fmt: skip
     model.close()
     write_json(options, report)

@@ -27,9 +27,9 @@ class MemoirConfig:
             layer's number (negative ones count from the end), or a dotted module path
             (`model.layers.27.mlp.down_proj`; `model.layers[27].mlp.down_proj.weight` means the same).
         top_k: active features per mask; None takes the multiple of 8 nearest to 2D/7 (the paper's ratio).
-        threshold: smallest overlap (0..1) at which a query reads the memory; None calibrates it (see
-            `false_activation_rate`) and keeps it calibrated as edits accumulate.
-        false_activation_rate: largest chance that an unrelated prompt reads the memory, for a calibrated threshold.
+        threshold: smallest overlap (0..1) at which a query reads the memory; None calibrates one for each edit (see
+            `false_activation_rate`) and keeps them calibrated as edits accumulate.
+        false_activation_rate: largest chance that an unrelated prompt reads the memory, for calibrated thresholds.
         edit_lr: learning rate of the SGD on the memory.
         momentum: of the SGD, 0 for none.
         steps: most SGD steps for one edit.

@@ -34,12 +34,12 @@ def run_demo(model, say) -> dict:
     free = scores["free_generation"]
     for name in ("reliability", "generalization", "locality"):
         say(f"{name:>16}: {scores[name]:.3f} teacher-forced, {free[name]:.3f} by free generation")
-    say(f"{'seconds per edit':>16}: {seconds:.2f} ({len(facts)} edits, threshold {model.threshold.value:.3f})")
+    say(f"{'seconds per edit':>16}: {seconds:.2f} ({len(facts)} edits, median threshold {model.threshold.median:.3f})")
     return {
         **scores,
         "count": len(facts),
         "seconds_per_edit": seconds,
-        "threshold": model.threshold.value,
+        "threshold": model.threshold.median,
         "rows": rows,
     }
 

@@ -74,7 +74,7 @@ def evaluate(model, facts: list[Fact], quiet: bool = False) -> dict:
     return {
         **scores,
         "count": len(facts),
-        "threshold": model.threshold.value,
+        "threshold": model.threshold.median,
         "seconds_per_edit": metrics.mean(r.seconds for r in results),
         "mean_steps": metrics.mean(r.steps for r in results),
         "mean_loss": metrics.mean(r.loss for r in results),
@@ -96,12 +96,12 @@ def overlap_report(model, related: list[str] | None = None) -> dict:
         related = [f"{context} {e['prompt']}" for e in model.edits.values() for context in model.contexts[:2]]
     sequences = [model.encoder.prompt(text) for text in related]
     signatures = prompt_signatures(model.model, model.router, sequences, model.config.batch_size)
-    _, overlap = model.memory.index.nearest(signatures.numpy())
+    nearest, overlap = model.memory.index.nearest(signatures.numpy())
     return {
         "unrelated": _quantiles(model.threshold.largest, (0.5, 0.9, 0.95, 0.99, 1.0)),
         "related": _quantiles(overlap, (0.0, 0.01, 0.05, 0.1, 0.5)),
         "false_activation_rate": model.threshold.false_activation_rate(),
-        "related_activation_rate": float((overlap >= model.threshold.value).mean()),
+        "related_activation_rate": float((overlap >= model.threshold.of(nearest)).mean()),
     }
 
 

@@ -114,8 +114,7 @@ class MemoirModel:
             given = isinstance(background, torch.Tensor)
             texts = background if isinstance(background, BackgroundTexts) else load_texts(None if given else background)
             self._set_background(background if given else texts)
-            calibration = [self.encoder.prompt(text) for text in texts.for_threshold]
-            signatures = prompt_signatures(model, self.router, calibration, self.config.batch_size).numpy()
+            signatures = self._calibration(texts)
             with self.disabled():
                 contexts = make_contexts(model, tokenizer)
             self._finish(signatures, contexts)
@@ -205,7 +204,7 @@ class MemoirModel:
             saving.restore(saved, self.memory)
             self._edits = {record["id"]: record for record in saved.edits}
             self._next_id = saved.next_id
-            self.threshold.recount(saved.tensors["signatures"].numpy())
+            self.threshold.recount(self.memory.index.ids, saved.tensors["signatures"].numpy())
         return self
 
     def _set_background(self, background: torch.Tensor | BackgroundTexts) -> None:
@@ -220,6 +219,10 @@ class MemoirModel:
             key = f"{fingerprints.digest(self.fingerprint)}-{'chat' if self.config.chat_template else 'plain'}"
             model, router, size = self.model, self.router, self.config.batch_size
             memory.background.copy_(measure_background(model, router, self.encoder, background, key, size))
+
+    def _calibration(self, texts: BackgroundTexts) -> np.ndarray:
+        prompts = [self.encoder.prompt(text) for text in texts.for_threshold]
+        return prompt_signatures(self.model, self.router, prompts, self.config.batch_size).numpy()
 
     # ---- attaching -----------------------------------------------------------------------------------------------
 
@@ -246,7 +249,7 @@ class MemoirModel:
         if self.config.write == "preconditioned":
             self.memory.track()
         self.memory.to(device)
-        self.router = Router(self.memory, lambda: self.threshold.value, lambda edit: self.edits[edit].get("tags", []))
+        self.router = Router(self.memory, lambda edits: self.threshold.of(edits), lambda edit: self.edits[edit].get("tags", []))
         parent, _, name = self.target.path.rpartition(".")
         self._parent, self._name, self._base = model.get_submodule(parent), name, base
         self._trainable = [p for p in model.parameters() if p.requires_grad]
@@ -406,8 +409,8 @@ class MemoirModel:
         if any(replaced):
             self._recount()
         else:
-            for signature in signatures:
-                self.threshold.follow(signature)
+            for number, signature in enumerate(signatures):
+                self.threshold.follow(first + number, signature)
         return results
 
     # ---- taking back, with a store -------------------------------------------------------------------------------
@@ -453,7 +456,7 @@ class MemoirModel:
         return found
 
     def _recount(self) -> None:
-        self.threshold.recount(self.memory.index.signatures())
+        self.threshold.recount(self.memory.index.ids, self.memory.index.signatures())
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
@@ -542,11 +545,11 @@ class MemoirModel:
 
     @torch.no_grad()
     def route(self, prompt: str) -> dict:
-        """Which stored edit a prompt reads: {"edit": id or None, "overlap": 0..1, "threshold": tau}."""
+        """Which stored edit a prompt reads: {"edit": id or None, "overlap": 0..1, "threshold": the nearest edit's tau}."""
         sequence = self.encoder.prompt(prompt)
         signature = prompt_signatures(self.model, self.router, [sequence], 1)
         edit, overlap = self.router.index().nearest(signature.numpy())
-        tau = self.threshold.value
+        tau = float(self.threshold.of(edit)[0])
         matched = int(edit[0]) if edit[0] >= 0 and overlap[0] >= tau else None
         return {"edit": matched, "overlap": float(overlap[0]), "threshold": tau}
 
@@ -557,15 +560,30 @@ class MemoirModel:
 
     # ---- calibrating, saving -------------------------------------------------------------------------------------
 
-    def calibrate(self, rate: float | None = None) -> float:
-        """Set tau from the unrelated prompts for a wanted false-activation rate, and keep it calibrated from now on."""
+    def calibrate(self, rate: float | None = None, background: str | BackgroundTexts | None = None) -> float:
+        """Set each edit's tau from the unrelated prompts for a wanted false-activation rate, and keep them calibrated.
+
+        Args:
+            rate: see `MemoirConfig.false_activation_rate`; None keeps it.
+            background: other unrelated prompts to calibrate with, `BackgroundTexts` or a JSONL path (all but its first hundred
+                are used; the mean that masks are made with stays); None keeps them. A store keeps those it was made with.
+
+        Returns:
+            the median tau.
+        """
+        if background is not None:
+            if self.store is not None:
+                raise ValueError("background: a store keeps the unrelated prompts that it was made with; leave it out")
+            texts = background if isinstance(background, BackgroundTexts) else load_texts(background)
+            self.threshold.signatures = self._calibration(texts)
+            self._recount()
         self.config = self.config.updated(
             threshold=None, false_activation_rate=self.config.false_activation_rate if rate is None else rate
         )
-        self.threshold.fixed, self.threshold.rate = None, self.config.false_activation_rate
+        self.threshold.calibrate(self.config.false_activation_rate)
         if self.store is not None:
             self.store.configure(self.config)
-        return self.threshold.value
+        return self.threshold.median
 
     def save_pretrained(self, folder: str) -> None:
         """Write the memory (never the base model) to a folder; see `saving.write`."""

@@ -108,7 +108,7 @@ class Router:
 
     Args:
         memory: the residual memory.
-        threshold: called without arguments at each decision; returns tau, the smallest overlap that matches.
+        threshold: called at each decision with the nearest edits' ids (B,); returns the smallest overlap that reads each.
         tags_of: edit id -> its tags.
     """
 
@@ -207,8 +207,8 @@ class Router:
             activations, prompt_mask.to(activations.device), memory.background, memory.permutation, memory.top_k
         )
         ids, overlaps = self.index().nearest(signature.cpu().numpy())  # the one device-to-host copy of a prompt
-        threshold = self.threshold()
-        edits = [int(i) if overlap >= threshold else -1 for i, overlap in zip(ids, overlaps, strict=True)]
+        enough = overlaps >= self.threshold(ids)
+        edits = [int(i) if read else -1 for i, read in zip(ids, enough, strict=True)]
         return self.routes_to(edits, [float(overlap) for overlap in overlaps])
 
     def routes_to(self, edits: list[int], overlaps: list[float]) -> Routes:

@@ -63,7 +63,7 @@ def write(folder, model) -> None:
         "fingerprint": model.fingerprint,
         "config": asdict(model.config),
         "scale": memory.scale,
-        "threshold": model.threshold.value,
+        "threshold": model.threshold.median,
         "contexts": model.contexts,
         "next_id": model.next_id,
         "edits": len(ids),

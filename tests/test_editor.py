@@ -268,7 +268,7 @@ def test_early_stop_is_the_published_one():
 
 
 def _state(model):
-    return bits(model.memory.V), model.memory.scale, model.memory.index.ids, dict(model.edits), model.threshold.value
+    return bits(model.memory.V), model.memory.scale, model.memory.index.ids, dict(model.edits), model.threshold.median
 
 
 def _same(first, second):

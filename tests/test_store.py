@@ -181,7 +181,7 @@ def test_one_writer_and_readers_that_refresh(tmp_path):
     model.edit(*C), model.delete(1)
     assert reader.refresh() == 4 and reader.refresh() == 0
     assert reader.edits == model.edits and torch.allclose(reader.memory.V, model.memory.V, atol=1e-6)
-    assert reader.ask(A[0], max_new_tokens=1) == "w160" and reader.threshold.value == model.threshold.value
+    assert reader.ask(A[0], max_new_tokens=1) == "w160" and reader.threshold.median == model.threshold.median
     model.close()
     with pytest.raises(StoreError, match="opened for reading"):
         model.edit(*B)

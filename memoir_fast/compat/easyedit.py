@@ -82,7 +82,7 @@ class WeightsCopy:
             memory.C.copy_(self._C)
         memory.index.remove([i for i in memory.index.ids if i not in self._edits])
         memoir._edits, memoir._next_id = dict(self._edits), self._next_id
-        memoir.threshold.recount([memory.index.signature(i) for i in memory.index.ids])
+        memoir.threshold.recount(memory.index.ids, memory.index.signatures())
 
     def items(self):
         """Restore, and the edited projection's own parameters, by their present names."""

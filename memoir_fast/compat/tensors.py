@@ -52,7 +52,7 @@ def import_memory(model: MemoirModel, path: str | Path) -> None:
     memory.V.copy_(weight.float().T)
     memory.scale = 1.0
     for number in range(len(masks)):
-        model.threshold.follow(memory.index.signature(number))
+        model.threshold.follow(number, memory.index.signature(number))
         model.edits[number] = {"id": number, "prompt": "", "target": "", "created": "", "loss": None, "steps": 0, "seconds": 0.0,
                                "nearest": None, "overlap": 0.0}  # fmt: skip
     model._next_id = len(masks)

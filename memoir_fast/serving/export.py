@@ -15,7 +15,7 @@ from ..hub import checkpoint_folder
 from ..store import Store
 from .tables import PREFIX, tables_of
 
-FORMAT, FORMAT_VERSION = "memoir_fast vllm", 1
+FORMAT, FORMAT_VERSION = "memoir_fast vllm", 2
 TENSORS = "memoir.safetensors"
 # Architectures whose vLLM class is wrapped; the plugin registers "Memoir" + each.
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")

@@ -18,12 +18,12 @@ def tables_of(store: Store) -> dict[str, torch.Tensor]:
 
     Returns:
         `memoir.V` (D, d) float32, `.background` (D,) float32, `.permutation` (D,) int32, `.ids` (n,) int64, `.signatures` (n, bytes)
-        uint8, `.scale` and `.threshold` (1,) float64, `.tags` uint8: JSON text, id -> tags.
+        uint8, `.scale` (1,) and `.threshold` (n,) float64, `.tags` uint8: JSON text, id -> tags.
     """
     memory, config = store.memory, store.manifest.config
     signatures = memory.index.signatures()
     threshold = Threshold(config.threshold, store.calibration.numpy(), memory.top_k, config.false_activation_rate)
-    threshold.recount(signatures)
+    threshold.recount(memory.index.ids, signatures)
     tags = {str(edit): store.state.tags[edit] for edit in memory.index.ids if store.state.tags[edit]}
     found = {
         "V": memory.V,
@@ -32,7 +32,7 @@ def tables_of(store: Store) -> dict[str, torch.Tensor]:
         "ids": torch.tensor(memory.index.ids, dtype=torch.int64),
         "signatures": torch.from_numpy(signatures),
         "scale": torch.tensor([memory.scale], dtype=torch.float64),
-        "threshold": torch.tensor([threshold.value], dtype=torch.float64),
+        "threshold": torch.from_numpy(threshold.of(memory.index.ids)),
         "tags": torch.frombuffer(bytearray(json.dumps(tags).encode()), dtype=torch.uint8),
     }
     return {PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}

@@ -59,10 +59,11 @@ class Table:
         self.generation, self.columns = generation, columns
         self.V = V[columns].to(device, copy=True)  # a loader may hand out memory that it maps or uses again
         self.background, self.permutation = background.to(device), permutation.to(device)
-        self.scale, self.threshold = float(scale), float(threshold)
+        self.scale = float(scale)
         self.dimension = len(background)
         self.tags: dict[str, list[str]] = json.loads(bytes(tags.numpy()).decode())
         self.ids = ids.tolist()
+        self.threshold = dict(zip(self.ids, threshold.tolist(), strict=True))
         self.index: SignatureIndex | None = None
         if self.ids:
             ones = int(np.bitwise_count(signatures[0].numpy()).sum())
@@ -198,7 +199,7 @@ class Served:
         signatures = self._signatures(asking, x)
         for (row, choice), signature in zip(asking, signatures, strict=True):
             ids, overlaps = table.chosen(choice).nearest(signature[None])
-            found = overlaps[0] >= table.threshold
+            found = overlaps[0] >= table.threshold[int(ids[0])]
             self.counts["matched" if found else "unmatched"] += 1
             if found:
                 self.readers[row.request] = table.reader(int(ids[0]), float(overlaps[0]))
