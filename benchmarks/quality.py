@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from memoir_fast import MemoirConfig, MemoirModel, metrics
+from memoir_fast import MemoirConfig, MemoirModel, load_texts, metrics
 from memoir_fast.hub import load_model
 from memoir_fast.probe import prompt_signatures
 
@@ -158,7 +158,7 @@ def start(args, folder: Path):
         kept["checkpoints"] = [mark for mark in found["checkpoints"] if mark["edits"] < len(found["seconds"])]
         model = MemoirModel.load(folder / "memory", base, tokenizer, **settings)
         if model.config.threshold is None:
-            model.calibrate(background=args.background)
+            model.calibrate(background=load_texts(args.background))
         return model, kept | {"settings": found["settings"] | settings}
     torch.manual_seed(args.seed)
     model = MemoirModel(base, tokenizer, MemoirConfig(**settings), args.background)

@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--count", type=int, help="only the first COUNT lines of FILE")
 
-    calibrate = _command(commands, "calibrate", _calibrate, "set the edits' thresholds for a wanted false-activation rate")
+    calibrate = _command(
+        commands, "calibrate", _calibrate, "set the edits' thresholds for a wanted false-activation rate"
+    )
     _model_options(calibrate, store=True)
     calibrate.add_argument(
         "--rate", type=float, help="largest chance that an unrelated prompt reads the memory (0.005)"

@@ -249,7 +249,9 @@ class MemoirModel:
         if self.config.write == "preconditioned":
             self.memory.track()
         self.memory.to(device)
-        self.router = Router(self.memory, lambda edits: self.threshold.of(edits), lambda edit: self.edits[edit].get("tags", []))
+        self.router = Router(
+            self.memory, lambda edits: self.threshold.of(edits), lambda edit: self.edits[edit].get("tags", [])
+        )
         parent, _, name = self.target.path.rpartition(".")
         self._parent, self._name, self._base = model.get_submodule(parent), name, base
         self._trainable = [p for p in model.parameters() if p.requires_grad]
