@@ -97,9 +97,11 @@ def sketched(C, kind: str):
     if kind == "bfloat16":
         return C.bfloat16().float()
     rank = int(kind.removeprefix("rank="))
-    values, vectors = torch.linalg.eigh(C)
+    if rank == 0:
+        return torch.diag(C.diagonal())
+    values, vectors = torch.linalg.eigh(C.double())  # in float32 it does not converge after the first edits: C is mostly zero
     large = (vectors[:, len(C) - rank :] * values[len(C) - rank :]) @ vectors[:, len(C) - rank :].T
-    return large + torch.diag((C - large).diagonal().clamp(min=0))
+    return (large + torch.diag((C - large).diagonal().clamp(min=0))).float()
 
 
 def distributions(model, rows) -> dict:
