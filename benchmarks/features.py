@@ -16,6 +16,7 @@ from memoir_fast.calibration import Threshold
 from memoir_fast.hub import load_model
 from memoir_fast.index import SignatureIndex
 from memoir_fast.probe import passes
+from memoir_fast.tophash import rarity
 
 from . import harness, tasks
 
@@ -23,8 +24,8 @@ from . import harness, tasks
 def tokens(model, texts: list[str]) -> list[tuple[list[int], torch.Tensor]]:
     """Each prompt's tokens and their activations (T, D) float32."""
     sequences = [model.encoder.prompt(text) for text in texts]
-    rows = [a[m].float() for batch, mask in passes(model.model, model.router, sequences, model.config.batch_size)
-            for a, m in zip(batch, mask, strict=True)]  # fmt: skip
+    rows = [a[m].float() for found, batch in passes(model.model, model.router, sequences, model.config.batch_size)
+            for a, m in zip(found, batch.prompt_mask, strict=True)]  # fmt: skip
     return [(sequence.tokens, row) for sequence, row in zip(sequences, rows, strict=True)]
 
 
@@ -47,6 +48,7 @@ def poolings(background: list) -> dict:
         "mean (default)": lambda words, x: x.mean(0),
         "rare tokens up (log inverse frequency)": weighted(rare),
         "rare tokens up, squared": weighted(lambda words, x: rare(words, x) ** 2),
+        'by the token\'s id (feature="rare_decentered")': weighted(lambda words, x: rarity(torch.tensor(words))),
         "by distance from the mean token": weighted(lambda words, x: (x - mean).norm(dim=1)),
         "by its inverse": weighted(lambda words, x: 1 / (x - mean).norm(dim=1)),
         "later tokens up": weighted(lambda words, x: torch.linspace(0.01, 1, len(x))),

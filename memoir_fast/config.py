@@ -15,7 +15,7 @@ RECIPES = {
     "preconditioned": {"edit_lr": 6.0, "momentum": 0.8, "weight_decay": 0.0, "stop_delta": 1.0},
 }
 PRECISIONS = ("exact", "fast")
-FEATURES = ("mean_decentered", "mean", "last")
+FEATURES = ("mean_decentered", "rare_decentered", "mean", "last")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class MemoirConfig:
         ridge: with write="preconditioned", how strongly free directions resist too, in units of a token's mean energy.
         precision: "exact" optimises in the model's own dtype; "fast" runs the layers above the memory in bfloat16 on
             devices with units for it, and for Llama-like models lets only the likeliest tokens compete in most steps.
-        feature: what a prompt is hashed by: "mean_decentered" (the mean of its tokens less the background, the paper's), "mean"
+        feature: what a prompt is hashed by: "mean_decentered" (the mean of its tokens less the background, the paper's), "rare_decentered"
+            (the same with rare tokens up, see `tophash.rarity`: it tells edits of one wording and different subjects apart), "mean"
             (without the background) or "last" (its last token).
         chat_template: prompts are a user's words, put into the tokenizer's chat template for editing and asking.
         batch_size: rows per forward pass in measuring and calibrating.

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from . import ops
 from .config import MemoirConfig
 from .layout import lay_out, packing_pays
 from .memory import ResidualMemory
@@ -19,6 +18,7 @@ from .request import EditRequest, Encoder
 from .routing import Router
 from .suffix import Suffix, supports
 from .target import Target
+from .tophash import tophash_segments
 from .update import Update
 from .write import BlockWrite, TokenWrite, make_write, preconditioned
 
@@ -94,11 +94,13 @@ class Editor:
     def _masks(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:
         """The mask of each edit's identity prompt; it serves all sequences of the edit."""
         memory, words = self.memory, replay.layout.words
-        if memory.last_token:
+        if memory.feature == "last":
             words = [part[-1:] for part in words]
-        tokens = replay.activations.reshape(-1, memory.in_features)[torch.cat(words)]
+        places = torch.cat(words)
+        activations = replay.activations.reshape(-1, memory.in_features)[places]
         ends = torch.tensor([0, *(len(part) for part in words)], dtype=torch.int32).cumsum(0, dtype=torch.int32)
-        return ops.tophash_pooled(tokens, ends.to(tokens.device), memory.background, memory.permutation, memory.top_k)
+        tokens = replay.layout.inputs["input_ids"].reshape(-1)[places]
+        return tophash_segments(activations, ends.to(tokens.device), tokens, memory)
 
     @torch.no_grad()
     def _prepare(self, replay: Suffix | Replay, indices: torch.Tensor, config: MemoirConfig, memory: ResidualMemory):

@@ -46,7 +46,7 @@ class ResidualMemory(nn.Module):
         self.register_buffer("permutation", permutation.to(torch.int32), persistent=False)
         self.register_buffer("C", None, persistent=False)
         self.scale = 1.0
-        self.last_token = False  # masks by the prompt's last token alone, see MemoirConfig.feature
+        self.feature = "mean_decentered"  # what masks are made of, see MemoirConfig.feature
         self.index = SignatureIndex(in_features, top_k)
 
     def _apply(self, fn, recurse=True):

@@ -215,8 +215,10 @@ class MemoirModel:
                     f"background must be {tuple(memory.background.shape)}, finite, got {tuple(background.shape)}"
                 )
             memory.background.copy_(background)
-        elif self.config.feature == "mean_decentered":
+        elif self.config.feature.endswith("_decentered"):
             key = f"{fingerprints.digest(self.fingerprint)}-{'chat' if self.config.chat_template else 'plain'}"
+            if self.config.feature != "mean_decentered":
+                key += f"-{self.config.feature}"
             model, router, size = self.model, self.router, self.config.batch_size
             memory.background.copy_(measure_background(model, router, self.encoder, background, key, size))
 
@@ -245,7 +247,7 @@ class MemoirModel:
         # Not `memory or ...`: an empty memory is false, and a store's must be used nevertheless.
         self.memory = ResidualMemory(*sizes, permutation) if memory is None else memory
         device = next((p.device for p in base.parameters()), model.device)
-        self.memory.last_token = self.config.feature == "last"
+        self.memory.feature = self.config.feature
         if self.config.write == "preconditioned":
             self.memory.track()
         self.memory.to(device)

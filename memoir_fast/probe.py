@@ -6,9 +6,9 @@ import contextlib
 
 import torch
 
-from .request import Sequence, pad
+from .request import Batch, Sequence, pad
 from .routing import Router
-from .tophash import last_only, mean_features, tophash_prompts
+from .tophash import mean_features, rarity, tophash_prompts
 
 
 class _Stop(Exception):
@@ -36,26 +36,29 @@ def run_to_projection(model, router: Router, inputs: dict) -> tuple[torch.Tensor
 
 
 def passes(model, router: Router, sequences: list[Sequence], batch_size: int):
-    """(activations (B, T, D), prompt_mask (B, T)) of the sequences, batch by batch."""
+    """(activations (B, T, D), the `Batch`) of the sequences, batch by batch."""
     for start in range(0, len(sequences), batch_size):
         batch = pad(sequences[start : start + batch_size], model.device)
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
         activations, _ = run_to_projection(model, router, inputs)
-        yield activations.reshape(*batch.input_ids.shape, -1), batch.prompt_mask
+        yield activations.reshape(*batch.input_ids.shape, -1), batch
 
 
 def prompt_features(model, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
-    """(len(sequences), D) float32: each sequence's mean projection input over its routing tokens, not de-centred."""
-    parts = [mean_features(activations, mask) for activations, mask in passes(model, router, sequences, batch_size)]
-    return torch.cat(parts)
+    """(len(sequences), D) float32: each sequence's mean projection input over its routing tokens, not de-centred; with
+    feature="rare_decentered" the weighted mean."""
+
+    def mean(activations: torch.Tensor, batch: Batch) -> torch.Tensor:
+        weights = rarity(batch.input_ids) if router.memory.feature == "rare_decentered" else None
+        return mean_features(activations, batch.prompt_mask, weights)
+
+    return torch.cat([mean(*found) for found in passes(model, router, sequences, batch_size)])
 
 
 def prompt_signatures(model, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
     """(len(sequences), ceil(D/8)) uint8 on the CPU: the signatures with which these prompts would be looked up."""
-    memory, parts = router.memory, []
-    for activations, mask in passes(model, router, sequences, batch_size):
-        if memory.last_token:
-            mask = last_only(mask)
-        _, signature = tophash_prompts(activations, mask, memory.background, memory.permutation, memory.top_k)
+    parts = []
+    for activations, batch in passes(model, router, sequences, batch_size):
+        _, signature = tophash_prompts(activations, batch.prompt_mask, batch.input_ids, router.memory)
         parts.append(signature.cpu())
     return torch.cat(parts)

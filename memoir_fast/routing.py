@@ -16,7 +16,7 @@ import torch
 
 from .index import SignatureIndex
 from .memory import ResidualMemory
-from .tophash import last_only, tophash_prompts
+from .tophash import tophash_prompts
 
 _CACHE_ATTRIBUTE = "memoir_routes"
 
@@ -67,10 +67,11 @@ class _Read:
     routes: Routes | None
     cache: object | None = None
     session: _Session | None = None
+    tokens: torch.Tensor | None = None
 
     def __call__(self, base, x):
         if self.routes is None:
-            self.routes = self.router.decide(x.reshape(self.batch, self.length, -1), self.prompt_mask)
+            self.routes = self.router.decide(x.reshape(self.batch, self.length, -1), self.prompt_mask, self.tokens)
             if self.session is not None:
                 self.session.routes = self.routes
         out = base(x)
@@ -193,19 +194,18 @@ class Router:
     # ---- deciding ------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def decide(self, activations: torch.Tensor, prompt_mask: torch.Tensor | None) -> Routes:
-        """The routes of prompts whose projection inputs are `activations` (B, T, D); `prompt_mask` (B, T) bool."""
+    def decide(
+        self, activations: torch.Tensor, prompt_mask: torch.Tensor | None, tokens: torch.Tensor | None = None
+    ) -> Routes:
+        """The routes of prompts whose projection inputs are `activations` (B, T, D); `prompt_mask` (B, T) bool; `tokens` (B, T) ids."""
         batch, length, _ = activations.shape
         if len(self.memory) == 0 or batch == 0:
             return Routes.none(batch)
         if prompt_mask is None:
             prompt_mask = torch.ones(batch, length, dtype=torch.bool, device=activations.device)
-        memory = self.memory
-        if memory.last_token:
-            prompt_mask = last_only(prompt_mask)
-        _, signature = tophash_prompts(
-            activations, prompt_mask.to(activations.device), memory.background, memory.permutation, memory.top_k
-        )
+        where = activations.device
+        tokens = None if tokens is None else tokens.to(where)
+        _, signature = tophash_prompts(activations, prompt_mask.to(where), tokens, self.memory)
         ids, overlaps = self.index().nearest(signature.cpu().numpy())  # the one device-to-host copy of a prompt
         enough = overlaps >= self.threshold(ids)
         edits = [int(i) if read else -1 for i, read in zip(ids, enough, strict=True)]
@@ -263,7 +263,7 @@ class Router:
             if explicit is None and session.prompt_mask is not None:
                 explicit = session.prompt_mask.repeat_interleave(batch // len(session.prompt_mask), dim=0)
         mask = _prompt_mask(explicit, given.get("attention_mask"), batch, length, len(self.memory))
-        return _Read(self, batch, length, mask, None, cache, session)
+        return _Read(self, batch, length, mask, None, cache, session, given.get("input_ids"))
 
     def _kept(self, cache, batch: int) -> Routes:
         routes = getattr(cache, _CACHE_ATTRIBUTE, None)

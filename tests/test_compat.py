@@ -135,10 +135,10 @@ def test_the_published_call_says_where_the_prompt_ends(hparams):
     assert edited.config.hidden_size == 32
 
 
-@pytest.mark.parametrize("feature", ["mean", "last"])
+@pytest.mark.parametrize("feature", ["mean", "last", "rare_decentered"])
 def test_other_features(feature):
     model = tiny_memoir(feature=feature)
-    assert not model.memory.background.any()
+    assert model.memory.background.any() == (feature == "rare_decentered")
     model.edit(*["w100 w101 w102", "w150"])
     assert model.route("w100 w101 w102")["overlap"] == 1.0
     seen = []
@@ -147,7 +147,13 @@ def test_other_features(feature):
     )
     with model.disabled():
         _logits(model, "w100 w101 w102")
-    feature_of = seen[0][0, -1] if feature == "last" else seen[0][0].mean(0)
+    tokens = torch.tensor(word_tokenizer()("w100 w101 w102")["input_ids"])
+    weights = {
+        "mean": torch.ones(3),
+        "last": torch.tensor([0.0, 0.0, 1.0]),
+        "rare_decentered": (2.0 + tokens).log() ** 2,
+    }[feature]
+    feature_of = (weights @ seen[0][0]) / weights.sum() - model.memory.background
     chosen = model.memory.permutation.long()[feature_of.abs().topk(24).indices].sort().values
     assert torch.equal(model.memory.indices_of(0).long(), chosen)
 
@@ -309,3 +315,16 @@ def test_importing_the_front_does_nothing():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == "", done.stderr
+
+
+def test_rare_tokens_up_is_the_same_everywhere_and_needs_ids(tmp_path):
+    model = tiny_memoir(feature="rare_decentered")
+    model.edit("w100 w101 w102", "w150")
+    assert model.ask(["w100 w101 w102", "w100 w101 w102"], max_new_tokens=1) == ["w150"] * 2
+    tokens = torch.tensor([word_tokenizer()("w100 w101 w102")["input_ids"]])
+    embedded = model.model.get_input_embeddings()(tokens)
+    with pytest.raises(ValueError, match="pass input_ids"):
+        model(inputs_embeds=embedded)
+    model.save_pretrained(tmp_path)
+    again = MemoirModel.load(tmp_path, tiny_model("llama"), word_tokenizer())
+    assert again.config.feature == "rare_decentered" and again.route("w100 w101 w102")["overlap"] == 1.0

@@ -31,7 +31,7 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
         copy: copy the base model's files instead of linking them.
 
     Raises:
-        ValueError: the store belongs to another model, the architecture is not served, or `to` holds something else.
+        ValueError: the store belongs to another model, the architecture or the feature is not served, or `to` holds something else.
     """
     to, source = Path(to), checkpoint_folder(model)
     with Store(store) as opened:
@@ -45,6 +45,8 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
         raise ValueError(f"model: {model} is a {architecture}; vLLM export takes {', '.join(ARCHITECTURES)}")
     if not stored["target"].endswith(".mlp.down_proj"):
         raise ValueError(f"store: it edits {stored['target']}; vLLM export takes a down projection (*.mlp.down_proj)")
+    if settings.feature == "rare_decentered":
+        raise ValueError("store: vLLM export does not take feature='rare_decentered' yet; use 'mean_decentered'")
     config["architectures"] = ["Memoir" + architecture]
     config["memoir"] = {
         "format": FORMAT,

@@ -278,7 +278,7 @@ class Store:
         self.calibration = base["calibration"]
         self.memory = ResidualMemory(*kept.sizes, base["permutation"])
         self.memory.background.copy_(base["background"])
-        self.memory.last_token = kept.config.feature == "last"
+        self.memory.feature = kept.config.feature
         if kept.config.write == "preconditioned":
             self.memory.track()
         self.state = State(self.memory)
