@@ -17,7 +17,7 @@ FOLDER = RESULTS / "quality"
 _SHOWN = ("reliability", "generalization", "locality", "average", "efficacy", "paraphrase", "neighbourhood",
           "ood_accuracy", "ood_perplexity")  # fmt: skip
 GROUPS = ("all", "first", "middle", "last")
-_SETTINGS = ("write", "sketch", "top_k", "ridge", "edit_lr", "momentum", "weight_decay", "precision")
+_SETTINGS = ("write", "feature", "sketch", "top_k", "ridge", "edit_lr", "momentum", "weight_decay", "precision")
 
 
 def main() -> None:
@@ -126,7 +126,7 @@ def _retention(streams: dict) -> list[str]:
                                  _number(scores.get("perplexity")), *(_number(scores.get(key)) for key in _SHOWN[4:])])  # fmt: skip
     head = ["run", "edits", "of them", "tau", *_SHOWN[:4], "perplexity", *_SHOWN[4:]]
     used = [i for i, title in enumerate(head) if i < 3 or any(row[i] for row in rows)]
-    text = "Teacher-forced, after so many edits; `first`, `middle` and `last` are a hundred each; `unedited` is the base model on all of them. tau is the threshold that the scores were read at."
+    text = "Teacher-forced, after so many edits; `first`, `middle` and `last` are a hundred each; `unedited` is the base model on all of them. tau is the median of the edits' thresholds that the scores were read at."
     return ["## Retention", "", text, "", *_table([head[i] for i in used], [[row[i] for i in used] for row in rows])]
 
 
@@ -147,7 +147,7 @@ def _sweep(streams: dict) -> list[str]:
         "unrelated answers unchanged",
     ]
     used = [i for i in range(len(head)) if any(row[i] for row in rows)]
-    text = "The finished memories at other thresholds; the first line of each run is its calibrated one."
+    text = "The finished memories read with one threshold for all edits; the first line of each run is calibrated, an own one for each edit (tau is their median)."
     return ["## Thresholds", "", text, "", *_table([head[i] for i in used], [[row[i] for i in used] for row in rows])]
 
 
@@ -253,7 +253,7 @@ def plot(streams: dict) -> None:
 
 
 def plot_overlaps(streams: dict) -> None:
-    """Overlap with the nearest stored edit, and tau."""
+    """Overlap with the nearest stored edit, and the median tau."""
     if not streams:
         return
     lines = -(-len(streams) // 4)
@@ -271,7 +271,7 @@ def plot_overlaps(streams: dict) -> None:
         for part, label, color in parts:
             if run["overlaps"].get(part):
                 panel.hist(run["overlaps"][part], bins=40, range=(0, 1), alpha=0.6, label=label, color=color)
-        panel.axvline(run["checkpoints"][-1]["threshold"], color="black", linestyle="--", linewidth=1, label="tau")
+        panel.axvline(run["checkpoints"][-1]["threshold"], color="black", linestyle="--", linewidth=1, label="median tau")
         panel.set_yscale("log")
         panel.set_title(name, fontsize=8)
         panel.set_xlabel("overlap", fontsize=8)
