@@ -99,9 +99,7 @@ def sketched(C, kind: str):
     rank = int(kind.removeprefix("rank="))
     if rank == 0:
         return torch.diag(C.diagonal())
-    values, vectors = torch.linalg.eigh(
-        C.double()
-    )  # in float32 it does not converge after the first edits: C is mostly zero
+    values, vectors = torch.linalg.eigh(C.double())  # in float32 it does not converge while C is mostly zero
     large = (vectors[:, len(C) - rank :] * values[len(C) - rank :]) @ vectors[:, len(C) - rank :].T
     return (large + torch.diag((C - large).diagonal().clamp(min=0))).float()
 

@@ -302,6 +302,19 @@ def test_exports_of_other_models_and_into_other_folders_are_refused(checkpoint, 
     assert not (tmp_path / "export").exists()
 
 
+def test_an_export_of_a_feature_that_is_not_served_is_refused(tmp_path):
+    model = tiny_memoir("llama", threshold=0.7, feature="rare_decentered")
+    model.create_store(str(tmp_path / "store"))
+    model.edit(*EDITS[0])
+    base = model.detach()
+    base.save_pretrained(tmp_path / "base")
+    model.tokenizer.save_pretrained(tmp_path / "base")
+    model.close()
+    with pytest.raises(ValueError, match=r"rare_decentered.*use 'mean_decentered'"):
+        export_vllm(tmp_path / "store", str(tmp_path / "base"), tmp_path / "export")
+    assert not (tmp_path / "export").exists()
+
+
 def test_the_server_gets_the_flags_that_an_edited_model_needs(tmp_path):
     options = SimpleNamespace(store=tmp_path / "s", to=None, model="smollm2", served_model_name=None, host="127.0.0.1", port=81,
                               max_model_len=4096, vllm=["--dtype", "float32"])  # fmt: skip
