@@ -271,7 +271,9 @@ def plot_overlaps(streams: dict) -> None:
         for part, label, color in parts:
             if run["overlaps"].get(part):
                 panel.hist(run["overlaps"][part], bins=40, range=(0, 1), alpha=0.6, label=label, color=color)
-        panel.axvline(run["checkpoints"][-1]["threshold"], color="black", linestyle="--", linewidth=1, label="median tau")
+        panel.axvline(
+            run["checkpoints"][-1]["threshold"], color="black", linestyle="--", linewidth=1, label="median tau"
+        )
         panel.set_yscale("log")
         panel.set_title(name, fontsize=8)
         panel.set_xlabel("overlap", fontsize=8)
