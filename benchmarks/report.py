@@ -16,6 +16,7 @@ from .harness import RESULTS
 FOLDER = RESULTS / "quality"
 _SHOWN = ("reliability", "generalization", "locality", "average", "efficacy", "paraphrase", "neighbourhood",
           "ood_accuracy", "ood_perplexity")  # fmt: skip
+_SEED = re.compile(r"_seed\d+$")  # the names of runs with further permutations end so
 GROUPS = ("all", "first", "middle", "last")
 _SETTINGS = ("write", "feature", "sketch", "top_k", "ridge", "edit_lr", "momentum", "weight_decay", "precision")
 
@@ -46,8 +47,9 @@ def main() -> None:
         + _peers(peers, streams)
     )
     (RESULTS / "quality.md").write_text("\n".join(parts) + "\n")
-    plot(streams)
-    plot_overlaps({name: run for name, run in streams.items() if "overlaps" in run})
+    drawn = {name: run for name, run in streams.items() if not _SEED.search(name)}
+    plot(drawn)
+    plot_overlaps({name: run for name, run in drawn.items() if "overlaps" in run})
 
 
 def _number(value) -> str:
@@ -81,7 +83,7 @@ def _ablations(streams: dict) -> list[str]:
     groups: dict[str, list[dict]] = {}
     for name, run in streams.items():
         if run["edits"] == "zsre.jsonl, rows 0-99":
-            groups.setdefault(re.sub(r"_seed\d+$", "", name), []).append(run)
+            groups.setdefault(_SEED.sub("", name), []).append(run)
     rows = []
     for name, runs in groups.items():
         scores = [run["checkpoints"][-1]["all"] for run in runs]
