@@ -1,7 +1,8 @@
 """Other ways to give a model new facts, on the same rows: `python -m benchmarks.peers --edits zsre.jsonl --json out.json`
 
 `unedited`; `ft_l`: plain fine-tuning of the edited layer's projection; `lora`: a rank-8 adapter on it (PEFT), trained edit by edit;
-`in_context`: the facts stay in a list, the nearest one by signature is put before the question (what retrieval does).
+`in_context`: the facts stay in a list, the nearest one by signature is put before the question (what retrieval does); `grace`: a codebook
+beside the projection; `published`: the method as published, in plain PyTorch, read at one threshold.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from memoir_fast.probe import prompt_signatures
 from memoir_fast.request import Encoder
 
 from . import harness, tasks
+from .grace import Codebook
+from .published import PublishedEditor
+
+PUBLISHED_THRESHOLD = 0.5  # one for all; between the overlaps of rephrasings and of unrelated prompts on ZsRE
+GRACE_SHARE = 0.005  # of the unrelated prompts may lie within the radius of another
+GRACE_STEPS, GRACE_LR = 50, 1.0  # EasyEdit's for LLaMA
 
 
 class Peer:
@@ -40,6 +47,20 @@ class Peer:
         """Learn nothing."""
 
 
+def descend(model, pair, parameters, lr: float, steps: int) -> None:
+    """Adam on the target's loss behind its prompt, until it is small."""
+    tokens = torch.tensor([pair.tokens])
+    optimizer = torch.optim.Adam(parameters, lr=lr)
+    for _ in range(steps):
+        logits = model(input_ids=tokens, use_cache=False).logits[0, pair.prompt_length - 1 : -1]
+        loss = torch.nn.functional.cross_entropy(logits, tokens[0, pair.prompt_length :])
+        if float(loss.detach()) <= 0.02:
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
 class Tuned(Peer):
     """Trains some parameters on each fact in turn, until its loss is small."""
 
@@ -48,17 +69,7 @@ class Tuned(Peer):
         self.parameters, self.lr, self.steps = list(parameters), lr, steps
 
     def edit(self, prompt, target):
-        pair = self.encoder.pair(prompt, target)
-        tokens = torch.tensor([pair.tokens])
-        optimizer = torch.optim.AdamW(self.parameters, lr=self.lr)
-        for _ in range(self.steps):
-            logits = self.model(input_ids=tokens, use_cache=False).logits[0, pair.prompt_length - 1 : -1]
-            loss = torch.nn.functional.cross_entropy(logits, tokens[0, pair.prompt_length :])
-            if float(loss) <= 0.02:
-                break
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        descend(self.model, self.encoder.pair(prompt, target), self.parameters, self.lr, self.steps)
 
 
 def fine_tuned(model, tokenizer, path: str) -> Tuned:
@@ -102,12 +113,80 @@ class InContext(Peer):
         return self._memoir.encoder.pair(prompt, target)
 
 
+class OneByOne(Peer):
+    """A peer that decides by each prompt for itself."""
+
+    def __init__(self, model, tokenizer):
+        super().__init__(model, tokenizer)
+        self.config = SimpleNamespace(batch_size=1)
+
+    def __call__(self, prompt_mask, **inputs):
+        self.look(inputs["input_ids"][0][prompt_mask[0]].tolist(), int(prompt_mask[0].nonzero()[-1]))
+        return self.model(**inputs)
+
+
+class Grace(OneByOne):
+    """A codebook of keys and values beside the projection (grace.py); the radius is calibrated by unrelated prompts."""
+
+    def __init__(self, model, tokenizer, path: str, unrelated: list[str], steps: int = GRACE_STEPS):
+        super().__init__(model, tokenizer)
+        model.requires_grad_(False)
+        self.steps, self.width = steps, model.get_submodule(path).weight.shape[0]
+        self.codebook = Codebook(model.get_submodule(path), radius=0.0)
+        keys = torch.stack([self._key(self.encoder.prompt(prompt)) for prompt in unrelated])
+        apart = torch.cdist(keys, keys).fill_diagonal_(torch.inf).min(1).values
+        self.codebook.radius = float(apart.quantile(GRACE_SHARE))
+
+    def look(self, words, last):
+        self.codebook.place = last
+
+    @torch.no_grad()
+    def _key(self, sequence) -> torch.Tensor:
+        self.codebook.place = sequence.prompt_length - 1
+        self.model(input_ids=torch.tensor([sequence.tokens]), use_cache=False)
+        return self.codebook.seen
+
+    def edit(self, prompt, target):
+        book, pair = self.codebook, self.encoder.pair(prompt, target)
+        entry = book.add(self._key(pair), target, self.width)
+        book.trained = book.values[entry].clone().requires_grad_(True)
+        descend(self.model, pair, [book.trained], GRACE_LR, self.steps)
+        book.values[entry], book.trained = book.trained.detach(), None
+
+
+class Published(OneByOne):
+    """The published editor (published.py)."""
+
+    def __init__(self, model, tokenizer, like: MemoirModel):
+        super().__init__(model, tokenizer)
+        self.editor = PublishedEditor(model, like)
+
+    def look(self, words, last):
+        mask = self.editor.mask_of(words)
+        best, overlap = self.editor.match(mask)
+        self.editor.layer.mask = (
+            self.editor.masks[best].float() if best >= 0 and overlap >= self.editor.threshold else None
+        )
+
+    def edit(self, prompt, target):
+        self.editor.edit(prompt, target)
+
+
+def published(args) -> Published:
+    like = MemoirModel(
+        *load_model(args.model), MemoirConfig(write="sgd", threshold=PUBLISHED_THRESHOLD), args.background
+    )
+    return Published(*load_model(args.model), like)
+
+
 def peers(args):
     path = MemoirModel(*load_model(args.model), MemoirConfig(), args.background).target.path
     yield "unedited", Peer(*load_model(args.model))
     yield "ft_l", fine_tuned(*load_model(args.model), path)
     yield "lora", adapted(*load_model(args.model), path)
     yield "in_context", InContext(*load_model(args.model), args.background)
+    yield "grace", Grace(*load_model(args.model), path, [prompt for prompt, _ in load_texts(args.background).records])
+    yield "published", published(args)
 
 
 def main() -> None:

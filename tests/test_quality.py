@@ -11,6 +11,7 @@ import torch
 from conftest import background_texts, data_file, tiny_memoir, tiny_model, word_tokenizer
 
 from benchmarks import peers, quality, report, tasks
+from benchmarks.grace import Codebook
 from benchmarks.tasks import Row
 
 ROWS = [
@@ -64,6 +65,33 @@ def test_peers_learn_or_look_up(monkeypatch):
     context.edit(*_pair(0))
     assert context.encoder.pair(*_pair(0)).tokens[:4] == word_tokenizer()("w100 w101 w102 w150")["input_ids"]
     assert len(context.encoder.pair("w30 w31 w32 w33", "w1").tokens) == 5  # nothing like it is stored
+
+
+def test_grace_reads_within_a_radius_and_shares_the_distance():
+    path = "model.layers.1.mlp.down_proj"
+    model = peers.Grace(tiny_model("llama"), word_tokenizer(), path, ["w1 w2 w3", "w4 w5 w6", "w7 w8"], steps=200)
+    assert model.codebook.radius > 0
+    base = tasks.base_answers(peers.Peer(tiny_model("llama"), word_tokenizer()), ROWS)
+    model.codebook.radius = 1e-3
+    for row in range(2):
+        model.edit(*_pair(row))
+    assert tasks.score("zsre", model, ROWS, base) | {"generalization": 0, "average": 0} == {
+        "locality": 1.0, "reliability": 1.0, "generalization": 0, "average": 0}  # fmt: skip
+    book = Codebook(torch.nn.Linear(2, 2), radius=1.0)
+    at = [torch.tensor(key) for key in ([0.0, 0.0], [1.5, 0.0], [0.0, 1.0], [9.0, 9.0])]
+    assert [book.add(key, target, 2) for key, target in zip(at, "aaba", strict=True)] == [0, 0, 1, 2]
+    assert book.radii == [pytest.approx(0.5, abs=1e-4), 0.5, 1.0] and book.targets == ["a", "b", "a"]
+
+
+def test_the_published_peer_reads_the_edit_of_its_prompt():
+    like = tiny_memoir(write="sgd", threshold=0.7, steps=60)
+    model = peers.Published(tiny_model("llama"), word_tokenizer(), like)
+    base = tasks.base_answers(peers.Peer(tiny_model("llama"), word_tokenizer()), ROWS)
+    for row in range(2):
+        model.edit(*_pair(row))
+        like.edit(*_pair(row))
+    mine, theirs = (tasks.score("zsre", peer, ROWS, base) for peer in (like, model))
+    assert theirs == mine and theirs["reliability"] == 1.0
 
 
 def test_a_stopped_run_goes_on_and_is_reported(tmp_path, monkeypatch):
