@@ -8,20 +8,24 @@ hundred. A stopped run goes on where it was: the memory and the results so far l
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from memoir_fast import MemoirConfig, MemoirModel, load_texts, metrics
+from memoir_fast.calibration import overlaps
 from memoir_fast.hub import load_model
 from memoir_fast.probe import prompt_signatures
+from memoir_fast.request import EditRequest
 
 from . import harness, tasks
 from .peers import background_perplexity
 
 SAVE_EVERY = 25
+SAME_FACT = 0.95  # overlap from which two prompts ask the same, as for the store's conflicts
 
 
 def scored(task: str, model, rows) -> dict:
@@ -104,6 +108,22 @@ def sketched(C, kind: str):
     return (large + torch.diag((C - large).diagonal().clamp(min=0))).float()
 
 
+def replayed(model, before: list, row, count: int):
+    """Edit a row while the `count` stored facts whose masks overlap its own most are trained again in the same steps.
+
+    An experiment: the memory takes the corrections in without a record of their own, so that a store could not take them back.
+    """
+    (signature,) = prompt_signatures(model.model, model.router, [model.encoder.prompt(row.prompt)], 1).numpy()
+    shared = overlaps(model.memory.index.signatures(), signature, model.memory.top_k)
+    near = [before[i] for i in np.argsort(-shared) if shared[i] < SAME_FACT][:count]
+    finished = model.editor.optimise([EditRequest(r.prompt, r.target) for r in (row, *near)], model.config)
+    for update in finished.updates[1:]:  # C counts each fact's tokens once
+        features = None if update.features is None else torch.zeros_like(update.features)
+        model.memory.write(replace(update, features=features))
+    first = {name: getattr(finished, name)[:1] for name in ("requests", "updates", "losses", "steps")}
+    return model._make(replace(finished, **first), [[]], {})[0]
+
+
 def distributions(model, rows) -> dict:
     """Overlap with the nearest stored edit, of every prompt, rephrasing and unrelated prompt; tau stands in the checkpoint."""
     found = {}
@@ -136,6 +156,7 @@ def arguments():
                         help="numbers of edits to measure at (the last is always measured)")  # fmt: skip
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of MemoirConfig")
     parser.add_argument("--sketch", help="keep C in a smaller form: bfloat16, or rank=N (and a diagonal)")
+    parser.add_argument("--replay", type=int, default=0, help="train so many near stored facts again with each edit")
     parser.add_argument("--seed", type=int, default=0, help="draws TopHash's permutation")
     parser.add_argument("--folder", required=True, help="where the run is kept")
     parser.add_argument(
@@ -166,7 +187,7 @@ def start(args, folder: Path):
     model = MemoirModel(base, tokenizer, MemoirConfig(**settings), args.background)
     return model, {
         "environment": harness.environment(), "edits": f"{Path(args.edits).name}, rows {args.first}-{args.first + args.count - 1}",
-        "task": args.task, "model": args.model, "seed": args.seed, "settings": asdict(model.config) | {"sketch": args.sketch}, "checkpoints": [], "seconds": [], "steps": [], "losses": [],
+        "task": args.task, "model": args.model, "seed": args.seed, "settings": asdict(model.config) | {"sketch": args.sketch, "replay": args.replay}, "checkpoints": [], "seconds": [], "steps": [], "losses": [],
     }  # fmt: skip
 
 
@@ -181,7 +202,8 @@ def stream(args, model, rows, found: dict, save) -> None:
     """Edit the rows that are left, measuring at the checkpoints."""
     done = len(found["seconds"])
     for number in tqdm(range(done, len(rows)), initial=done, total=len(rows), desc="editing"):
-        result = model.edit(rows[number].prompt, rows[number].target)
+        row = rows[number]
+        result = replayed(model, rows[:number], row, args.replay) if args.replay else model.edit(row.prompt, row.target)
         if args.sketch:
             model.memory.C.copy_(sketched(model.memory.C, args.sketch))
         found["seconds"].append(round(result.seconds, 3))

@@ -18,7 +18,18 @@ _SHOWN = ("reliability", "generalization", "locality", "average", "efficacy", "p
           "ood_accuracy", "ood_perplexity")  # fmt: skip
 _SEED = re.compile(r"_seed\d+$")  # the names of runs with further permutations end so
 GROUPS = ("all", "first", "middle", "last")
-_SETTINGS = ("write", "feature", "sketch", "top_k", "ridge", "edit_lr", "momentum", "weight_decay", "precision")
+_SETTINGS = (
+    "write",
+    "feature",
+    "sketch",
+    "replay",
+    "top_k",
+    "ridge",
+    "edit_lr",
+    "momentum",
+    "weight_decay",
+    "precision",
+)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from conftest import background_texts, data_file, tiny_memoir, tiny_model, word_
 from benchmarks import peers, quality, report, tasks
 from benchmarks.grace import Codebook
 from benchmarks.tasks import Row
+from memoir_fast import metrics
 
 ROWS = [
     Row("w100 w101 w102", "w150", "w101 w100 w102", "w20 w21 w22", "w30 w31", "w151", "w40 w41"),
@@ -65,6 +66,23 @@ def test_peers_learn_or_look_up(monkeypatch):
     context.edit(*_pair(0))
     assert context.encoder.pair(*_pair(0)).tokens[:4] == word_tokenizer()("w100 w101 w102 w150")["input_ids"]
     assert len(context.encoder.pair("w30 w31 w32 w33", "w1").tokens) == 5  # nothing like it is stored
+
+
+def test_replay_trains_near_facts_again_and_counts_them_once():
+    model, plain = (tiny_memoir(steps=60, write="preconditioned") for _ in range(2))
+    quality.replayed(model, [], ROWS[0], 2)
+    plain.edit(*_pair(0))
+    assert torch.equal(model.memory.V, plain.memory.V)
+    result = quality.replayed(model, ROWS[:1], ROWS[1], 2)
+    plain.edit(*_pair(1))
+    assert (
+        result.id == 1
+        and len(model.memory) == 2
+        and torch.allclose(model.memory.C, plain.memory.C, rtol=1e-4, atol=1e-5)
+    )
+    mine = model.memory.indices_of(0).long()
+    assert not torch.equal(model.memory.V[mine], plain.memory.V[mine])
+    assert metrics.token_accuracy(model, [_pair(0), _pair(1)]) == [1.0, 1.0]
 
 
 def test_grace_reads_within_a_radius_and_shares_the_distance():
