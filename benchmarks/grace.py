@@ -1,8 +1,8 @@
 """GRACE in short (Hartvigsen et al., NeurIPS 2023), as a peer: a codebook beside one layer.
 
 Key: the layer's input at a prompt's last token. Value: what the layer puts out there instead, trained for the edit. A prompt reads
-the nearest key whose radius it is in. A new key keeps clear of its neighbours: a near one with the same target grows to take the
-prompt in, near ones with other targets share the distance. Not taken over: the paper's perturbed values and moving averages.
+the nearest key if it is within that key's radius. A new key looks at the nearest one: with the same target, that one grows to take the
+prompt in; with another target, the two share the distance between them. No perturbed values, no moving averages of keys.
 """
 
 from __future__ import annotations

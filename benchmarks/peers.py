@@ -162,11 +162,7 @@ class Published(OneByOne):
         self.editor = PublishedEditor(model, like)
 
     def look(self, words, last):
-        mask = self.editor.mask_of(words)
-        best, overlap = self.editor.match(mask)
-        self.editor.layer.mask = (
-            self.editor.masks[best].float() if best >= 0 and overlap >= self.editor.threshold else None
-        )
+        self.editor.layer.mask = self.editor.route(words)
 
     def edit(self, prompt, target):
         self.editor.edit(prompt, target)

@@ -93,6 +93,11 @@ class PublishedEditor:
         best = int(overlaps.argmax())
         return best, float(overlaps[best])
 
+    def route(self, words: list[int]) -> torch.Tensor | None:
+        """(D,) float: the mask of the edit that a prompt of these tokens reads; None if it reads none."""
+        best, overlap = self.match(self.mask_of(words))
+        return self.masks[best].float() if best >= 0 and overlap >= self.threshold else None
+
     # ---- editing -------------------------------------------------------------------------------------------------
 
     def edit(self, prompt: str, target: str) -> Edited:
@@ -158,11 +163,7 @@ class PublishedEditor:
     @torch.no_grad()
     def logits(self, sequence, disabled: bool = False) -> torch.Tensor:
         """(T, V) logits of one sequence; its prompt's words decide whether and which edit is read."""
-        mask = None
-        if not disabled:
-            mask = self.mask_of(sequence.tokens[slice(*sequence.words)])
-            best, overlap = self.match(mask)
-            mask = self.masks[best].float() if best >= 0 and overlap >= self.threshold else None
+        mask = None if disabled else self.route(sequence.tokens[slice(*sequence.words)])
         with self._masked(mask):
             return self.model(input_ids=torch.tensor([sequence.tokens]), use_cache=False).logits[0]
 
