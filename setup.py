@@ -10,14 +10,14 @@ import shutil
 import subprocess
 
 import pybind11
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
-HEADERS = ["csrc/kernels.h", "csrc/kernels.inl", "csrc/pool.h"]
-LEVELS = ["csrc/level_scalar.cpp", "csrc/level_avx2.cpp", "csrc/level_avx512.cpp"]
-SOURCES = ["csrc/bindings.cpp", "csrc/pool.cpp", *LEVELS]
-CUDA_SOURCES = ["csrc/bindings_cuda.cpp", "csrc/masked_scatter.cu"]
+HEADERS = ["csrc/cpu/kernels.h", "csrc/cpu/kernels.inl", "csrc/cpu/pool.h"]
+LEVELS = ["csrc/cpu/level_scalar.cpp", "csrc/cpu/level_avx2.cpp", "csrc/cpu/level_avx512.cpp"]
+SOURCES = ["csrc/cpu/bindings.cpp", "csrc/cpu/pool.cpp", *LEVELS]
+CUDA_SOURCES = ["csrc/cuda/bindings.cpp", "csrc/cuda/masked_scatter.cu"]
 CUDA_ARCHITECTURES = ["80", "90", "100"]
 
 
@@ -65,19 +65,19 @@ def extensions():
         flags += ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
         link = ["-fsanitize=address,undefined"]
     shared = {"include_dirs": [pybind11.get_include()], "extra_compile_args": flags, "extra_link_args": link}
-    found = [Extension("memoir_fast._C", list(SOURCES), depends=HEADERS, libraries=["dl"], **shared)]
+    found = [Extension("memoir_fast.ops._C", list(SOURCES), depends=HEADERS, libraries=["dl"], **shared)]
     if wanted_cuda():
         libraries = ["cudart_static", "dl", "rt", "pthread"]
         optional = os.environ.get("MEMOIR_FAST_CUDA") != "1"
-        found.append(Extension("memoir_fast._cuda", list(CUDA_SOURCES), depends=["csrc/masked_scatter.h"], optional=optional,
+        found.append(Extension("memoir_fast.ops._cuda", list(CUDA_SOURCES), depends=["csrc/cuda/masked_scatter.h"], optional=optional,
                                library_dirs=cuda_libraries(), libraries=libraries, **shared))  # fmt: skip
     return found
 
 
 setup(
-    packages=["memoir_fast", "memoir_fast.compat", "memoir_fast.serving", "memoir_fast.serving.vllm", "memoir_fast.store", "memoir_fast.kernels"],
-    package_dir={"memoir_fast": "memoir_fast", "memoir_fast.kernels": "kernels/triton_ops"},
-    package_data={"memoir_fast": ["data/*.jsonl"], "memoir_fast.compat": ["hparams/*.yaml"]},
+    packages=[*find_packages(include=["memoir_fast", "memoir_fast.*"]), *find_packages("kernels")],
+    package_dir={"memoir_fast_kernels": "kernels/memoir_fast_kernels"},
+    package_data={"memoir_fast": ["py.typed", "data/*.jsonl"], "memoir_fast.compat": ["hparams/*.yaml"], "memoir_fast_kernels": ["py.typed"]},
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildExt},
 )

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from memoir_fast import MemoirConfig, MemoirModel
-from memoir_fast.facts import load_facts
-from memoir_fast.hub import load_model
+from memoir_fast.base.loading import load_model
+from memoir_fast.evaluation.facts import load_facts
 
 from . import harness
 from .edit_speed import measured

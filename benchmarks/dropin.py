@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from memoir_fast.base.loading import load_model
 from memoir_fast.compat.easyedit import BaseEditor, MEMOIRHyperParams, summary_metrics
-from memoir_fast.hub import load_model
 
 from . import harness, tasks
 from .published import PublishedEditor

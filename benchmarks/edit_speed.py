@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from memoir_fast import MemoirConfig, MemoirModel, metrics
-from memoir_fast.facts import load_facts
-from memoir_fast.hub import load_model
-from memoir_fast.layout import lay_out
+from memoir_fast import MemoirConfig, MemoirModel
+from memoir_fast.base.loading import load_model
+from memoir_fast.editing.layout import lay_out
+from memoir_fast.evaluation import metrics
+from memoir_fast.evaluation.facts import load_facts
 
 from . import harness
 from .published import PublishedEditor

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from memoir_fast.write import preconditioned
+from memoir_fast.editing.rules import preconditioned
 
 from . import harness
 

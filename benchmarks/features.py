@@ -11,12 +11,13 @@ from collections import Counter
 
 import torch
 
-from memoir_fast import MemoirConfig, MemoirModel, load_texts, reference
-from memoir_fast.calibration import Threshold
-from memoir_fast.hub import load_model
-from memoir_fast.index import SignatureIndex
-from memoir_fast.probe import passes
-from memoir_fast.tophash import rarity
+from memoir_fast import MemoirConfig, MemoirModel, load_texts
+from memoir_fast.base.loading import load_model
+from memoir_fast.memory.index import SignatureIndex
+from memoir_fast.ops import reference
+from memoir_fast.reading.features import rarity
+from memoir_fast.reading.probe import passes
+from memoir_fast.reading.threshold import Threshold
 
 from . import harness, tasks
 

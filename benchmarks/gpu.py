@@ -9,9 +9,10 @@ from __future__ import annotations
 import statistics
 
 import torch
-from memoir_fast.kernels import masked_matmul as product
+from memoir_fast_kernels import masked_matmul as product
 
-from memoir_fast import ops, reference
+from memoir_fast import ops
+from memoir_fast.ops import reference
 
 from . import harness
 from .ops import SIZES, Size

@@ -40,7 +40,7 @@ def environment() -> dict:
     import transformers
 
     import memoir_fast
-    from memoir_fast import _cpu
+    from memoir_fast.ops import cpu as _cpu
 
     found = {
         "memoir_fast": memoir_fast.__version__,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from memoir_fast import MemoirConfig, MemoirModel, metrics, ops
-from memoir_fast.facts import load_facts
-from memoir_fast.hub import load_model
+from memoir_fast import MemoirConfig, MemoirModel, ops
+from memoir_fast.base.loading import load_model
+from memoir_fast.evaluation import metrics
+from memoir_fast.evaluation.facts import load_facts
 
 from . import harness
 from .edit_speed import measured

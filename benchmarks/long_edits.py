@@ -18,8 +18,8 @@ import psutil
 import torch
 
 from memoir_fast import MemoirConfig, MemoirModel
-from memoir_fast.facts import load_facts
-from memoir_fast.hub import load_model
+from memoir_fast.base.loading import load_model
+from memoir_fast.evaluation.facts import load_facts
 
 from . import harness
 from .published import PublishedEditor

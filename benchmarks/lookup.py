@@ -13,7 +13,7 @@ import time
 import numpy as np
 import torch
 
-from memoir_fast.index import SignatureIndex
+from memoir_fast.memory.index import SignatureIndex
 
 from . import harness
 

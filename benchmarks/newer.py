@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from memoir_fast import MemoirConfig, MemoirModel, metrics
-from memoir_fast.hub import load_model
+from memoir_fast import MemoirConfig, MemoirModel
+from memoir_fast.base.loading import load_model
+from memoir_fast.evaluation import metrics
 
 from . import harness, tasks
 

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 
 from memoir_fast import ops
-from memoir_fast.reference import tophash as reference_tophash
+from memoir_fast.ops.reference import tophash as reference_tophash
 
 from . import harness
 

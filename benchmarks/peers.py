@@ -15,11 +15,12 @@ from types import SimpleNamespace
 import torch
 from tqdm import tqdm
 
-from memoir_fast import MemoirConfig, MemoirModel, load_texts, metrics
-from memoir_fast.hub import load_model
-from memoir_fast.index import SignatureIndex
-from memoir_fast.probe import prompt_signatures
-from memoir_fast.request import Encoder
+from memoir_fast import MemoirConfig, MemoirModel, load_texts
+from memoir_fast.base.loading import load_model
+from memoir_fast.evaluation import metrics
+from memoir_fast.memory.index import SignatureIndex
+from memoir_fast.reading.probe import prompt_signatures
+from memoir_fast.text.encoder import Encoder
 
 from . import harness, tasks
 from .grace import Codebook

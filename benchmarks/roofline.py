@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memoir_fast.kernels import aot, masked_matmul, topk_mask
+from memoir_fast_kernels import aot, masked_matmul, topk_mask
 
 from . import harness
 from .ops import SIZES, Size

@@ -20,8 +20,8 @@ import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
-from memoir_fast.facts import load_facts
-from memoir_fast.hub import checkpoint_folder
+from memoir_fast.base.loading import checkpoint_folder
+from memoir_fast.evaluation.facts import load_facts
 from memoir_fast.serving.export import export_vllm
 from memoir_fast.serving.serve import FLAGS, server_command
 from memoir_fast.store import Store

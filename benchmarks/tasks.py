@@ -10,7 +10,7 @@ import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from memoir_fast import metrics
+from memoir_fast.evaluation import metrics
 
 TASKS = ("zsre", "hallucination", "temporal", "counterfact")
 

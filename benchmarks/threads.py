@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from memoir_fast import _C, ops
+from memoir_fast import ops
+from memoir_fast.ops import _C
 
 from . import harness
 

@@ -8,10 +8,12 @@ _NAMES = {
     "MemoirModel": "model",
     "EditResult": "model",
     "MemoirConfig": "config",
-    "EditError": "editor",
-    "load_model": "hub",
-    "BackgroundTexts": "background",
-    "load_texts": "background",
+    "EditError": "errors",
+    "StoreError": "errors",
+    "ConflictError": "errors",
+    "load_model": "base.loading",
+    "BackgroundTexts": "reading.background",
+    "load_texts": "reading.background",
 }
 
 __all__ = [*_NAMES, "__version__"]

@@ -13,20 +13,24 @@ from datetime import datetime, timezone
 import numpy as np
 import torch
 
-from . import fingerprint as fingerprints
-from . import saving
-from .background import BackgroundTexts, load_texts, measure_background
-from .calibration import Threshold, overlaps
+from .base import fingerprint as fingerprints
+from .base.layer import MemoirLinear
+from .base.loading import load_model
+from .base.projection import find_target
 from .config import MemoirConfig, default_top_k
-from .editor import Editor, Finished, commit
-from .hub import load_model
-from .layer import MemoirLinear
-from .memory import ResidualMemory
-from .probe import prompt_signatures
-from .request import EditRequest, Encoder, make_contexts
-from .routing import Router, Tags
-from .store import Store, StoreError, check_tags, is_store
-from .target import find_target
+from .editing.editor import Editor, Finished, commit
+from .editing.request import EditRequest
+from .errors import StoreError
+from .memory.residual import ResidualMemory
+from .memory.selection import Tags, check_tags
+from .reading.background import BackgroundTexts, load_texts, measure_background
+from .reading.probe import prompt_signatures
+from .reading.router import Router
+from .reading.threshold import Threshold, overlaps
+from .store import Store, is_store
+from .store import folder as saving
+from .text.contexts import make_contexts
+from .text.encoder import Encoder
 
 # What transformers' generate can be asked for, and why a memory cannot follow.
 _UNSUPPORTED = {

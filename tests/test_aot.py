@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("triton", reason="triton is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
 
-from memoir_fast.kernels import aot  # noqa: E402
+from memoir_fast_kernels import aot  # noqa: E402
 
 
 @pytest.mark.parametrize("target", aot.TARGETS)
@@ -28,7 +28,7 @@ def test_triton_kernels_fit(target):
 def test_cuda_scatter_fits(target, tmp_path):
     if shutil.which("nvcc") is None:
         pytest.skip("nvcc is not installed")
-    source = Path(__file__).parents[1] / "csrc" / "masked_scatter.cu"
+    source = Path(__file__).parents[1] / "csrc" / "cuda" / "masked_scatter.cu"
     cubin = tmp_path / "scatter.cubin"
     subprocess.run(
         ["nvcc", "-cubin", f"-arch={target}", "-std=c++17", "-O3", str(source), "-o", str(cubin)], check=True

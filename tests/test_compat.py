@@ -10,12 +10,13 @@ import pytest
 import torch
 from conftest import background_texts, bits, data_file, tiny_memoir, tiny_model, word_tokenizer
 
-from memoir_fast import MemoirConfig, MemoirModel, metrics
+from memoir_fast import MemoirConfig, MemoirModel
 from memoir_fast.compat.data import load_records
 from memoir_fast.compat.easyedit import BaseEditor, MEMOIRHyperParams, apply_memoir_to_model, summary_metrics
 from memoir_fast.compat.params import SHIPPED
 from memoir_fast.compat.run_editing import main as run_editing
 from memoir_fast.compat.tensors import export_memory, import_memory, load_background, permutation_of
+from memoir_fast.evaluation import metrics
 
 YAML = """
 alg_name: "MEMOIR"

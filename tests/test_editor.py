@@ -10,12 +10,14 @@ from oracle import DenseMemory, plain_edit
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from memoir_fast import EditError, MemoirConfig, MemoirModel, editor, load_texts, suffix
-from memoir_fast.editor import commit
-from memoir_fast.layout import lay_out
-from memoir_fast.replay import Replay
-from memoir_fast.request import EditRequest, Encoder
-from memoir_fast.write import BlockWrite, TokenWrite, make_write, preconditioned
+from memoir_fast import EditError, MemoirConfig, MemoirModel, load_texts
+from memoir_fast.editing import editor, suffix
+from memoir_fast.editing.editor import commit
+from memoir_fast.editing.layout import lay_out
+from memoir_fast.editing.replay import Replay
+from memoir_fast.editing.request import EditRequest
+from memoir_fast.editing.rules import BlockWrite, TokenWrite, make_write, preconditioned
+from memoir_fast.text.encoder import Encoder
 
 # Three edits on the same words: their masks overlap, and the third runs with S < 1 and columns written twice.
 EDITS = [

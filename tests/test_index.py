@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memoir_fast import _cpu
-from memoir_fast.index import SignatureIndex
+from memoir_fast.memory.index import SignatureIndex
+from memoir_fast.ops import cpu as _cpu
 
 LEVELS = ["scalar", "avx2", "avx512"]
 

@@ -6,8 +6,8 @@ import pytest
 from conftest import data_file
 
 from memoir_fast import MemoirModel, load_texts
-from memoir_fast.evaluate import evaluate
-from memoir_fast.facts import load_facts
+from memoir_fast.evaluation.facts import load_facts
+from memoir_fast.evaluation.protocol import evaluate
 
 
 @pytest.mark.long

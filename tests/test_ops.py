@@ -11,7 +11,8 @@ import pytest
 import torch
 from conftest import bits, tiny_memoir
 
-from memoir_fast import _cpu, ops
+from memoir_fast import ops
+from memoir_fast.ops import cpu as _cpu
 
 LEVELS = ["scalar", "avx2", "avx512"]
 # test_triton_interpret.py runs this file once more in a process of its own, where Triton interprets its kernels.

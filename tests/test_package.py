@@ -13,11 +13,12 @@ from conftest import background_texts, data_file, tiny_memoir, tiny_model, word_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memoir_fast import load_texts, metrics
-from memoir_fast.background import measure_background
-from memoir_fast.calibration import Threshold, overlaps
-from memoir_fast.facts import load_facts
-from memoir_fast.index import SignatureIndex
+from memoir_fast import load_texts
+from memoir_fast.evaluation import metrics
+from memoir_fast.evaluation.facts import load_facts
+from memoir_fast.memory.index import SignatureIndex
+from memoir_fast.reading.background import measure_background
+from memoir_fast.reading.threshold import Threshold, overlaps
 
 
 def test_importing_does_nothing():
@@ -25,7 +26,7 @@ def test_importing_does_nothing():
         "import random, logging, sys; a = random.getstate(); h = list(logging.root.handlers)\n"
         "import memoir_fast; assert 'torch' not in sys.modules\n"
         "import torch; b = torch.get_rng_state()\n"
-        "import memoir_fast.model, memoir_fast.cli, memoir_fast.evaluate\n"
+        "import memoir_fast.model, memoir_fast.cli, memoir_fast.evaluation.protocol\n"
         "assert random.getstate() == a and torch.equal(torch.get_rng_state(), b) and logging.root.handlers == h\n"
         "assert not torch.cuda.is_initialized()"
     )
@@ -127,13 +128,13 @@ def test_background_is_the_mean_over_real_tokens_and_is_cached(monkeypatch):
     for text in background_texts().for_mean:
         base(input_ids=torch.tensor([word_tokenizer()(text)["input_ids"]]))
     assert torch.allclose(model.memory.background, torch.stack(means).mean(0), atol=1e-5)
-    monkeypatch.setattr("memoir_fast.background.prompt_features", None)  # a second measurement would fail
+    monkeypatch.setattr("memoir_fast.reading.background.prompt_features", None)  # a second measurement would fail
     again = measure_background(model.model, model.router, model.encoder, background_texts(), _key(model), 16)
     assert torch.equal(again, model.memory.background)
 
 
 def _key(model):
-    from memoir_fast.fingerprint import digest
+    from memoir_fast.base.fingerprint import digest
 
     return f"{digest(model.fingerprint)}-plain"
 
@@ -200,7 +201,7 @@ def checkpoint(tmp_path):
 
 def _here(capsys, *arguments) -> str:
     """A command in this process, where starting another one shows nothing more; returns its standard output."""
-    from memoir_fast.cli import main
+    from memoir_fast.cli.app import main
 
     assert main(list(arguments)) == 0
     return capsys.readouterr().out

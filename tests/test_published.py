@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import tiny_memoir, tiny_model
 
-from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts, metrics
+from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
+from memoir_fast.evaluation import metrics
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.published import PublishedEditor

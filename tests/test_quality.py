@@ -13,7 +13,7 @@ from conftest import background_texts, data_file, tiny_memoir, tiny_model, word_
 from benchmarks import peers, quality, report, tasks
 from benchmarks.grace import Codebook
 from benchmarks.tasks import Row
-from memoir_fast import metrics
+from memoir_fast.evaluation import metrics
 
 ROWS = [
     Row("w100 w101 w102", "w150", "w101 w100 w102", "w20 w21 w22", "w30 w31", "w151", "w40 w41"),

@@ -13,7 +13,8 @@ import torch
 from conftest import tiny_memoir
 from safetensors.torch import load_file
 
-from memoir_fast import cli, reference
+from memoir_fast.cli import app as cli
+from memoir_fast.ops import reference
 from memoir_fast.serving.export import export_vllm, is_export
 from memoir_fast.serving.serve import server_command
 from memoir_fast.serving.tables import NAMES, PREFIX, tables_of

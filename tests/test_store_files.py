@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memoir_fast import MemoirConfig
-from memoir_fast.memory import ResidualMemory
+from memoir_fast.memory.residual import ResidualMemory
+from memoir_fast.memory.update import Update
 from memoir_fast.store import Store, StoreError, files, log
 from memoir_fast.store.log import segments
-from memoir_fast.update import Update
 
 D, HIDDEN, K = 64, 8, 9
 FINGERPRINT = {"architecture": "X", "in_features": D, "out_features": HIDDEN}

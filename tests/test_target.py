@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from conftest import FAMILIES, tiny_model
 
+from memoir_fast.base.projection import find_target
 from memoir_fast.config import default_layer, default_top_k
-from memoir_fast.target import find_target
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

@@ -13,12 +13,12 @@ import time
 
 import torch
 
-from .. import metrics
-from ..background import load_texts
-from ..hub import load_model
-from ..layer import MemoirLinear
-from ..metrics import mean
+from ..base.layer import MemoirLinear
+from ..base.loading import load_model
+from ..evaluation import metrics
+from ..evaluation.metrics import mean
 from ..model import MemoirModel
+from ..reading.background import load_texts
 from .params import MEMOIRHyperParams
 from .tensors import load_background
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save
 
-from .. import fingerprint as fingerprints
-from ..hub import checkpoint_folder
+from ..base import fingerprint as fingerprints
+from ..base.loading import checkpoint_folder
 from ..store import Store
 from .tables import PREFIX, tables_of
 

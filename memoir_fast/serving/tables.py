@@ -6,7 +6,7 @@ import json
 
 import torch
 
-from ..calibration import Threshold
+from ..reading.threshold import Threshold
 from ..store import Store
 
 PREFIX = "memoir."

@@ -1,7 +1,7 @@
-"""A memory that loses nothing: log, ledger, undo. See `store.Store`."""
+"""Stores: memories that last, in folders, one writer and any number of readers at a time."""
 
+from ..errors import ConflictError, StoreError
 from .bundle import export_bundle, import_bundle, merge
-from .files import StoreError
-from .store import ConflictError, Store, check_tags, is_store
+from .store import Store, is_store
 
-__all__ = ["ConflictError", "Store", "StoreError", "check_tags", "export_bundle", "import_bundle", "is_store", "merge"]
+__all__ = ["ConflictError", "Store", "StoreError", "export_bundle", "import_bundle", "is_store", "merge"]

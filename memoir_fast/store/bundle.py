@@ -11,10 +11,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from ..errors import Damaged, StoreError
 from . import files, manifest
 from .log import segment_path
 from .manifest import BASE, Manifest
-from .record import Damaged, encode, read_entry
+from .record import encode, read_entry
 from .store import Store
 
 
@@ -25,7 +26,7 @@ def export_bundle(store: Store, path) -> None:
     forgotten = any(entry.forgotten for entry in history)
     snapshots = kept.snapshots[:1] if forgotten else []
     if forgotten and not snapshots:
-        raise files.StoreError(f"{store.folder}: updates were given up, and there is no snapshot that holds them")
+        raise StoreError(f"{store.folder}: updates were given up, and there is no snapshot that holds them")
     described = json.loads(replace(kept, snapshots=snapshots).to_bytes())
     head = {"seq": 0, "kind": "bundle", "config": described}
     parts = [encode(head, files.read(store.folder / BASE))]
@@ -97,7 +98,7 @@ def merge(store: Store, other: Store) -> dict:
         update, fact = other.state.update_of(edit), other.edits[edit]
         try:
             replaced = store.conflicts(update.signature, fact["target"])
-        except files.StoreError:
+        except StoreError:
             found["rejected"].append(edit)
             continue
         left = other.memory.scale / update.scale  # of its strength, after the weight decay of later edits there

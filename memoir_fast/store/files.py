@@ -8,10 +8,6 @@ import stat
 from pathlib import Path
 
 
-class StoreError(RuntimeError):
-    """A store could not do what was asked; nothing that was acknowledged is lost. The message says what to do."""
-
-
 def open_regular(path: Path, flags: int) -> int:
     """A file descriptor of a regular file; links and devices are refused, so that a store cannot reach outside its folder."""
     try:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ..config import MemoirConfig
+from ..errors import StoreError
 from . import files
 from .record import digest
 
@@ -126,7 +127,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     files.replace(path, data)
     if files.read(path) != data:
-        raise files.StoreError(f"{path}: what was written reads back differently: the disk is failing")
+        raise StoreError(f"{path}: what was written reads back differently: the disk is failing")
     return digest(data).hex()
 
 

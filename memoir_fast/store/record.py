@@ -21,7 +21,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ..update import Update
+from ..errors import CutOff, Damaged
+from ..memory.update import Update
 from . import files
 
 MAGIC = b"MFR1"
@@ -30,14 +31,6 @@ DIGEST = 16
 PREFIX = LENGTHS.size + DIGEST
 LONGEST_HEADER = 64 << 20
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-class Damaged(ValueError):
-    """Bytes that are not the record that was written."""
-
-
-class CutOff(Damaged):
-    """The file ends within a record: a write that did not come to its end, or a file that lost its end."""
 
 
 def digest(*parts: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..memory import ResidualMemory
+from ..memory.residual import ResidualMemory
 from .record import Entry, check_header, edit_update
 
 # Whether an edit's update is in V (and C), and whether queries find it.

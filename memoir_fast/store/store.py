@@ -27,23 +27,20 @@ import torch
 from filelock import FileLock, Timeout
 
 from ..config import MemoirConfig
-from ..memory import ResidualMemory
-from ..update import Update
+from ..errors import ConflictError, CutOff, Damaged, StoreError
+from ..memory.residual import ResidualMemory
+from ..memory.selection import check_tags
+from ..memory.update import Update
 from . import files, manifest
-from .files import StoreError
 from .ledger import FILE, Ledger, acknowledged, as_stored, set_aside
 from .log import History, Writer, scan, segment_path, segments
 from .manifest import BASE, CONFIG, Manifest, Snapshot
-from .record import DTYPES, CutOff, Damaged, Entry, edit_body, encode
+from .record import DTYPES, Entry, edit_body, encode
 from .state import State
 from .verify import verify
 
 CONFLICTS = ("supersede", "keep", "reject")
 DURABILITIES = ("edit", "batch")
-
-
-class ConflictError(StoreError):
-    """A new edit contradicts a stored one, and the store's policy is to reject it."""
 
 
 class Store:
@@ -583,14 +580,6 @@ class Store:
 def is_store(folder) -> bool:
     """Whether a folder holds a store, be it a damaged one (opening it says what is wrong)."""
     return all((Path(folder) / name).exists() for name in (BASE, CONFIG))
-
-
-def check_tags(tags: Iterable[str]) -> list[str]:
-    """Tags as a list of distinct texts."""
-    found = [tags] if isinstance(tags, str) else list(tags)
-    if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in found):
-        raise TypeError(f"tags must be a list of non-empty texts, got {tags!r}")
-    return list(dict.fromkeys(found))
 
 
 def _forgotten(entry: Entry) -> bytes:

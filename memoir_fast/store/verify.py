@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..memory import ResidualMemory
+from ..memory.residual import ResidualMemory
 from . import manifest
 from .ledger import as_stored
 from .record import Entry

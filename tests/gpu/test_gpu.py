@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from memoir_fast import ops, reference
+from memoir_fast import ops
+from memoir_fast.ops import reference
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 

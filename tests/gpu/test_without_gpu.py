@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_gpu import agrees, product_case
 
-from memoir_fast import reference
+from memoir_fast.ops import reference
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 pytest.importorskip("triton", reason="triton is not installed")

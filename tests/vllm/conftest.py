@@ -23,7 +23,7 @@ def edited(tmp_path_factory):
     import torch
 
     from memoir_fast import MemoirModel
-    from memoir_fast.hub import checkpoint_folder
+    from memoir_fast.base.loading import checkpoint_folder
     from memoir_fast.serving.export import export_vllm
 
     if not (DATA / "zsre.jsonl").is_file():

@@ -43,7 +43,7 @@ def test_a_lora_adapter_around_the_edited_projection(edited, engine, tmp_path):
     """A zero adapter: the answers must stay what they are."""
     from peft import LoraConfig, get_peft_model
 
-    from memoir_fast.hub import load_model
+    from memoir_fast.base.loading import load_model
 
     prompts, wanted = _few(edited)
     adapter = get_peft_model(load_model("smollm2")[0], LoraConfig(r=8, target_modules=["down_proj"]))

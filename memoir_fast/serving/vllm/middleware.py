@@ -11,7 +11,7 @@ import asyncio
 import json
 from contextlib import suppress
 
-from ...request import Encoder
+from ...text.encoder import Encoder
 from .live import Snapshot, summed
 
 _TEMPLATED = ("tools", "documents", "chat_template", "chat_template_kwargs", "continue_final_message")

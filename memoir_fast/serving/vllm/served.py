@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ... import ops, reference
-from ...index import SignatureIndex
-from ...routing import Tags
+from ... import ops
+from ...memory.index import SignatureIndex
+from ...memory.selection import Tags
+from ...ops import reference
 from ..tables import NAMES, PREFIX
 from .choice import Choice
 

@@ -1,0 +1,135 @@
+"""Compile every kernel ahead of time, without a GPU: `python -m memoir_fast_kernels.aot [target ...]`.
+
+`cases(target)` lists each kernel in each configuration that a launcher may choose; `resources()` reads what the compiler made of it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from . import masked_matmul, topk_mask
+
+TARGETS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "sm_100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+SHARED_LIMIT = {
+    "sm_80": 163 << 10,
+    "sm_90": 227 << 10,
+    "sm_100": 227 << 10,
+    "gfx942": 64 << 10,
+}  # bytes a program may have
+FEATURES = (1536, 11008, 14336)  # D of SmolLM2, LLaMA-2-7B and LLaMA-3-8B
+DTYPES = (("fp32", "fp32"), ("bf16", "fp32"), ("bf16", "bf16"))  # of x and V
+
+_POINTERS = {
+    "indices": "*i32", "route": "*i32", "inverse": "*i32", "permutation": "*i32", "ends": "*i32", "signature": "*u8",
+    "order": "*i64", "starts": "*i64", "tile_ends": "*i64", "background": "*fp32", "means": "*fp32", "scale": "fp32",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kernel as a launcher may compile it: argument types by name, constants, and compiler options."""
+
+    name: str
+    kernel: object
+    types: dict
+    constants: dict
+    options: dict
+
+    def compile(self, target: str):
+        names = self.kernel.arg_names
+        signature = {
+            n: "constexpr" if n in self.constants else self.types.get(n, _POINTERS.get(n, "i32")) for n in names
+        }
+        constants = {(names.index(n),): value for n, value in self.constants.items()}
+        source = ASTSource(fn=self.kernel, signature=signature, constexprs=constants)
+        return triton.compile(source, target=TARGETS[target], options=self.options)
+
+
+def _case(name: str, kernel, types: dict, config: dict, **constants) -> Case:
+    options = {n: config[n] for n in ("num_warps", "num_stages") if n in config}
+    blocks = {n: value for n, value in config.items() if n not in options}
+    return Case(name, kernel, types, {**blocks, **constants}, options)
+
+
+def cases(target: str) -> list[Case]:
+    """Every kernel in every configuration that a launcher may choose on a target."""
+    found = [
+        _case("pool", topk_mask._pool_kernel, {"tokens": "*bf16"}, topk_mask.POOL_CONFIG),
+        _case("invert", topk_mask._invert_kernel, {}, {"BLOCK": 1024}),
+    ]
+    lanes = TARGETS[target].warp_size
+    for D in FEATURES:
+        for dtype in ("fp32", "bf16"):
+            types = {"features": f"*{dtype}"}
+            found.append(
+                _case(f"tophash D={D} {dtype}", topk_mask._tophash_kernel, types, topk_mask.tophash_config(D, lanes))
+            )
+    for x, V in DTYPES:
+        half, suffix = x == V == "bf16", f"{x} x {V}"
+        types = {"x": f"*{x}", "out": f"*{x}", "grad": f"*{x}", "V": f"*{V}"}
+        for i, config in enumerate(masked_matmul.DECODE_CONFIGS):
+            found.append(_case(f"decode {i} {suffix}", masked_matmul._decode_kernel, types, config, ADD=True))
+        for i, config in enumerate(masked_matmul.PREFILL_CONFIGS):
+            shared = {"HALF": half, "LINES": 8}
+            found.append(
+                _case(f"prefill {i} {suffix}", masked_matmul._prefill_kernel, types, config, ADD=True, **shared)
+            )
+            found.append(_case(f"backward {i} {suffix}", masked_matmul._backward_kernel, types, config, **shared))
+    return found
+
+
+def resources(compiled, target: str) -> dict:
+    """{"registers", "stack" (bytes a thread spills), "shared" (bytes a program)} of a compiled kernel."""
+    if target.startswith("gfx"):
+        text = compiled.asm["amdgcn"]
+
+        def value(key: str) -> int:
+            return int(re.search(rf"\.{key}:\s+(\d+)", text).group(1))
+
+        return {
+            "registers": value("vgpr_count"),
+            "stack": value("private_segment_fixed_size"),
+            "shared": compiled.metadata.shared,
+        }
+    return cubin_resources(compiled.asm["cubin"]) | {"shared": compiled.metadata.shared}
+
+
+def cubin_resources(cubin: bytes) -> dict:
+    """The largest of each resource over a cubin's kernels, read by the cuobjdump that Triton brings."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        text = subprocess.run(
+            [tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
+        ).stdout
+
+    def largest(key: str) -> int:
+        return max(int(value) for value in re.findall(rf"\b{key}:(\d+)", text))
+
+    return {"registers": largest("REG"), "stack": largest("STACK") + largest("LOCAL"), "shared": largest("SHARED")}
+
+
+def main(targets: list[str]) -> None:
+    for target in targets or TARGETS:
+        for case in cases(target):
+            found = resources(case.compile(target), target)
+            print(f"{target:<7} {case.name:<26} " + ", ".join(f"{n} {v}" for n, v in found.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""The base model: loading it, finding the projection, knowing it again."""

@@ -1,0 +1,98 @@
+"""Find the FFN down projection that carries the memory, by the structure of the model's modules."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..config import default_layer
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the memory sits: the projection's dotted path, its decoder layer and its sizes (in_features D, out d)."""
+
+    path: str
+    layers_path: str
+    layer: int
+    in_features: int
+    out_features: int
+
+
+def linear_sizes(module: nn.Module) -> tuple[int, int] | None:
+    """(in_features, out_features) of a linear-like module (nn.Linear, a quantised or adapted one, GPT-2's Conv1D)."""
+    if hasattr(module, "in_features") and hasattr(module, "out_features"):
+        return int(module.in_features), int(module.out_features)
+    if hasattr(module, "nx") and hasattr(module, "nf"):  # transformers' Conv1D stores its weight as (in, out)
+        return int(module.nx), int(module.nf)
+    return None
+
+
+def find_target(model: nn.Module, layer: int | str | None = None) -> Target:
+    """The projection to edit.
+
+    Args:
+        model: a Hugging Face causal language model.
+        layer: None, a decoder layer's number, or a dotted path; see `MemoirConfig.layer`.
+
+    Raises:
+        ValueError: there is no such layer or module, or the layer has no single FFN down projection (mixture of
+            experts, say); the message lists what was found.
+    """
+    layers_path, layers = _decoder_layers(model)
+    if isinstance(layer, str):
+        path = re.sub(r"\.(weight|bias)$", "", re.sub(r"\[(\d+)\]", r".\1", layer.strip()))
+        try:
+            module = model.get_submodule(path)
+        except AttributeError as error:
+            raise ValueError(f"layer: the model has no module {path!r} (from {layer!r}); {error}") from None
+        sizes = linear_sizes(module)
+        if sizes is None:
+            raise ValueError(f"layer: {path!r} is a {type(module).__name__}, expected a linear projection")
+        prefix = f"{layers_path}."
+        if not path.startswith(prefix):
+            raise ValueError(f"layer: {path!r} is not inside the decoder layers {layers_path!r}")
+        return Target(path, layers_path, int(path[len(prefix) :].split(".")[0]), *sizes)
+    number = default_layer(len(layers)) if layer is None else layer
+    if not -len(layers) <= number < len(layers):
+        raise ValueError(f"layer must be in [{-len(layers)}, {len(layers) - 1}] for this model, got {number}")
+    number %= len(layers)
+    return _down_projection(model, layers_path, layers, number)
+
+
+def _decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The path and the list of the text decoder's layers: the ModuleList as long as the config says."""
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    depth = getattr(config, "num_hidden_layers", None)
+    found = [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == depth and "vision" not in path
+    ]
+    if not found:
+        raise ValueError(f"model: found no list of {depth} decoder layers in {type(model).__name__}")
+    return min(found, key=lambda item: item[0].count("."))
+
+
+def _down_projection(model, layers_path, layers, number) -> Target:
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    hidden = config.hidden_size
+    found = {}
+    for path, module in layers[number].named_modules():
+        inside = [layers[number].get_submodule(path.rsplit(".", up)[0]) for up in range(1, path.count(".") + 1)]
+        names = path.lower() + " " + " ".join(type(m).__name__.lower() for m in inside)
+        sizes = linear_sizes(module)
+        # An adapted or quantised projection contains its own base projection: the outermost one is the projection.
+        nested = any(path.startswith(f"{other}.") for other in found)
+        if sizes and sizes[1] == hidden and "attn" not in names and "attention" not in names and not nested:
+            found[path] = sizes
+    widest = max((sizes[0] for sizes in found.values()), default=0)
+    best = [path for path, sizes in found.items() if sizes[0] == widest]
+    if len(best) != 1:
+        raise ValueError(
+            f"layer: decoder layer {number} has {len(best)} candidates for the FFN down projection ({best[:8]}): "
+            f"pass the dotted path of one, such as {layers_path}.{number}.mlp.down_proj"
+        )
+    return Target(f"{layers_path}.{number}.{best[0]}", layers_path, number, *found[best[0]])

@@ -1,0 +1,1 @@
+"""From a fact to a finished update: optimised, not yet part of a memory."""

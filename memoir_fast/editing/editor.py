@@ -1,0 +1,215 @@
+"""Optimise one edit: everything below the projection once, then SGD on the memory through what comes after it."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..base.projection import Target
+from ..config import MemoirConfig
+from ..errors import EditError
+from ..memory.residual import ResidualMemory
+from ..memory.update import Update
+from ..reading.features import tophash_segments
+from ..reading.router import Router
+from ..text.encoder import Encoder
+from .layout import lay_out, packing_pays
+from .replay import Replay, halved_copies
+from .request import EditRequest
+from .rules import BlockWrite, TokenWrite, make_write, preconditioned
+from .suffix import Suffix, supports
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Optimised edits that are not yet part of the memory: one, or several made together.
+
+    Attributes:
+        requests: what was edited, b of them.
+        updates: what each of them adds to the memory.
+        losses: per request, its loss before each step, and the last one tested; steps: per request, SGD steps made.
+        seconds: wall time of all together.
+    """
+
+    requests: list[EditRequest]
+    updates: list[Update]
+    losses: list[list[float]]
+    steps: list[int]
+    seconds: float
+
+
+class Editor:
+    """Turns requests into finished edits; changes nothing itself. One thread at a time (`MemoirModel` sees to that).
+
+    Args:
+        model: the causal language model with the memory attached.
+        memory, router, target: see `MemoirModel`.
+        encoder: texts to tokens.
+        contexts: the model's short contexts, see `request.make_contexts`.
+    """
+
+    def __init__(self, model, memory: ResidualMemory, router: Router, target: Target, encoder: Encoder, contexts):
+        self.model, self.memory, self.router, self.target = model, memory, router, target
+        self.encoder, self.contexts = encoder, contexts
+        self._packs: bool | None = None
+        self._halved = None
+
+    def optimise(self, requests: list[EditRequest], config: MemoirConfig, without: list[Update] = ()) -> Finished:
+        """Run the edits' SGD, all in the same steps; one request alone is the published edit.
+
+        Args:
+            without: updates that will be taken back before these edits are made.
+
+        Raises:
+            ValueError: a request leaves no target token, is not a token prefix, or is longer than the context.
+            EditError: a loss or its gradient became infinite or NaN.
+        """
+        began = time.perf_counter()
+        pair = self.encoder.pair
+        edits = [[pair(r.prompt, r.target), *(pair(r.prompt, r.target, c) for c in self.contexts)] for r in requests]
+        training = self.model.training
+        # Outside inference mode even if the caller is inside: the steps need autograd.
+        with torch.inference_mode(False):
+            self.model.eval()
+            try:
+                layout = lay_out(edits, self._packed(edits), self.memory.V.device)
+                replay = self._replay(layout, config)
+                indices, signatures = self._masks(replay)
+                memory = self.memory.without(without) if without else self.memory
+                rows, write = self._prepare(replay, indices, config, memory)
+                losses, steps = self._descend(replay, write, config)
+                updates = write.updates(rows, indices, signatures.cpu().numpy(), self.memory)
+            finally:
+                self.model.train(training)
+        return Finished(list(requests), updates, losses, steps, time.perf_counter() - began)
+
+    @torch.no_grad()
+    def _masks(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mask of each edit's identity prompt; it serves all sequences of the edit."""
+        memory, words = self.memory, replay.layout.words
+        if memory.feature == "last":
+            words = [part[-1:] for part in words]
+        places = torch.cat(words)
+        activations = replay.activations.reshape(-1, memory.in_features)[places]
+        ends = torch.tensor([0, *(len(part) for part in words)], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+        tokens = replay.layout.inputs["input_ids"].reshape(-1)[places]
+        return tophash_segments(activations, ends.to(tokens.device), tokens, memory)
+
+    @torch.no_grad()
+    def _prepare(self, replay: Suffix | Replay, indices: torch.Tensor, config: MemoirConfig, memory: ResidualMemory):
+        """The rows that may move, and the write's start: A (and U) with zeros outside each edit's own mask."""
+        layout = replay.layout
+        rows = indices[0] if len(indices) == 1 else indices.unique()
+        places = torch.searchsorted(rows.long(), indices.long())
+        activations = replay.activations.reshape(-1, memory.in_features)[layout.tokens]
+        features = torch.zeros(len(activations), len(rows), device=activations.device)
+        moves = torch.zeros_like(features) if config.write == "preconditioned" else None
+        for mask, place, part in zip(indices, places, layout.parts, strict=True):
+            own = activations[part][:, mask.long()].float()
+            features[part, place] = own
+            if moves is not None:
+                moves[part, place] = preconditioned(own, memory.stiffness(mask), config.ridge)
+        before = (features @ memory.V[rows.long()]) * memory.scale
+        return rows, make_write(features, before, config, moves, layout.parts)
+
+    def _descend(self, replay: Suffix | Replay, write: TokenWrite | BlockWrite, config: MemoirConfig):
+        layout = replay.layout
+        base = replay.outputs.reshape(-1, self.memory.out_features)[layout.tokens].float()
+        edits = len(layout.parts)
+        losses: list[list[float]] = [[] for _ in range(edits)]
+        steps, moving = [0] * edits, [True] * edits
+        for _ in range(config.steps):
+            terms, gradient = replay.losses_and_gradient(base + write.contribution())
+            found = torch.zeros(edits, device=terms.device).index_add_(0, layout.owners, terms).tolist()
+            if not (all(map(math.isfinite, found)) and torch.isfinite(gradient).all()):
+                raise EditError(
+                    f"the edit's loss is {found} with a gradient that may not be finite: rolled back, the memory is "
+                    "unchanged; try a smaller edit_lr or precision='exact'"
+                )
+            for number, loss in enumerate(found):
+                if moving[number]:
+                    losses[number].append(loss)
+                    moving[number] = not _settled(losses[number], config)
+                    steps[number] += moving[number]
+            if not any(moving):
+                break
+            write.step(gradient, moving)
+        return losses, steps
+
+    def _replay(self, layout, config: MemoirConfig) -> Suffix | Replay:
+        """The layers above the projection, by hand where they are of a known kind, otherwise by the model's own code."""
+        kind = Replay
+        if supports(self.model, self.target):
+            kind = functools.partial(Suffix, sparse=config.precision == "fast")
+        return kind(self.model, self.router, self.target, layout, halved=self._halves(config))
+
+    # ---- choices made once per model -----------------------------------------------------------------------------
+
+    def _halves(self, config: MemoirConfig):
+        """bfloat16 copies for `precision="fast"`, where the device multiplies them faster and the model is not in it already."""
+        if config.precision == "exact" or self.model.dtype == torch.bfloat16 or not _halving_pays(self.memory.V.device):
+            return None
+        if self._halved is None:
+            self._halved = halved_copies(self.model, self.target)
+        return self._halved
+
+    def _packed(self, edits) -> bool:
+        sequences = [sequence for edit in edits for sequence in edit]
+        layer = self.model.get_submodule(self.target.layers_path)[self.target.layer]
+        parameters = sum(p.numel() for p in layer.parameters())
+        if not packing_pays(sequences, parameters, self.target.out_features):
+            return False
+        if self._packs is None:
+            self._packs = self._packing_works(sequences[:3])
+        return self._packs
+
+    @torch.no_grad()
+    def _packing_works(self, sequences) -> bool:
+        """Whether this model keeps packed sequences apart (some ignore position_ids): compare with padded rows."""
+        seen = []
+        for packed in (False, True):
+            layout = lay_out([sequences], packed, self.memory.V.device)
+            try:
+                replay = Replay(self.model, self.router, self.target, layout)
+            except TypeError:  # the model's forward takes no position_ids
+                return False
+            seen.append(replay.activations.reshape(-1, self.memory.in_features)[layout.tokens].float())
+        return torch.allclose(seen[0], seen[1], rtol=1e-2, atol=1e-2 * float(seen[0].abs().max()))
+
+
+def _halving_pays(device: torch.device) -> bool:
+    """Whether a device has units for bfloat16 products; a CPU without them is several times slower than in float32."""
+    if device.type != "cpu":
+        return True
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+
+
+def _settled(losses: list[float], config: MemoirConfig) -> bool:
+    """The published stop, tested on the last two losses before a step."""
+    return len(losses) > 1 and losses[-1] <= config.stop_loss and abs(losses[-1] - losses[-2]) <= config.stop_delta
+
+
+@torch.no_grad()
+def commit(memory: ResidualMemory, updates: list[Update], first_id: int) -> None:
+    """Make updates part of the memory, numbered from `first_id`: rows, scale and signatures, all of them or none."""
+    rows = torch.cat([update.rows for update in updates]).unique().long().to(memory.V.device)
+    saved_rows, saved_scale, saved_block = memory.V[rows], memory.scale, memory.stiffness(rows)
+    ids = list(range(first_id, first_id + len(updates)))
+    try:
+        for update in updates:
+            memory.scale *= update.decay
+            memory.write(update)
+        if not torch.isfinite(memory.V[rows]).all():
+            raise EditError("the edit's update is not finite: rolled back, the memory is unchanged")
+        memory.index.add(ids, np.stack([update.signature for update in updates]))
+    except BaseException:  # Ctrl-C included: nothing half done
+        memory.V[rows], memory.scale = saved_rows, saved_scale
+        if saved_block is not None:
+            memory.C[rows[:, None], rows] = saved_block
+        memory.index.remove([i for i in ids if i in memory.index])
+        raise

@@ -1,0 +1,107 @@
+"""How an edit's token sequences are laid out in one forward pass: padded rows, or packed into a single row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..text.encoder import Sequence
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The n tokens of one or more edits inside a forward pass over R rows of T positions.
+
+    The last token of each sequence is left out: it predicts nothing, so no gradient ever reaches it.
+
+    Attributes:
+        inputs: keyword arguments of the model's forward pass.
+        shape: (R, T).
+        tokens: (n,) flat positions (row * T + column) of the real tokens.
+        sequences: (n,) the sequence of each token, ascending; positions: (n,) its place in it.
+        aims: (m,) the places among the n tokens that predict a target token.
+        words: per edit, the (w,) flat positions of its identity sequence's routing tokens (its prompt).
+        parts: per edit, its tokens among the n.
+        owners: (m,) the edit of each target.
+        targets: (m,) flat positions that predict a target token; labels: (m,) those tokens.
+        weights: (m,) float32; an edit's loss is the weighted sum of its cross entropies (mean over a sequence's target
+            tokens, then mean over sequences).
+    """
+
+    inputs: dict
+    shape: tuple[int, int]
+    tokens: torch.Tensor
+    sequences: torch.Tensor
+    positions: torch.Tensor
+    aims: torch.Tensor
+    words: list[torch.Tensor]
+    parts: list[slice]
+    owners: torch.Tensor
+    targets: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+
+
+def lay_out(edits: list[list[Sequence]], packed: bool, device) -> Layout:
+    """The layout of some edits' sequences; the first one of each is its identity, whose words make the mask."""
+    sequences = [sequence for edit in edits for sequence in edit]
+    lengths = [len(s.tokens) - 1 for s in sequences]
+    width = sum(lengths) if packed else max(lengths)
+    starts = [sum(lengths[:i]) if packed else i * width for i in range(len(sequences))]
+    rows = 1 if packed else len(sequences)
+    input_ids = torch.zeros(rows * width, dtype=torch.int64)
+    position_ids = torch.zeros(rows * width, dtype=torch.int64)
+    tokens, aims, owners, targets, labels, weights, words, parts = [], [], [], [], [], [], [], []
+    number = seen = 0
+    for owner, edit in enumerate(edits):
+        words.append(torch.arange(*edit[0].words) + starts[number])
+        parts.append(slice(seen, seen + sum(len(s.tokens) - 1 for s in edit)))
+        for sequence in edit:
+            start, length = starts[number], lengths[number]
+            input_ids[start : start + length] = torch.tensor(sequence.tokens[:-1])
+            position_ids[start : start + length] = torch.arange(length)
+            tokens.append(torch.arange(start, start + length))
+            answer = sequence.tokens[sequence.prompt_length :]
+            number, seen = number + 1, seen + length
+            aims.append(torch.arange(seen - len(answer), seen))
+            targets.append(torch.arange(start + length - len(answer), start + length))
+            owners.append(torch.full((len(answer),), owner))
+            labels.append(torch.tensor(answer))
+            weights.append(torch.full((len(answer),), 1.0 / (len(answer) * len(edit))))
+    inputs = {"input_ids": input_ids.view(rows, width).to(device), "use_cache": False}
+    if packed:
+        # Positions that start again tell transformers where a packed sequence begins (no attention_mask then).
+        inputs["position_ids"] = position_ids.view(rows, width).to(device)
+    else:
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])  # right padding hides behind causality
+
+    def join(part: list[torch.Tensor]) -> torch.Tensor:
+        return torch.cat(part).to(device)
+
+    return Layout(
+        inputs,
+        (rows, width),
+        tokens=join(tokens),
+        sequences=torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)).to(device),
+        positions=torch.cat([torch.arange(length) for length in lengths]).to(device),
+        aims=join(aims),
+        words=[part.to(device) for part in words],
+        parts=parts,
+        owners=join(owners),
+        targets=join(targets),
+        labels=join(labels),
+        weights=join(weights),
+    )
+
+
+def packing_pays(sequences: list[Sequence], layer_parameters: int, hidden: int) -> bool:
+    """True when one packed row costs fewer operations than padded rows, per layer and token.
+
+    A token costs 2 operations per layer parameter, and a score and a value product with each position of its row.
+    """
+    lengths = [len(s.tokens) - 1 for s in sequences]
+    total, padded = sum(lengths), len(lengths) * max(lengths)
+    packed_cost = total * (2 * layer_parameters + 4 * total * hidden)
+    padded_cost = padded * (2 * layer_parameters + 4 * max(lengths) * hidden)
+    return packed_cost < padded_cost

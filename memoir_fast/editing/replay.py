@@ -1,0 +1,160 @@
+"""Run only what comes after the edited projection, through the model's own code.
+
+During an edit nothing before the projection changes. The first pass records what the modules before it returned; later
+passes run the model's own forward with those modules answering from the record, so every architecture (parallel blocks,
+norms after the projection, sliding windows, capped logits) is served by its own implementation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import threading
+
+import torch
+from torch import nn
+
+from ..base.projection import Target
+from ..reading.probe import run_to_projection
+from ..reading.router import Router
+from .layout import Layout
+
+
+class Replay:
+    """One edit's forward passes.
+
+    Args:
+        model: the causal language model, with the memory attached.
+        router: its router, whose tap stands at the projection.
+        target: where the projection is.
+        layout: the edit's tokens.
+        halved: (layers, head) copies in bfloat16 that run instead of the layers above the target and the head, or None.
+
+    Attributes:
+        activations: (R, T, D) the projection's input; outputs: (R, T, d) its base output; both fixed during the edit.
+    """
+
+    def __init__(self, model: nn.Module, router: Router, target: Target, layout: Layout, halved=None):
+        self.model, self.router, self.target, self.layout, self.halved = model, router, target, layout, halved
+        self.layers = model.get_submodule(target.layers_path)
+        self._records: dict[nn.Module, list] = {}
+        self._owner = threading.get_ident()
+        self._record()
+
+    def _record(self) -> None:
+        watched = list(self.layers[self.target.layer].modules())
+        if self.target.layer:
+            watched.append(self.layers[self.target.layer - 1])
+        handles = [module.register_forward_hook(self._remember) for module in watched]
+        try:
+            activations, outputs = run_to_projection(self.model, self.router, self.layout.inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+        rows, width = self.layout.shape
+        self.activations = activations.reshape(rows, width, -1)
+        self._outputs_shape, self.outputs = outputs.shape, outputs.reshape(rows, width, -1)
+
+    def _remember(self, module, args, output) -> None:
+        if threading.get_ident() == self._owner:  # another thread may be reading through the same modules
+            self._records.setdefault(module, []).append(output)
+
+    def losses_and_gradient(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The targets' weighted losses (m,) when the projection returns `outputs` (n, d) float32, and the gradient (n, d)
+        float32 of their sum."""
+        tokens = self.layout.tokens
+        with torch.enable_grad():
+            whole = self.outputs.detach().clone()
+            whole.reshape(-1, outputs.shape[1])[tokens] = outputs.to(whole.dtype)
+            whole.requires_grad_()
+            losses = self.losses(whole)
+            (gradient,) = torch.autograd.grad(losses.sum(), whole)
+        return losses.detach(), gradient.reshape(-1, outputs.shape[1])[tokens].float()
+
+    def losses(self, outputs: torch.Tensor) -> torch.Tensor:
+        """(m,) the targets' weighted losses when the projection returns `outputs` (R, T, d); differentiable."""
+        with contextlib.ExitStack() as stack:
+            for module, forward in self._forwards():
+                stack.enter_context(_patched(module, forward, self._owner))
+            stack.enter_context(self.router.tapped(lambda base, x: outputs.reshape(self._outputs_shape)))
+            logits = self.model(**self.layout.inputs).logits
+        logits = logits.reshape(-1, logits.shape[-1]).float()
+        if logits.requires_grad:
+            logits.register_hook(_without_denormals)
+        losses = nn.functional.cross_entropy(logits, self.layout.labels, reduction="none")
+        return losses * self.layout.weights
+
+    def _forwards(self):
+        """(module, forward) of every module that does not run as it is."""
+        number = self.target.layer
+        if number:
+            below = self._records[self.layers[number - 1]][0]
+            for layer in self.layers[:number]:
+                yield layer, lambda *args, **kwargs: below
+        for module, outputs in self._records.items():
+            if module is not self.layers[number - 1] or number == 0:
+                yield module, _answering(outputs, module.forward)
+        head = self.model.get_output_embeddings()
+        last = len(self.layers) - 1
+        if self.halved is None:
+            yield head, lambda hidden, original=head.forward: original(self._at_targets(hidden))
+            return
+        copies, small_head = self.halved
+        for above in range(number + 1, len(self.layers)):
+            yield self.layers[above], _in_bfloat16(copies[above], back=torch.float32 if above == last else None)
+        yield head, lambda hidden: small_head(self._at_targets(hidden).to(torch.bfloat16)).float()
+
+    def _at_targets(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Only target positions enter the loss, so only they go through the head."""
+        return hidden.reshape(-1, hidden.shape[-1])[self.layout.targets]
+
+
+def _without_denormals(gradient: torch.Tensor) -> torch.Tensor:
+    """Unlikely tokens get gradients too small for a normal float, and a CPU multiplies those a hundred times slower."""
+    return gradient.masked_fill(gradient.abs() < 1e-20, 0.0)
+
+
+def halved_copies(model: nn.Module, target: Target) -> tuple[dict[int, nn.Module], nn.Module]:
+    """bfloat16 copies of the layers above the target (by number) and of the head, for `precision="fast"`."""
+    layers = model.get_submodule(target.layers_path)
+    above = {i: copy.deepcopy(layers[i]).to(torch.bfloat16) for i in range(target.layer + 1, len(layers))}
+    return above, copy.deepcopy(model.get_output_embeddings()).to(torch.bfloat16)
+
+
+def _answering(outputs: list, original):
+    """A forward that returns the recorded outputs in order, then (a module used again later) runs as it is."""
+    remaining = iter(outputs)
+
+    def forward(*args, **kwargs):
+        for output in remaining:
+            return output
+        return original(*args, **kwargs)
+
+    return forward
+
+
+def _in_bfloat16(module: nn.Module, back):
+    def cast(value, dtype=torch.bfloat16):
+        if isinstance(value, torch.Tensor):
+            return value.to(dtype) if value.is_floating_point() else value
+        return type(value)(cast(item, dtype) for item in value) if isinstance(value, (tuple, list)) else value
+
+    def forward(*args, **kwargs):
+        output = module(*cast(args), **{name: cast(value) for name, value in kwargs.items()})
+        return output if back is None else cast(output, back)
+
+    return forward
+
+
+@contextlib.contextmanager
+def _patched(module: nn.Module, forward, owner: int):
+    """Another forward for this module in the owner's thread; other threads, and later passes, see the original."""
+    original, own = module.forward, module.__dict__.get("forward")
+    module.forward = lambda *args, **kwargs: (forward if threading.get_ident() == owner else original)(*args, **kwargs)
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own

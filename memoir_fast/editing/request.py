@@ -1,0 +1,20 @@
+"""What is asked for: one fact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """One fact: after the edit, `prompt` is continued by `target` (put behind it after one space)."""
+
+    prompt: str
+    target: str
+
+    def __post_init__(self):
+        for name, value in (("prompt", self.prompt), ("target", self.target)):
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be text, got {type(value).__name__}")
+            if not value.strip():
+                raise ValueError(f"{name} is empty: give the text to edit")

@@ -1,0 +1,163 @@
+"""The update rules of an edit, or of several made together, without touching the memory until they are committed.
+
+With A (n, k) the active features of the n training tokens, every rule moves the active rows along `U^T g`, g the loss's
+gradient for the projection's outputs:
+
+* `sgd` (the method of MEMOIR): U = A. Plain SGD on the k active rows.
+* `preconditioned`: U = A P with `P = r (C + lam I)^-1`, C (k, k) the sum of A^T A over the edits so far on these features: what
+  earlier edits read is stiff, what nobody reads is soft (recursive least squares inside the sparse memory). r keeps the
+  trace of A P A^T that of A A^T, so that steps are as long as without; with C = 0 it is plain SGD.
+
+A velocity of past gradients may carry the steps on (momentum); it lives in token space, (n, d) in both forms, and weight decay
+stays out of it. Both forms below hold the same iterates `s * V0 + U^T G`: `TokenWrite` keeps G (n, d) and the matrix
+`K = A U^T`; `BlockWrite` keeps the (k, d) block itself, which is cheaper once n exceeds about 2k. Edits made together share one A
+whose columns are the union of their masks, zero outside each edit's own; each has its own part of the tokens, and its own clipping.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ..config import MemoirConfig
+from ..memory.residual import ResidualMemory
+from ..memory.update import Update
+
+
+class _Write:
+    """State common to both forms.
+
+    Args:
+        features: A (n, k) float32, the active features of the training tokens.
+        before: (n, d) float32, the memory's output for them before the edit.
+        config: learning rate, momentum, weight decay and clip norm.
+        moves: U (n, k) float32, what a gradient is multiplied with; None for A itself.
+        parts: the tokens of each edit as slices; None for a single edit.
+
+    Attributes:
+        decay: s, by which the edits' weight decay shrinks the whole memory.
+    """
+
+    def __init__(self, features, before, config: MemoirConfig, moves=None, parts=None):
+        self.features, self.before = features, before
+        self.moves = features if moves is None else moves
+        self.parts = parts or [slice(0, len(features))]
+        self.decay = 1.0
+        self._lr, self._clip = config.edit_lr, config.clip_norm
+        self._keep = 1.0 - config.edit_lr * config.weight_decay
+        self._momentum, self._velocity = config.momentum, torch.zeros_like(before)
+
+    def contribution(self) -> torch.Tensor:
+        """(n, d) float32: what the memory adds to the projection's output now."""
+        return self._added + self.before * self.decay
+
+    def step(self, gradient: torch.Tensor, moving: list[bool] | None = None) -> None:
+        """One SGD step.
+
+        Args:
+            gradient: (n, d) float32, of the losses with respect to the projection's output.
+            moving: which edits still move (all, when None).
+        """
+        for number, part in enumerate(self.parts):
+            velocity = self._velocity[part]
+            if moving is None or moving[number]:
+                rate = self._rate(self._squared_norm(gradient[part], part))
+                velocity.mul_(self._momentum).sub_(gradient[part], alpha=rate)
+            else:
+                velocity.zero_()
+        self._move(self._velocity)
+        self.decay *= self._keep
+
+    def updates(self, rows, masks, signatures, memory: ResidualMemory) -> list[Update]:
+        """What the edits add to the memory, one update each.
+
+        Args:
+            rows: (k,) int32, the memory's row of each column of A; masks: (edits, k of one edit) int32, among `rows`;
+            signatures: (edits, ceil(D/8)) uint8, the masks packed.
+        """
+        scale, found = memory.scale * self.decay, []
+        for number, (mask, signature, part) in enumerate(zip(masks, signatures, self.parts, strict=True)):
+            columns = torch.searchsorted(rows.long(), mask.long())
+            features = None if memory.C is None else self.features[part][:, columns]
+            decay = self.decay if number == 0 else 1.0  # the edits shared one decay
+            found.append(Update(mask, signature, decay, scale, features=features, **self._result(part, columns)))
+        return found
+
+    def _rate(self, squared_norm: torch.Tensor) -> float:
+        """The step length: the learning rate, less when the gradient's norm (in P's metric) exceeds the clip norm."""
+        norm = math.sqrt(max(0.0, float(squared_norm)))
+        return self._lr * min(1.0, self._clip / norm) if norm > 0 else self._lr
+
+
+class TokenWrite(_Write):
+    """Token space: G (n, d) and K = A U^T; a step costs n * n * d."""
+
+    def __init__(self, features, before, config, moves=None, parts=None):
+        super().__init__(features, before, config, moves, parts)
+        self.gram = features @ self.moves.T
+        self.G = torch.zeros_like(before)
+        self._added = torch.zeros_like(before)  # K G, kept up to date
+
+    def _squared_norm(self, gradient, part):
+        return (gradient * (self.gram[part, part] @ gradient)).sum()
+
+    def _move(self, velocity):
+        self.G.mul_(self._keep).add_(velocity)
+        self._added.mul_(self._keep).addmm_(self.gram, velocity)
+
+    def _result(self, part, columns):
+        return {"moves": self.moves[part][:, columns], "G": self.G[part]}
+
+
+class BlockWrite(_Write):
+    """The (k, d) block itself, of a single edit; a step costs 2 * n * k * d."""
+
+    def __init__(self, features, before, config, moves=None, parts=None):
+        super().__init__(features, before, config, moves, parts)
+        self.block = before.new_zeros(features.shape[1], before.shape[1])
+
+    @property
+    def _added(self) -> torch.Tensor:
+        return self.features @ self.block
+
+    def _squared_norm(self, gradient, part):
+        update = self.moves[part].T @ gradient
+        if self.moves is self.features:
+            return update.square().sum()
+        return (gradient * (self.features[part] @ update)).sum()
+
+    def _move(self, velocity):
+        self.block.mul_(self._keep).addmm_(self.moves.T, velocity)
+
+    def _result(self, part, columns):
+        return {"block": self.block}
+
+
+def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> torch.Tensor:
+    """U = A P (n, k), P = r (C + lam I)^-1 with trace(A P A^T) = trace(A A^T).
+
+    Args:
+        features: A (n, k) float32; C: (k, k) float32, symmetric positive semi-definite up to rounding.
+        ridge: lam as a multiple of the tokens' mean energy |a|^2 on the mask, so that it means the same for every model.
+    """
+    energy = features.square().sum(1).mean()
+    lam = ridge * float(energy)
+    matrix = (C + C.T) / 2
+    for _ in range(6):  # rounding may leave C slightly indefinite: more ridge until it factors
+        factor, failed = torch.linalg.cholesky_ex(matrix + lam * torch.eye(len(C), device=C.device))
+        if int(failed) == 0:
+            break
+        lam *= 10
+    else:
+        raise RuntimeError("the memory's record of what earlier edits read is not positive: it is damaged")
+    moves = torch.cholesky_solve(features.T, factor).T
+    return moves * (features.square().sum() / (features * moves).sum())
+
+
+def make_write(features, before, config: MemoirConfig, moves=None, parts=None) -> TokenWrite | BlockWrite:
+    """The cheaper form: token space while n < 2k, and for edits made together, whose blocks could not be told apart. Arguments
+    as for the forms."""
+    tokens, active = features.shape
+    form = TokenWrite if tokens < 2 * active or (parts is not None and len(parts) > 1) else BlockWrite
+    return form(features, before, config, moves, parts)

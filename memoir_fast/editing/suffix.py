@@ -1,0 +1,366 @@
+"""What comes after the edited projection, forward and backward by hand, for blocks like Llama's.
+
+An edit needs one number and one gradient per step: the loss, and its gradient with respect to the projection's outputs.
+Written out, the step leaves out what `replay.py` cannot: the last layer's queries and FFN and the head run at target
+positions only, attention runs per sequence without padding elsewhere, nothing is recorded for a gradient that is not
+needed, and the head's two products run over blocks of the vocabulary. Models of other families, quantised, adapted or
+dispatched ones go through `replay.py`; the tests hold both to the same values.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from ..base.projection import Target
+from ..reading.probe import run_to_projection
+from ..reading.router import Router, contiguous_input
+from .layout import Layout
+
+_FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+_HEAD_BLOCK = 2048  # rows of the head's matrix at a time: a CPU multiplies blocks of this size fastest
+_HEAD_TARGETS = 256  # target tokens at a time: a passage of 1,300 of them would need a quarter of a gigabyte of logits
+_CANDIDATES = 4096  # tokens that compete between two full passes over the vocabulary, with `sparse`
+_FULL_EVERY = 8  # steps; and at the first ones, while the answer still moves most
+_FULL_AT = (1, 2, 3, 5)
+_LEAST_LOGIT = -46.0  # below the largest; e^-46 = 1e-20. Smaller terms turn denormal, which a CPU multiplies slowly
+
+
+def supports(model: nn.Module, target: Target) -> bool:
+    """Whether what comes after the target is made of such blocks, in float32, on one device, and not adapted, quantised or
+    observed by anyone's hooks."""
+    if type(model).__name__ not in _FAMILIES or not type(model).__module__.startswith("transformers."):
+        return False
+    config, head = model.config, model.get_output_embeddings()
+    above = model.get_submodule(target.layers_path)[target.layer + 1 :]
+    linears = [getattr(part, f"{name}_proj") for layer in above for part, names in _linears(layer) for name in names]
+    windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    return (
+        target.path == f"{target.layers_path}.{target.layer}.mlp.down_proj"
+        and config.hidden_act == "silu"
+        and not windowed
+        and all(
+            type(m) is nn.Linear and type(m.weight) is nn.Parameter and m.weight.dtype == torch.float32
+            for m in [*linears, head]
+        )
+        and head.bias is None
+        and not any(_observed(m) for part in (*above, head, _inner(model, target).norm) for m in part.modules())
+    )
+
+
+def _observed(module: nn.Module) -> bool:
+    """Whether something but the module itself takes part in its forward pass: hooks, or accelerate's dispatch to devices."""
+    before = any(hook is not contiguous_input for hook in module._forward_pre_hooks.values())
+    return before or bool(module._forward_hooks) or hasattr(module, "_hf_hook")
+
+
+def _inner(model: nn.Module, target: Target) -> nn.Module:
+    """The module that holds the decoder layers, the final norm and the rotary angles."""
+    return model.get_submodule(target.layers_path.rpartition(".")[0])
+
+
+def _linears(layer: nn.Module):
+    return (layer.self_attn, "qkvo"), (layer.mlp, ("gate", "up", "down"))
+
+
+class Suffix:
+    """One edit's steps; the same interface as `Replay`.
+
+    Args:
+        model, router, target: as for `Replay`; `supports(model, target)` must hold.
+        layout: the edit's tokens.
+        sparse: but for the first steps and every eighth, only the 4,096 likeliest tokens compete in the softmax; the
+            others keep the mass that they had.
+        halved: (layers, head) copies in bfloat16 for the matrix products, or None.
+
+    Attributes:
+        activations: (R, T, D) the projection's input; outputs: (R, T, d) its base output; both fixed during the edit.
+    """
+
+    def __init__(
+        self, model: nn.Module, router: Router, target: Target, layout: Layout, sparse: bool = False, halved=None
+    ):
+        self.layout = layout
+        layers = model.get_submodule(target.layers_path)
+        rows, width = layout.shape
+        seen, owner = [], threading.get_ident()
+
+        def remember(module, args):
+            if threading.get_ident() == owner:  # another thread may be reading through the same module
+                seen.append(args[0])
+
+        handle = layers[target.layer].post_attention_layernorm.register_forward_pre_hook(remember)
+        try:
+            activations, outputs = run_to_projection(model, router, layout.inputs)
+        finally:
+            handle.remove()
+        self.activations, self.outputs = activations.reshape(rows, width, -1), outputs.reshape(rows, width, -1)
+        self._residual = seen[0].reshape(rows * width, -1)[layout.tokens]
+        inner = _inner(model, target)
+        cos, sin = inner.rotary_emb(self._residual, layout.positions[None])
+        every = _Places(layout, torch.arange(len(layout.tokens), device=layout.tokens.device), (cos[0], sin[0]))
+        aims = _Places(layout, layout.aims, (cos[0], sin[0]))
+        above = list(layers[target.layer + 1 :]) if halved is None else list(halved[0].values())
+        self._blocks = [_Block(layer, every, aims if layer is above[-1] else every) for layer in above]
+        self._trim = None if above else layout.aims
+        self._norm = _Norm(inner.norm)
+        head = model.get_output_embeddings() if halved is None else halved[1]
+        self._heads = _heads(head.weight, layout, sparse)
+
+    @torch.no_grad()
+    def losses_and_gradient(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The targets' weighted losses (m,) when the projection returns `outputs` (n, d) float32, and the gradient (n, d)
+        float32 of their sum."""
+        hidden = self._residual + outputs
+        for block in self._blocks:
+            hidden = block.forward(hidden)
+        if self._trim is not None:
+            hidden = hidden[self._trim]
+        parts = self._norm.forward(hidden).split([len(head.labels) for head in self._heads])
+        found = [head.losses_and_gradient(part) for head, part in zip(self._heads, parts, strict=True)]
+        losses, gradient = (torch.cat(both) for both in zip(*found, strict=True))
+        gradient = self._norm.backward(gradient)
+        if self._trim is not None:
+            gradient = torch.zeros_like(outputs).index_copy_(0, self._trim, gradient)
+        for block in reversed(self._blocks):
+            gradient = block.backward(gradient)
+        return losses, gradient
+
+
+class _Places:
+    """Some tokens of the layout as queries, with rotary angles, and as slots of a (sequences, width) grid.
+
+    Sequences are aligned at their first of these tokens; what is left of the grid at the right is padding.
+    """
+
+    def __init__(self, layout: Layout, tokens: torch.Tensor, angles):
+        self.tokens = tokens
+        rows, positions = layout.sequences[tokens], layout.positions[tokens]
+        counts = torch.bincount(rows, minlength=int(layout.sequences[-1]) + 1)
+        starts = counts.cumsum(0) - counts
+        columns = torch.arange(len(tokens), device=tokens.device) - starts[rows]
+        self.grid = (len(counts), int(counts.max()))
+        self.slots = rows * self.grid[1] + columns
+        self.full = len(tokens) == self.grid[0] * self.grid[1]
+        self.positions = torch.zeros(self.grid[0] * self.grid[1], dtype=torch.int64, device=tokens.device)
+        self.positions[self.slots] = positions
+        self.positions = self.positions.view(self.grid)
+        self.cos, self.sin = (angle[tokens][:, None] for angle in angles)
+        half = self.sin.shape[-1] // 2
+        # x * cos + rotate(x) * sin, where rotate swaps the halves and turns the sign of the first.
+        self.sin = torch.cat([-self.sin[..., :half], self.sin[..., half:]], -1)
+
+    def rotate(self, x: torch.Tensor) -> torch.Tensor:
+        """x (tokens, heads, size) turned by each token's angles."""
+        half = x.shape[-1] // 2
+        return (x * self.cos).addcmul_(torch.cat([x[..., half:], x[..., :half]], -1), self.sin)
+
+    def rotate_back(self, gradient: torch.Tensor) -> torch.Tensor:
+        half = gradient.shape[-1] // 2
+        turned = gradient * self.sin
+        return torch.cat([turned[..., half:], turned[..., :half]], -1).addcmul_(gradient, self.cos)
+
+    def spread(self, x: torch.Tensor, groups: int) -> torch.Tensor:
+        """(tokens, groups * g, size) to (sequences * groups, g * width, size), zeros as padding."""
+        heads, size = x.shape[1:]
+        rows, width = self.grid
+        if not self.full:
+            x = x.new_zeros(rows * width, heads, size).index_copy_(0, self.slots, x)
+        x = x.view(rows, width, groups, heads // groups, size).permute(0, 2, 3, 1, 4)
+        return x.reshape(rows * groups, heads // groups * width, size)
+
+    def collect(self, x: torch.Tensor, groups: int) -> torch.Tensor:
+        """The way back from `spread`: (tokens, heads, size)."""
+        rows, width = self.grid
+        size = x.shape[-1]
+        x = x.view(rows, groups, -1, width, size).permute(0, 3, 1, 2, 4).reshape(rows * width, -1, size)
+        return x if self.full else x[self.slots]
+
+
+def _rms(x, weight, eps):
+    inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+    return x * inverse * weight, inverse
+
+
+def _rms_backward(gradient, x, weight, inverse):
+    scaled, unit = gradient * weight, x * inverse
+    return (scaled - unit * (scaled * unit).mean(-1, keepdim=True)).mul_(inverse)
+
+
+class _Norm:
+    """An RMS norm over the last dimension that remembers its input."""
+
+    def __init__(self, module: nn.Module):
+        self.weight, self.eps = module.weight.detach().float(), module.variance_epsilon
+
+    def forward(self, x):
+        self._x = x
+        out, self._inverse = _rms(x, self.weight, self.eps)
+        return out
+
+    def backward(self, gradient):
+        return _rms_backward(gradient, self._x, self.weight, self._inverse)
+
+
+def _affine(module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.linear(x.to(module.weight.dtype), module.weight, module.bias).float()
+
+
+def _back(gradient: torch.Tensor, module: nn.Linear, onto: torch.Tensor | None = None) -> torch.Tensor:
+    """The gradient for the input of `_affine`, added into `onto` where there is one."""
+    weight = module.weight
+    if weight.dtype == torch.float32 and onto is not None:
+        return onto.addmm_(gradient, weight)
+    product = (gradient.to(weight.dtype) @ weight).float()
+    return product if onto is None else onto.add_(product)
+
+
+@dataclass
+class _Block:
+    """One decoder layer; `queries` are the positions whose output anyone reads (all, or the targets in the last layer)."""
+
+    layer: nn.Module
+    every: _Places
+    queries: _Places
+    _kept: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        attention = self.layer.self_attn
+        self.size, self.scaling = attention.head_dim, attention.scaling
+        self.groups = attention.k_proj.weight.shape[0] // self.size
+        self.trimmed = self.queries is not self.every
+        self.norm, self.mlp_norm = _Norm(self.layer.input_layernorm), _Norm(self.layer.post_attention_layernorm)
+        self.q_norm, self.k_norm = (
+            _Norm(getattr(attention, n)) if hasattr(attention, n) else None for n in ("q_norm", "k_norm")
+        )
+        # A key is seen by the queries that do not come before it in its sequence; padding keys come last.
+        keys = torch.arange(self.every.grid[1], device=self.every.tokens.device)
+        hidden = keys[None, None, :] > self.queries.positions[:, :, None]  # (sequences, queries, keys)
+        heads = attention.q_proj.weight.shape[0] // self.size // self.groups
+        mask = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, -torch.inf)
+        self.mask = mask[:, None].expand(-1, self.groups, -1, -1).repeat(1, 1, heads, 1).flatten(0, 1)
+
+    def _heads(self, x, norm):
+        x = x.view(len(x), -1, self.size)
+        return x if norm is None else norm.forward(x)
+
+    def forward(self, x):
+        attention = self.layer.self_attn
+        normed = self.norm.forward(x)
+        asking = normed[self.queries.tokens] if self.trimmed else normed
+        q = self.queries.rotate(self._heads(_affine(attention.q_proj, asking), self.q_norm))
+        k = self.every.rotate(self._heads(_affine(attention.k_proj, normed), self.k_norm))
+        v = _affine(attention.v_proj, normed).view(len(x), -1, self.size)
+        q, k, v = (
+            self.queries.spread(q, self.groups),
+            self.every.spread(k, self.groups),
+            self.every.spread(v, self.groups),
+        )
+        weights = torch.baddbmm(self.mask, q, k.transpose(1, 2), alpha=self.scaling).softmax(-1)
+        mixed = self.queries.collect(weights @ v, self.groups).flatten(1)
+        middle = (x[self.queries.tokens] if self.trimmed else x) + _affine(attention.o_proj, mixed)
+        mlp = self.layer.mlp
+        inner = self.mlp_norm.forward(middle)
+        gate, up = _affine(mlp.gate_proj, inner), _affine(mlp.up_proj, inner)
+        active = nn.functional.silu(gate)
+        self._kept = {"q": q, "k": k, "v": v, "weights": weights, "gate": gate, "up": up, "active": active}
+        return middle + _affine(mlp.down_proj, active * up)
+
+    def backward(self, gradient):
+        attention, mlp, kept = self.layer.self_attn, self.layer.mlp, self._kept
+        self._kept = {}  # free before the next step's forward pass makes its own
+        inner = _back(gradient, mlp.down_proj)
+        gate = torch.ops.aten.silu_backward(inner * kept["up"], kept["gate"])
+        inner = _back(inner.mul_(kept["active"]), mlp.up_proj, _back(gate, mlp.gate_proj))
+        gradient = gradient + self.mlp_norm.backward(inner)
+        mixed = _back(gradient, attention.o_proj).view(len(gradient), -1, self.size)
+        mixed, weights = self.queries.spread(mixed, self.groups), kept["weights"]
+        scores = torch._softmax_backward_data(mixed @ kept["v"].transpose(1, 2), weights, -1, torch.float32).mul_(
+            self.scaling
+        )
+        q = self.queries.rotate_back(self.queries.collect(scores @ kept["k"], self.groups))
+        k = self.every.rotate_back(self.every.collect(scores.transpose(1, 2) @ kept["q"], self.groups))
+        v = self.every.collect(weights.transpose(1, 2) @ mixed, self.groups).flatten(1)
+        q, k = (t if norm is None else norm.backward(t) for t, norm in ((q, self.q_norm), (k, self.k_norm)))
+        normed = _back(v, attention.v_proj, _back(k.flatten(1), attention.k_proj))
+        if self.trimmed:
+            normed.index_add_(0, self.queries.tokens, _back(q.flatten(1), attention.q_proj))
+            return self.norm.backward(normed).index_add_(0, self.queries.tokens, gradient)
+        return gradient + self.norm.backward(_back(q.flatten(1), attention.q_proj, normed))
+
+
+def _heads(weight: torch.Tensor, layout: Layout, sparse: bool) -> list[_Head]:
+    """The head for each group of targets; they take turns with one buffer for the logits."""
+    buffer = torch.empty(len(weight) * min(len(layout.labels), _HEAD_TARGETS), device=weight.device)
+    groups = zip(layout.labels.split(_HEAD_TARGETS), layout.weights.split(_HEAD_TARGETS), strict=True)
+    alone = len(layout.labels) <= _HEAD_TARGETS
+    return [_Head(weight.detach(), labels, weights, sparse, alone, buffer) for labels, weights in groups]
+
+
+class _Head:
+    """The output embedding (V, h), the weighted cross entropy of some targets and its gradient, in blocks of the vocabulary."""
+
+    def __init__(self, weight, labels, weights, sparse: bool, alone: bool, buffer: torch.Tensor):
+        self.weight, self.labels, self.weights = weight, labels, weights
+        self.columns = torch.arange(len(labels), device=weight.device)
+        self.sparse = sparse and len(weight) > 2 * _CANDIDATES
+        self._steps = 0
+        self._logits = buffer[: len(weight) * len(labels)].view(len(weight), -1)
+        # With `sparse`: the candidates, each label's place among them, and the log-mass of the others.
+        self._chosen = self._places = self._rest = None
+        self._some, self._alone = None, alone  # the candidates' rows of the matrix: kept where there is one group only
+
+    def losses_and_gradient(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """hidden (m, h) to the weighted losses (m,) and their sum's gradient (m, h)."""
+        self._steps += 1
+        if self.sparse and self._steps % _FULL_EVERY != 1 and self._steps not in _FULL_AT:
+            some = self._some if self._alone else self.weight[self._chosen]
+            return self._pass(hidden, some, self._places, self._logits[: len(some)], self._rest)[:2]
+        losses, gradient, mass = self._pass(hidden, self.weight, self.labels, self._logits, None)
+        if self.sparse:
+            self._choose(mass)
+        return losses, gradient
+
+    def _pass(self, hidden, matrix, labels, logits, rest):
+        """The losses and the gradient over the rows of `matrix`, and the log of the mass of all tokens."""
+        blocks = [slice(start, min(start + _HEAD_BLOCK, len(matrix))) for start in range(0, len(matrix), _HEAD_BLOCK)]
+        columns, peaks = hidden.to(matrix.dtype).T.contiguous(), []
+        for block in blocks:  # (block, h) @ (h, m): the large matrix on the left is what a CPU's product likes best
+            if matrix.dtype == torch.float32:
+                torch.mm(matrix[block], columns, out=logits[block])
+            else:
+                logits[block] = matrix[block] @ columns
+            peaks.append(logits[block].amax(0))
+        if rest is not None:
+            peaks.append(rest)
+        largest, right = torch.stack(peaks).amax(0), logits[labels, self.columns]
+        logits.sub_(largest).clamp_(min=_LEAST_LOGIT).exp_()
+        total = logits.sum(0)
+        if rest is not None:
+            total += (rest - largest).exp()
+        mass = total.log() + largest
+        losses = self.weights * (mass - right)
+        logits.mul_(self.weights / total)
+        logits[labels, self.columns] -= self.weights
+        gradient = torch.zeros_like(hidden)
+        for block in blocks:
+            if matrix.dtype == torch.float32:
+                gradient.addmm_(logits[block].T, matrix[block])
+            else:
+                gradient += logits[block].T.to(matrix.dtype) @ matrix[block]
+        return losses, gradient, mass
+
+    def _choose(self, mass: torch.Tensor) -> None:
+        """Candidates for the next steps, from a full pass whose gradient for the logits is still in the buffer."""
+        logits = self._logits
+        logits[self.labels, self.columns] += self.weights
+        chosen = logits.amax(1).index_fill_(0, self.labels, torch.inf).topk(_CANDIDATES).indices
+        place = torch.empty(len(self.weight), dtype=torch.int64, device=mass.device)
+        place[chosen] = torch.arange(len(chosen), device=mass.device)
+        self._chosen, self._places = chosen, place[self.labels]
+        self._some = self.weight[chosen] if self._alone else None
+        left = 1 - logits[chosen].sum(0) / self.weights  # the chance of all others together
+        self._rest = mass + left.clamp(min=1e-20).log()

@@ -1,0 +1,1 @@
+"""Facts, and what an edited model gets right."""

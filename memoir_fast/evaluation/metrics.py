@@ -1,0 +1,111 @@
+"""What an edited model gets right. Each number is returned with the protocol by which it was measured."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+
+import torch
+
+from ..text.encoder import pad
+
+TEACHER_FORCED = (
+    "teacher-forced: share of target tokens that are the argmax given prompt and target; routed by the prompt"
+)
+LOCALITY = "teacher-forced: share of the answer's positions where the argmax equals the unedited model's"
+FREE = (
+    "free generation: greedy, cut at the end of the sentence; share of answers that begin with the target, whole words"
+)
+FREE_EXACT = (
+    "free generation: greedy, cut at the end of the sentence; share of answers that are the target, nothing more"
+)
+FREE_LOCALITY = (
+    "free generation: greedy, cut at the end of the sentence; share of answers equal to the unedited model's"
+)
+_SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)")
+
+
+@torch.no_grad()
+def target_logits(model, pairs: list[tuple[str, str]], progress=None):
+    """Yield (logits (t, V) float32, labels (t,) int64) for each (prompt, target): the positions predicting the target."""
+    size = model.config.batch_size
+    chosen = "logits_to_keep" in inspect.signature(model.model.forward).parameters
+    for start in range(0, len(pairs), size):
+        sequences = [model.encoder.pair(prompt, target) for prompt, target in pairs[start : start + size]]
+        batch = pad(sequences, model.model.device)
+        columns = (
+            (batch.labels != -100).any(0).nonzero().flatten()
+        )  # the vocabulary is the dearest layer of a small model
+        logits = model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            prompt_mask=batch.prompt_mask,
+            use_cache=False,
+            **({"logits_to_keep": columns} if chosen else {}),
+        ).logits
+        if not chosen:
+            logits = logits[:, columns]
+        for row, labels in enumerate(batch.labels[:, columns]):
+            aims = labels != -100
+            yield logits[row, aims].float(), labels[aims]
+        if progress is not None:
+            progress(len(sequences))
+
+
+def token_accuracy(model, pairs: list[tuple[str, str]], progress=None) -> list[float]:
+    """Per pair, the share of target tokens that are the argmax (protocol `TEACHER_FORCED`)."""
+    return [
+        float((logits.argmax(-1) == labels).float().mean()) for logits, labels in target_logits(model, pairs, progress)
+    ]
+
+
+def predictions(model, pairs: list[tuple[str, str]], progress=None) -> list[list[int]]:
+    """Per pair, the argmax tokens at the positions that predict the target."""
+    return [logits.argmax(-1).tolist() for logits, _ in target_logits(model, pairs, progress)]
+
+
+def perplexity(model, pairs: list[tuple[str, str]], progress=None) -> list[float]:
+    """Per pair, exp of the mean negative log-likelihood of the target's tokens given the prompt."""
+    return [
+        math.exp(float(torch.nn.functional.cross_entropy(logits, labels)))
+        for logits, labels in target_logits(model, pairs, progress)
+    ]
+
+
+def agreement(first: list[list[int]], second: list[list[int]]) -> list[float]:
+    """Per pair of token lists of one length, the share of equal positions (protocol `LOCALITY`)."""
+    return [sum(a == b for a, b in zip(x, y, strict=True)) / len(x) for x, y in zip(first, second, strict=True)]
+
+
+def answers(model, prompts: list[str], max_new_tokens: int = 32) -> list[str]:
+    """Free answers: greedy, cut at the end of the first sentence."""
+    return [first_sentence(text) for text in model.ask(list(prompts), max_new_tokens=max_new_tokens)]
+
+
+def first_sentence(text: str, least: int = 0) -> str:
+    """The text up to its first sentence end at or after position `least`, stripped."""
+    text = text.strip()
+    end = _SENTENCE_END.search(text, least)
+    return (text[: end.start()] if end else text).strip()
+
+
+def begins_with(answer: str, target: str) -> bool:
+    """Whether the answer begins with the target, as whole words, ignoring case and spacing."""
+    answer, target = _normal(answer), _normal(target)
+    return answer.startswith(target) and not answer[len(target) : len(target) + 1].isalnum()
+
+
+def equals(answer: str, target: str) -> bool:
+    """Whether the answer is the target, ignoring case, spacing and punctuation at its end."""
+    return _normal(answer) == _normal(target)
+
+
+def mean(values) -> float:
+    """Arithmetic mean; NaN of nothing."""
+    values = list(values)
+    return sum(values) / len(values) if values else math.nan
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.lower().split()).rstrip(" .,;:!?\"'")

@@ -1,0 +1,1 @@
+"""What happened to each edit, kept so that it can be undone."""

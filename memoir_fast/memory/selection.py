@@ -1,0 +1,25 @@
+"""Which edits a request may read, chosen by their tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Which edits a request may read: those that carry one of `tags`, and with `untagged` also those that carry none."""
+
+    tags: frozenset[str]
+    untagged: bool = False
+
+    def admits(self, carried: list[str]) -> bool:
+        return bool(self.tags.intersection(carried)) or (self.untagged and not carried)
+
+
+def check_tags(tags: Iterable[str]) -> list[str]:
+    """Tags as a list of distinct texts."""
+    found = [tags] if isinstance(tags, str) else list(tags)
+    if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in found):
+        raise TypeError(f"tags must be a list of non-empty texts, got {tags!r}")
+    return list(dict.fromkeys(found))

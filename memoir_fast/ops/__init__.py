@@ -1,0 +1,21 @@
+"""The project's operations on tensors: tensors in, tensors out. Nothing here knows of models or edits.
+
+Shapes as in `reference.py`: B prompts, N tokens, D features, d outputs, k active features, R masks, n training tokens.
+"""
+
+from .dispatch import BACKENDS, OPERATIONS, backend_of, use_backend
+from .masked_matmul import masked_matmul, masked_matmul_
+from .masked_scatter import masked_scatter_
+from .tophash import tophash, tophash_pooled
+
+__all__ = [
+    "BACKENDS",
+    "OPERATIONS",
+    "backend_of",
+    "masked_matmul",
+    "masked_matmul_",
+    "masked_scatter_",
+    "tophash",
+    "tophash_pooled",
+    "use_backend",
+]

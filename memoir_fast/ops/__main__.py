@@ -1,0 +1,31 @@
+"""`python -m memoir_fast.ops` prints which backend serves each operation on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import torch
+
+from . import cpu, gpu
+from .dispatch import OPERATIONS, backend_of
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Which backend serves each operation on this machine.")
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    as_json = parser.parse_args().json
+    served = {device: {op: backend_of(op, device) for op in OPERATIONS} for device in devices}
+    if as_json:
+        found = {"torch": torch.__version__, "extension": cpu.describe(), "gpu": gpu.describe(), "served": served}
+        print(json.dumps(found))
+        return
+    print(f"torch {torch.__version__}, extension: {cpu.describe()}, GPU kernels: {gpu.describe()}")
+    for device in devices:
+        for op in OPERATIONS:
+            print(f"  {device:<5} {op:<16} {served[device][op]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Which backend serves each operation on each device, and how operations are registered.
+
+Pure operations are registered with torch's dispatcher (`memoir_fast::tophash`, `::tophash_pooled`, `::masked_matmul`): one function for
+all devices that chooses the kernels when it is called. Operations that write into an argument are `torch.library.custom_op`s with
+`mutates_args`, so that the argument's version counter moves. The public functions check their arguments and take the registered
+operation where something watches (autograd, torch.compile, a dispatch mode), otherwise the kernel itself: the dispatcher's way to
+Python takes longer than a small product.
+
+`MEMOIR_FAST_BACKEND` asks for one backend: `reference` (plain PyTorch), `cpp` (the extension, CPU tensors), `triton` (GPU tensors, with
+the CUDA scatter where it is built and otherwise the reference's; CPU tensors under TRITON_INTERPRET=1). One that is missing here, or
+cannot take a call's tensors, is an error; `auto` takes the best there is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import torch
+
+from . import cpu, gpu, reference
+
+LIBRARY = torch.library.Library("memoir_fast", "DEF")
+OPERATIONS = ("tophash", "tophash_pooled", "masked_matmul", "masked_matmul_", "masked_scatter_")
+BACKENDS = ("auto", "reference", "cpp", "triton")
+
+
+class _Choice:
+    """The requested backend; checked when it is set, so that a missing one never fails later or silently."""
+
+    def __init__(self):
+        self.name = "auto"
+
+    def set(self, name: str) -> None:
+        if name not in BACKENDS:
+            raise ValueError(f"MEMOIR_FAST_BACKEND must be one of {BACKENDS}, got {name!r}")
+        if name == "cpp":
+            cpu.require()
+        if name == "triton":
+            gpu.require()
+        self.name = name
+
+
+_choice = _Choice()
+_choice.set(os.environ.get("MEMOIR_FAST_BACKEND", "auto"))
+
+
+@contextlib.contextmanager
+def use_backend(name: str):
+    """Another backend for a while (tests and benchmarks)."""
+    before = _choice.name
+    _choice.set(name)
+    try:
+        yield
+    finally:
+        _choice.name = before
+
+
+def backend_of(op: str, device: str = "cpu") -> str:
+    """Which backend serves an operation on a device type: "reference", "cpp (avx2)" with its SIMD level, "triton", "cuda"."""
+    if op not in OPERATIONS:
+        raise ValueError(f"op must be one of {OPERATIONS}, got {op!r}")
+    module = _serving(device)
+    if module is cpu:
+        return f"cpp ({cpu.level()})"
+    return gpu.name_of(op, device) if module is gpu else "reference"
+
+
+def _serving(device: str):
+    """The module that serves a device type under the present choice."""
+    if _choice.name == "reference":
+        return reference
+    if _choice.name == "triton":
+        return gpu
+    if device == "cpu":
+        return cpu if cpu.available() else reference
+    return gpu if _choice.name == "auto" and device == "cuda" and gpu.available() else reference
+
+
+def kernels_for(tensor: torch.Tensor):
+    """The module that serves this tensor; raises where a backend was asked for that cannot."""
+    device = tensor.device.type
+    module = _serving(device)
+    if _choice.name in ("cpp", "triton"):
+        wanted = "cpu" if _choice.name == "cpp" or gpu.interpreted() else "cuda"
+        if tensor.dtype == torch.float64 or device != wanted:
+            raise ValueError(
+                f"MEMOIR_FAST_BACKEND={_choice.name} takes {wanted} tensors up to float32, got {tensor.dtype} on "
+                f"{tensor.device}: set it to auto or reference"
+            )
+    return reference if tensor.dtype == torch.float64 else module
+
+
+def unwatched(*tensors: torch.Tensor) -> bool:
+    """Nothing records or intercepts operations on these tensors: the kernel may be called without the dispatcher."""
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
+        return False
+    if torch._C._functorch.maybe_current_level() is not None or torch._C._is_tracing():
+        return False
+    grad = torch.is_grad_enabled()
+    return not any(type(t) not in _PLAIN or (grad and t.requires_grad) for t in tensors)
+
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def written(tensor: torch.Tensor) -> None:
+    """What the dispatcher does for a registered operation that writes: autograd notices that saved values are gone."""
+    if not tensor.is_inference():
+        torch.autograd.graph.increment_version(tensor)

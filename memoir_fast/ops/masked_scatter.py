@@ -1,0 +1,44 @@
+"""The masked gradient scatter: a finished edit is written into the memory's rows."""
+
+from __future__ import annotations
+
+import torch
+
+from . import checks, cpu
+from .dispatch import kernels_for, unwatched, written
+
+
+@torch.library.custom_op("memoir_fast::masked_scatter_", mutates_args=("V",))
+def _masked_scatter(V: torch.Tensor, idx: torch.Tensor, A: torch.Tensor, G: torch.Tensor, scale: float) -> torch.Tensor:
+    return _scatter(V, idx, A, G, scale)
+
+
+def _scatter(V, idx, A, G, scale):
+    kernels = kernels_for(V)
+    if kernels is not cpu:
+        checks.in_range("idx", idx, 0, len(V))
+        checks.unique("idx", idx)
+    return kernels.masked_scatter_(V, idx, A, G, scale)
+
+
+@_masked_scatter.register_fake
+def _(V, idx, A, G, scale):
+    return V.new_empty((), dtype=torch.float32)
+
+
+def masked_scatter_(V: torch.Tensor, idx: torch.Tensor, A: torch.Tensor, G: torch.Tensor, scale: float) -> torch.Tensor:
+    """The masked gradient scatter: `V[idx] += scale * A^T G`, in place.
+
+    Args:
+        V: (D, d) float32 or bfloat16; idx: (k,) int32 in 0..D-1 without repeats; A: (n, k) and G: (n, d) float32 or
+            bfloat16; scale: a number.
+
+    Returns:
+        `||A^T G||_F^2`, a float32 scalar tensor (before the scale).
+    """
+    checks.scatter(V, idx, A, G, scale)
+    if not unwatched(V, idx, A, G):
+        return _masked_scatter(V, idx, A, G, float(scale))
+    squared = _scatter(V, idx, A, G, float(scale))
+    written(V)
+    return squared

@@ -1,0 +1,1 @@
+"""Which stored edit, if any, a prompt reads."""

@@ -1,0 +1,85 @@
+"""The background: what activations look like on average, over unrelated texts (MEMOIR, section 3.2)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..base.loading import cache_folder
+from ..text.encoder import Encoder
+from .probe import prompt_features
+from .router import Router
+
+MEAN_TEXTS = 100
+LEAST_CALIBRATION_TEXTS = 50
+
+
+@dataclass(frozen=True)
+class BackgroundTexts:
+    """Unrelated prompts, (prompt, answer or ""): the first 100 for the mean, the rest for the threshold."""
+
+    records: list[tuple[str, str]]
+
+    @property
+    def for_mean(self) -> list[str]:
+        return [f"{prompt} {answer}".rstrip() for prompt, answer in self.records[:MEAN_TEXTS]]
+
+    @property
+    def for_threshold(self) -> list[str]:
+        return [prompt for prompt, _ in self.records[MEAN_TEXTS:]]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("\n".join(self.for_mean).encode()).hexdigest()[:16]
+
+
+def load_texts(path: str | Path | None = None) -> BackgroundTexts:
+    """The background texts of a JSONL file with `prompt` and optional `answer`; None takes the package's own 500:
+    300 questions and 200 unfinished statements.
+
+    Raises:
+        ValueError: a line is not such a record, or there are fewer than 150 (100 for the mean, 50 for the threshold).
+    """
+    if path is None:
+        lines = (resources.files("memoir_fast") / "data" / "background.jsonl").read_text("utf-8").splitlines()
+        path = "the package's background.jsonl"
+    else:
+        lines = Path(path).read_text("utf-8").splitlines()
+    records = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            prompt, answer = record["prompt"], record.get("answer") or ""
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise ValueError(f"background: {path}, line {number}: expected a JSON object with a prompt") from None
+        if not isinstance(prompt, str) or not prompt.strip() or not isinstance(answer, str):
+            raise ValueError(f"background: {path}, line {number}: prompt and answer must be text, prompt not empty")
+        records.append((prompt, answer))
+    least = MEAN_TEXTS + LEAST_CALIBRATION_TEXTS
+    if len(records) < least:
+        raise ValueError(f"background: {path} has {len(records)} texts, at least {least} are needed")
+    return BackgroundTexts(records)
+
+
+def measure_background(model, router: Router, encoder: Encoder, texts: BackgroundTexts, key: str, batch_size: int):
+    """(D,) float32: the mean prompt feature of the texts; kept in the user's cache under `key` (a model fingerprint)."""
+    path = cache_folder() / "background" / f"{key}-{texts.digest}.safetensors"
+    if path.is_file():
+        background = load_file(path)["background"]
+        if background.shape == router.memory.background.shape:
+            return background
+    sequences = [encoder.prompt(text) for text in texts.for_mean]
+    background = prompt_features(model, router, sequences, batch_size).mean(0).cpu()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(f".{torch.randint(1 << 30, (1,), generator=torch.Generator()).item()}.part")
+    save_file({"background": background}, aside)
+    aside.rename(path)
+    return background

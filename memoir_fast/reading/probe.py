@@ -1,0 +1,64 @@
+"""Run a model only as far as the edited projection, and look at what goes in."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+
+from ..text.encoder import Batch, Sequence, pad
+from .features import mean_features, rarity, tophash_prompts
+from .router import Router
+
+
+class _Stop(Exception):
+    """Ends the forward pass at the projection: nothing after it is needed."""
+
+
+@torch.no_grad()
+def run_to_projection(model, router: Router, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """One forward pass over `inputs`, cut off at the projection; the memory takes no part.
+
+    Returns:
+        the projection's input (R*T or R, T, D) and its base output, in the shapes that the model uses.
+    """
+    seen = []
+
+    def tap(base, x):
+        seen.extend((x, base(x)))
+        raise _Stop
+
+    with router.tapped(tap), contextlib.suppress(_Stop):
+        model(**inputs)
+    if not seen:
+        raise ValueError("layer: the model's forward pass never reaches the edited projection")
+    return tuple(seen)
+
+
+def passes(model, router: Router, sequences: list[Sequence], batch_size: int):
+    """(activations (B, T, D), the `Batch`) of the sequences, batch by batch."""
+    for start in range(0, len(sequences), batch_size):
+        batch = pad(sequences[start : start + batch_size], model.device)
+        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
+        activations, _ = run_to_projection(model, router, inputs)
+        yield activations.reshape(*batch.input_ids.shape, -1), batch
+
+
+def prompt_features(model, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
+    """(len(sequences), D) float32: each sequence's mean projection input over its routing tokens, not de-centred; with
+    feature="rare_decentered" the weighted mean."""
+
+    def mean(activations: torch.Tensor, batch: Batch) -> torch.Tensor:
+        weights = rarity(batch.input_ids) if router.memory.feature == "rare_decentered" else None
+        return mean_features(activations, batch.prompt_mask, weights)
+
+    return torch.cat([mean(*found) for found in passes(model, router, sequences, batch_size)])
+
+
+def prompt_signatures(model, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
+    """(len(sequences), ceil(D/8)) uint8 on the CPU: the signatures with which these prompts would be looked up."""
+    parts = []
+    for activations, batch in passes(model, router, sequences, batch_size):
+        _, signature = tophash_prompts(activations, batch.prompt_mask, batch.input_ids, router.memory)
+        parts.append(signature.cpu())
+    return torch.cat(parts)

@@ -1,0 +1,181 @@
+"""A memory on disk: a folder with config.json, edits.json and memory.safetensors; the base model is never written."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from ..config import FORMAT_VERSION, MemoirConfig
+from ..memory.residual import ResidualMemory
+
+CONFIG, EDITS, TENSORS = "config.json", "edits.json", "memory.safetensors"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The contents of a memory folder, checked.
+
+    Attributes:
+        tensors: V (D, d) float32, background (D,) float32, permutation (D,) int32, ids (n,) int64,
+            signatures (n, ceil(D/8)) uint8, calibration (m, ceil(D/8)) uint8; with write="preconditioned" also C (D, D)
+            float32.
+    """
+
+    config: MemoirConfig
+    fingerprint: dict
+    scale: float
+    contexts: list[str]
+    next_id: int
+    edits: list[dict]
+    tensors: dict[str, torch.Tensor]
+
+
+def write(folder, model) -> None:
+    """Write a `MemoirModel`'s memory. Each file is written aside and renamed; config.json, which names the sizes and
+    the checksum of the others, comes last."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    memory = model.memory
+    ids = np.asarray(memory.index.ids, dtype=np.int64)
+    signatures = memory.index.signatures()
+    tensors = {
+        "V": memory.V,
+        "background": memory.background,
+        "permutation": memory.permutation,
+        "ids": torch.from_numpy(ids),
+        "signatures": torch.from_numpy(signatures),
+        "calibration": torch.from_numpy(model.threshold.signatures),
+    }
+    if memory.C is not None:
+        tensors["C"] = memory.C
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    edits = json.dumps([model.edits[int(i)] for i in ids], ensure_ascii=False, indent=1).encode()
+    config = {
+        "format": "memoir_fast",
+        "format_version": FORMAT_VERSION,
+        "fingerprint": model.fingerprint,
+        "config": asdict(model.config),
+        "scale": memory.scale,
+        "threshold": model.threshold.median,
+        "contexts": model.contexts,
+        "next_id": model.next_id,
+        "edits": len(ids),
+        "bytes": {TENSORS: len(data), EDITS: len(edits)},
+    }
+    _replace(folder / TENSORS, data)
+    _replace(folder / EDITS, edits)
+    _replace(folder / CONFIG, json.dumps(config, ensure_ascii=False, indent=2).encode())
+
+
+def read(folder) -> Saved:
+    """Read and check a memory folder.
+
+    Raises:
+        ValueError: a file is missing, damaged, of a newer format, or does not fit the others; it names file and field.
+    """
+    folder = Path(folder)
+    config = _json(folder / CONFIG, dict)
+    if config.get("format") != "memoir_fast":
+        raise ValueError(f"{folder / CONFIG}: format is {config.get('format')!r}, expected 'memoir_fast'")
+    if config.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{folder / CONFIG}: format_version is {config.get('format_version')!r}, this library reads {FORMAT_VERSION}"
+        )
+    try:
+        settings = MemoirConfig.from_dict(config["config"])
+        saved = Saved(
+            config=settings,
+            fingerprint=dict(config["fingerprint"]),
+            scale=float(config["scale"]),
+            contexts=[str(text) for text in config["contexts"]],
+            next_id=int(config["next_id"]),
+            edits=_json(folder / EDITS, list),
+            tensors=_tensors(folder / TENSORS, config["bytes"][TENSORS]),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder / CONFIG}: missing or malformed field: {error}") from None
+    if not 0 < saved.scale <= 1:
+        raise ValueError(f"{folder / CONFIG}: scale is {saved.scale}, expected a number in (0, 1]")
+    _check(folder, saved)
+    return saved
+
+
+def restore(saved: Saved, memory: ResidualMemory) -> None:
+    """Fill a memory of the right sizes from a read folder."""
+    if saved.tensors["V"].shape != memory.V.shape:
+        raise ValueError(f"{TENSORS}: V is {tuple(saved.tensors['V'].shape)}, the model needs {tuple(memory.V.shape)}")
+    memory.V.copy_(saved.tensors["V"])
+    memory.background.copy_(saved.tensors["background"])
+    if memory.C is not None:
+        memory.C.copy_(saved.tensors["C"])
+    memory.scale = saved.scale
+    if len(saved.tensors["ids"]):
+        memory.index.add(saved.tensors["ids"].numpy(), saved.tensors["signatures"].numpy())
+
+
+def _check(folder: Path, saved: Saved) -> None:
+    """Shapes, dtypes and values of the tensors, against one another and against the list of edits."""
+    tensors, path = saved.tensors, folder / TENSORS
+    dimension = int(saved.fingerprint.get("in_features", -1))
+    hidden = int(saved.fingerprint.get("out_features", -1))
+    edits, width = len(saved.edits), (dimension + 7) // 8
+    expected = {
+        "V": ((dimension, hidden), torch.float32),
+        "background": ((dimension,), torch.float32),
+        "permutation": ((dimension,), torch.int32),
+        "ids": ((edits,), torch.int64),
+        "signatures": ((edits, width), torch.uint8),
+        "calibration": ((tensors["calibration"].shape[0], width) if "calibration" in tensors else None, torch.uint8),
+    }
+    if saved.config.write == "preconditioned":
+        expected["C"] = ((dimension, dimension), torch.float32)
+    for name, (shape, dtype) in expected.items():
+        tensor = tensors.get(name)
+        if tensor is None or tuple(tensor.shape) != shape or tensor.dtype != dtype:
+            found = "nothing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
+            raise ValueError(f"{path}: tensor {name!r} is {found}, expected {shape} {dtype}")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
+    if [e.get("id") if isinstance(e, dict) else None for e in saved.edits] != tensors["ids"].tolist():
+        raise ValueError(f"{folder / EDITS}: its ids are not those of {TENSORS}")
+
+
+def _json(path: Path, kind: type):
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file; is {path.parent} a memory folder?") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    if not isinstance(value, kind):
+        raise ValueError(f"{path}: expected a JSON {'object' if kind is dict else 'array'}")
+    return value
+
+
+def _tensors(path: Path, size: int) -> dict[str, torch.Tensor]:
+    try:
+        data = path.read_bytes()
+        if len(data) != size:
+            raise ValueError(f"{path}: {len(data)} bytes, expected {size}: truncated, or of another save")
+        return load(data)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file") from None
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a safetensors file ({error})") from None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write aside, flush to the disk, rename: a crash leaves the old file or the new one, never a part."""
+    aside = path.with_name(path.name + ".part")
+    with open(aside, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
