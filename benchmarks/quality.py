@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from memoir_fast import MemoirConfig, MemoirModel, load_texts
 from memoir_fast.base.loading import load_model
+from memoir_fast.editing.request import EditRequest
 from memoir_fast.evaluation import metrics
 from memoir_fast.reading.probe import prompt_signatures
 from memoir_fast.reading.threshold import overlaps
-from memoir_fast.text.encoder import EditRequest
 
 from . import harness, tasks
 from .peers import background_perplexity

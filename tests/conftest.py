@@ -1,84 +1,11 @@
-"""Models and data for the tests: tiny random models of each family, and the real small model."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
-
-from memoir_fast import BackgroundTexts, MemoirConfig, MemoirModel
 
 # These need vLLM, in an environment of its own: make test-vllm.
 collect_ignore = ["vllm"]
-
-WORDS = [f"w{i}" for i in range(180)] + ["I", "You", "Because", "Yes", "Q:", "a", "b", "c", "d", "e"]
-
-_SMALL = {"vocab_size": 200, "hidden_size": 32, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
-          "num_key_value_heads": 2, "max_position_embeddings": 256, "head_dim": 8, "pad_token_id": 0, "bos_token_id": 1,
-          "eos_token_id": 2}  # fmt: skip
-
-# Configurations of tiny models; the path of the FFN down projection that the library must find (layer 1), D and d.
-FAMILIES = {
-    "llama": ("llama", {}, "model.layers.1.mlp.down_proj"),
-    "mistral": ("mistral", {"sliding_window": 64}, "model.layers.1.mlp.down_proj"),
-    "qwen2": ("qwen2", {}, "model.layers.1.mlp.down_proj"),
-    "qwen3": ("qwen3", {}, "model.layers.1.mlp.down_proj"),
-    "gemma2": ("gemma2", {"query_pre_attn_scalar": 8, "sliding_window": 16}, "model.layers.1.mlp.down_proj"),
-    "gemma3": ("gemma3_text", {"query_pre_attn_scalar": 8, "sliding_window": 16}, "model.layers.1.mlp.down_proj"),
-    "phi3": ("phi3", {}, "model.layers.1.mlp.down_proj"),
-    "olmo": ("olmo", {}, "model.layers.1.mlp.down_proj"),
-    "olmo2": ("olmo2", {}, "model.layers.1.mlp.down_proj"),
-    "gpt2": ("gpt2", {"n_embd": 32, "n_inner": 96, "n_layer": 4, "n_head": 4, "n_positions": 256},
-             "transformer.h.1.mlp.c_proj"),
-    "gptj": ("gptj", {"n_embd": 32, "n_inner": 96, "n_layer": 4, "n_head": 4, "n_positions": 256, "rotary_dim": 4},
-             "transformer.h.1.mlp.fc_out"),
-    "gpt_neox": ("gpt_neox", {}, "gpt_neox.layers.1.mlp.dense_4h_to_h"),
-    "opt": ("opt", {"ffn_dim": 96, "word_embed_proj_dim": 32}, "model.decoder.layers.1.fc2"),
-    "opt_after": ("opt", {"ffn_dim": 96, "word_embed_proj_dim": 32, "do_layer_norm_before": False},
-                  "model.decoder.layers.1.fc2"),
-}  # fmt: skip
-
-
-def tiny_model(family: str, seed: int = 0):
-    """A random model of a family, in eval mode, float32."""
-    kind, extra, _ = FAMILIES[family]
-    torch.manual_seed(seed)
-    config = AutoConfig.for_model(kind, **({**_SMALL, **extra}))
-    model = AutoModelForCausalLM.from_config(config).eval()
-    with torch.no_grad():  # larger weights than the usual initialisation: activations that differ between prompts
-        for name, parameter in model.named_parameters():
-            if parameter.dim() == 2 and "embed" not in name and "wte" not in name:
-                parameter.mul_(4)
-    return model
-
-
-def word_tokenizer():
-    """One token a word, no special tokens added."""
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
-    fast.chat_template = "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% endfor %}assistant : "
-    return fast
-
-
-def background_texts() -> BackgroundTexts:
-    """150 word sequences that share no word with the tests' prompts (those use w100 and above)."""
-    generator = torch.Generator().manual_seed(7)
-    draw = lambda: " ".join(f"w{int(i)}" for i in torch.randint(0, 99, (6,), generator=generator))  # noqa: E731
-    return BackgroundTexts([(draw(), "") for _ in range(150)])
-
-
-def tiny_memoir(family: str = "llama", seed: int = 0, **settings) -> MemoirModel:
-    """An editable tiny model: memory at layer 1, k = 24 of D = 96, the published update."""
-    settings = {"layer": 1, "top_k": 24, "threshold": 0.7, "write": "sgd", **settings}
-    return MemoirModel(tiny_model(family, seed), word_tokenizer(), MemoirConfig(**settings), background_texts())
 
 
 @pytest.fixture(autouse=True)
@@ -94,20 +21,3 @@ def smollm2():
     from memoir_fast import load_model
 
     return load_model("smollm2")
-
-
-def data_file(name: str) -> Path:
-    """A file of the evaluation data. Absent: skip with one line, but fail where MEMOIR_FAST_DATA says it must be."""
-    given = os.environ.get("MEMOIR_FAST_DATA")
-    folder = Path(given) if given else Path(__file__).parents[1] / ".." / "shared" / "data"
-    path = folder / name
-    if path.is_file():
-        return path
-    if given:
-        pytest.fail(f"MEMOIR_FAST_DATA={given} has no {name}")
-    pytest.skip(f"evaluation data not here: set MEMOIR_FAST_DATA to the folder with {name}")
-
-
-def bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The integer view of a float tensor: +0.0 and -0.0 differ, as does every other bit."""
-    return tensor.detach().contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-from test_gpu import agrees, product_case
 
 from memoir_fast.ops import reference
+from tests.gpu.test_gpu import agrees, product_case
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 pytest.importorskip("triton", reason="triton is not installed")
 from benchmarks import gpu, roofline
 

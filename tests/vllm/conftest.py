@@ -11,10 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-DATA = Path(os.environ.get("MEMOIR_FAST_DATA") or Path(__file__).parents[3] / "shared" / "data")
-TOKENS = 12
-ENGINE = {"dtype": "float32", "enforce_eager": True, "enable_prefix_caching": False, "enable_chunked_prefill": False,
-          "max_model_len": 512, "max_num_seqs": 16, "max_num_batched_tokens": 2048, "seed": 0}  # fmt: skip
+from tests.vllm.support import DATA, ENGINE, TOKENS
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +75,3 @@ def engine(tmp_path):
         return json.loads((tmp_path / "out.json").read_text())
 
     return run
-
-
-def asked(prompts, **fields) -> list[dict]:
-    return [{"prompt": prompt, **fields} for prompt in prompts]

@@ -13,9 +13,9 @@ import time
 import urllib.request
 
 import pytest
-from conftest import ENGINE, asked
 
 from memoir_fast.store import Store
+from tests.vllm.support import ENGINE, asked
 
 
 def _tokens(batch):

@@ -6,7 +6,8 @@ import json
 import shutil
 
 import pytest
-from conftest import asked
+
+from tests.vllm.support import asked
 
 pytestmark = pytest.mark.long
 

@@ -1,4 +1,4 @@
-"""Kill a writing process at random points, again and again: `python tests/crash_driver.py FOLDER KILLS`
+"""Kill a writing process at random points, again and again: `python -m tests.support.crash_driver FOLDER KILLS`
 
 Run on its own with one thread: it forks processes that use torch. Prints what it saw as JSON.
 """
@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 import torch
-from conftest import tiny_memoir, tiny_model, word_tokenizer
 
 from memoir_fast import MemoirModel
 from memoir_fast.store import Store
+from tests.support.models import tiny_memoir, tiny_model, word_tokenizer
 
 KILLS_PER_STORE = 20
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conftest import FAMILIES, tiny_model
 
 from memoir_fast.base.projection import find_target
 from memoir_fast.config import default_layer, default_top_k
+from tests.support.models import FAMILIES, tiny_model
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
-from conftest import tiny_memoir
 from torch import nn
 
 from memoir_fast.editing import suffix
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.replay import Replay, halved_copies
 from memoir_fast.editing.suffix import Suffix, supports
+from tests.support.models import tiny_memoir
 
 PAIRS = [("w100 w101 w102 w103", "w150 w151"), ("w100", "w152"), ("w104 w105 w101 w100 w109 w110", "w153 w154 w155")]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from conftest import data_file
 
 from memoir_fast import MemoirModel, load_texts
 from memoir_fast.evaluation.facts import load_facts
 from memoir_fast.evaluation.protocol import evaluate
+from tests.support.data import data_file
 
 
 @pytest.mark.long

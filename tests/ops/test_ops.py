@@ -9,10 +9,10 @@ import sys
 
 import pytest
 import torch
-from conftest import bits, tiny_memoir
 
 from memoir_fast import ops
 from memoir_fast.ops import cpu as _cpu
+from tests.support.models import bits, tiny_memoir
 
 LEVELS = ["scalar", "avx2", "avx512"]
 # test_triton_interpret.py runs this file once more in a process of its own, where Triton interprets its kernels.

@@ -14,7 +14,6 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import tiny_memoir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from memoir_fast.memory.residual import ResidualMemory
 from memoir_fast.memory.update import Update
 from memoir_fast.store import Store, StoreError, files, log
 from memoir_fast.store.log import segments
+from tests.support.models import tiny_memoir
 
 D, HIDDEN, K = 64, 8, 9
 FINGERPRINT = {"architecture": "X", "in_features": D, "out_features": HIDDEN}
@@ -61,10 +61,9 @@ def contents(store: Store):
 
 
 def test_crash_kill_minus_nine_at_random_points(tmp_path):
-    driver = Path(__file__).with_name("crash_driver.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(driver.parent)}
-    done = subprocess.run([sys.executable, str(driver), str(tmp_path), "200"], capture_output=True, text=True,
-                          env=environment, timeout=900)  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-m", "tests.support.crash_driver", str(tmp_path), "200"], capture_output=True, text=True,
+                          env=environment, timeout=900, cwd=Path(__file__).parents[2])  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     seen = json.loads(done.stdout)
     assert seen["kills"] == 200 and seen["acknowledged"] > 200

@@ -11,11 +11,11 @@ import sys
 
 import pytest
 import torch
-from conftest import bits, tiny_memoir, tiny_model, word_tokenizer
 
 from memoir_fast import MemoirModel
 from memoir_fast.store import ConflictError, Store, StoreError, export_bundle, import_bundle, merge
 from memoir_fast.store.log import segments
+from tests.support.models import bits, tiny_memoir, tiny_model, word_tokenizer
 
 A, B, C = ("w100 w101 w102", "w150"), ("w110 w111 w112 w113", "w151 w152"), ("w120 w121", "w153")
 UNRELATED = "w30 w31 w32 w33"

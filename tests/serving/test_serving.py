@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_memoir
 from safetensors.torch import load_file
 
 from memoir_fast.cli import app as cli
@@ -22,6 +21,7 @@ from memoir_fast.serving.vllm.choice import Choice
 from memoir_fast.serving.vllm.served import Row, Served
 from memoir_fast.serving.vllm.steps import StateV2, rows_of_v1, rows_of_v2
 from memoir_fast.store import Store
+from tests.support.models import tiny_memoir
 
 EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w110 w111 w112 w113 w114", "w160 w161")]
 UNRELATED = "w30 w31 w32 w33 w34 w35"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import FAMILIES, bits, tiny_memoir
-from oracle import DenseMemory, plain_edit
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
@@ -18,6 +16,8 @@ from memoir_fast.editing.replay import Replay
 from memoir_fast.editing.request import EditRequest
 from memoir_fast.editing.rules import BlockWrite, TokenWrite, make_write, preconditioned
 from memoir_fast.text.encoder import Encoder
+from tests.support.models import FAMILIES, bits, tiny_memoir
+from tests.support.oracle import DenseMemory, plain_edit
 
 # Three edits on the same words: their masks overlap, and the third runs with S < 1 and columns written twice.
 EDITS = [

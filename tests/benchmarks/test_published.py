@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-from conftest import tiny_memoir, tiny_model
 
+from benchmarks.published import PublishedEditor
 from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
 from memoir_fast.evaluation import metrics
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.published import PublishedEditor
+from tests.support.models import tiny_memoir, tiny_model
 
 EDITS = [("w100 w101 w102", "w150"), ("w110 w111 w112 w113", "w151 w152"), ("w100 w101 w120", "w153")]
 

@@ -8,12 +8,13 @@ import sys
 
 import pytest
 import torch
-from conftest import background_texts, data_file, tiny_memoir, tiny_model, word_tokenizer
 
 from benchmarks import peers, quality, report, tasks
 from benchmarks.grace import Codebook
 from benchmarks.tasks import Row
 from memoir_fast.evaluation import metrics
+from tests.support.data import data_file
+from tests.support.models import background_texts, tiny_memoir, tiny_model, word_tokenizer
 
 ROWS = [
     Row("w100 w101 w102", "w150", "w101 w100 w102", "w20 w21 w22", "w30 w31", "w151", "w40 w41"),

@@ -28,7 +28,7 @@ def test_triton_kernels_fit(target):
 def test_cuda_scatter_fits(target, tmp_path):
     if shutil.which("nvcc") is None:
         pytest.skip("nvcc is not installed")
-    source = Path(__file__).parents[1] / "csrc" / "cuda" / "masked_scatter.cu"
+    source = Path(__file__).parents[2] / "csrc" / "cuda" / "masked_scatter.cu"
     cubin = tmp_path / "scatter.cubin"
     subprocess.run(
         ["nvcc", "-cubin", f"-arch={target}", "-std=c++17", "-O3", str(source), "-o", str(cubin)], check=True

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-from conftest import background_texts, bits, data_file, tiny_memoir, tiny_model, word_tokenizer
 
 from memoir_fast import MemoirConfig, MemoirModel
 from memoir_fast.compat.data import load_records
@@ -17,6 +16,8 @@ from memoir_fast.compat.params import SHIPPED
 from memoir_fast.compat.run_editing import main as run_editing
 from memoir_fast.compat.tensors import export_memory, import_memory, load_background, permutation_of
 from memoir_fast.evaluation import metrics
+from tests.support.data import data_file
+from tests.support.models import background_texts, bits, tiny_memoir, tiny_model, word_tokenizer
 
 YAML = """
 alg_name: "MEMOIR"

@@ -7,8 +7,9 @@ import threading
 
 import pytest
 import torch
-from conftest import FAMILIES, bits, tiny_memoir, tiny_model
 from transformers import DynamicCache, StaticCache, TextIteratorStreamer
+
+from tests.support.models import FAMILIES, bits, tiny_memoir, tiny_model
 
 EDIT_A = ("w100 w101 w102 w103", "w150 w151")
 EDIT_B = ("w110 w111 w112 w113 w114", "w160 w161")

@@ -6,10 +6,10 @@ import json
 
 import pytest
 import torch
-from conftest import background_texts, bits, tiny_memoir, tiny_model, word_tokenizer
 from safetensors.torch import load_file, save_file
 
 from memoir_fast import MemoirConfig, MemoirModel
+from tests.support.models import background_texts, bits, tiny_memoir, tiny_model, word_tokenizer
 
 EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w110 w111 w112", "w160")]
 

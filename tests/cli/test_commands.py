@@ -1,0 +1,110 @@
+"""The command line, end to end on a tiny checkpoint."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.models import background_texts, tiny_model, word_tokenizer
+
+
+def _cli(*arguments, ok=True):
+    done = subprocess.run([sys.executable, "-m", "memoir_fast.cli", *arguments], capture_output=True, text=True)
+    assert (done.returncode == 0) is ok, done.stderr
+    return done
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path / "base")
+    word_tokenizer().save_pretrained(tmp_path / "base")
+    lines = [json.dumps({"prompt": p, "answer": a}) for p, a in background_texts().records]
+    (tmp_path / "background.jsonl").write_text("\n".join(lines))
+    return tmp_path
+
+
+def _here(capsys, *arguments) -> str:
+    """A command in this process, where starting another one shows nothing more; returns its standard output."""
+    from memoir_fast.cli.app import main
+
+    assert main(list(arguments)) == 0
+    return capsys.readouterr().out
+
+
+def test_command_line(checkpoint, capsys):
+    store = ["--store", str(checkpoint / "store")]
+    model = ["--model", str(checkpoint / "base"), *store]
+    shape = [
+        "--layer",
+        "1",
+        "--top-k",
+        "24",
+        "--threshold",
+        "0.7",
+        "--background",
+        str(checkpoint / "background.jsonl"),
+    ]
+    made = _cli(
+        "edit",
+        *model,
+        *shape,
+        "--prompt",
+        "w100 w101 w102",
+        "--target",
+        "w150",
+        "--steps",
+        "70",
+        "--tags",
+        "a",
+        "--json",
+        "-",
+    )
+    assert json.loads(made.stdout)[0]["id"] == 0
+    out = str(checkpoint / "ask.json")
+    asked = _cli("ask", *model, "w100 w101 w102", "w30 w31 w32", "--max-new-tokens", "2", "--json", out)
+    rows = json.loads((checkpoint / "ask.json").read_text())
+    assert "\n  w150" in asked.stdout and [row["edit"] for row in rows] == [0, None]
+    _cli("edit", *model, "--prompt", "w110 w111", "--target", "w160")
+    assert "2 active; beside model.layers.1.mlp.down_proj" in _here(capsys, "info", *store)
+    _here(capsys, "delete", "0", *store), _here(capsys, "disable", "1", *store)
+    assert "deleted" in _here(capsys, "log", "--all", *store) and json.loads(
+        _here(capsys, "show", "0", *store, "--json", "-")
+    )["tags"] == ["a"]
+    _here(capsys, "restore", "0", *store), _here(capsys, "enable", "1", *store), _here(capsys, "compact", *store)
+    assert "1 edits changed" in _here(capsys, "rollback", "0", *store) and "no problem found" in _here(
+        capsys, "verify", *store
+    )
+    _here(capsys, "restore", "1", *store), _here(capsys, "export", *store, "--to", str(checkpoint / "bundle"))
+    copy = ["--store", str(checkpoint / "copy")]
+    assert "2 active" in _here(capsys, "import", str(checkpoint / "bundle"), *copy)
+    assert "2 added" in _here(capsys, "merge", copy[1], *store)
+    assert "threshold" in _cli("calibrate", *model, "--rate", "0.05").stdout
+    facts = [
+        {"prompt": f"w1{i}0 w1{i}1", "target": "w150", "rephrase": f"w1{i}1 w1{i}0", "unrelated": "w20 w21"}
+        for i in range(3)
+    ]
+    (checkpoint / "facts.jsonl").write_text("\n".join(map(json.dumps, facts)))
+    evaluated = ["--edits", str(checkpoint / "facts.jsonl"), "--count", "2", "--json", out]
+    _cli("eval", "--model", model[1], *shape, *evaluated)
+    result = json.loads((checkpoint / "ask.json").read_text())
+    names = {"reliability", "generalization", "locality", "average", "free_generation", "threshold", "seconds_per_edit",
+             "count", "settings"}  # fmt: skip
+    assert names <= result.keys() and result["count"] == 2 and 0 <= result["average"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["info", "--store", "/nowhere"], "no store in this folder"),
+        (["edit", "--store", "/tmp/x", "--prompt", "a"], "go together"),
+        (["ask", "--store", "/nowhere", "q"], "no store in this folder"),
+        (["eval", "--edits", "/nowhere"], "no file"),
+        (["edit", "--model", "/nowhere.gguf", "--store", "/tmp/x", "--prompt", "a", "--target", "b"], "no GGUF file"),
+    ],
+)
+def test_command_line_errors_are_one_line(arguments, says):
+    done = _cli(*arguments, ok=False)
+    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr

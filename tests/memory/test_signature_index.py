@@ -1,0 +1,49 @@
+"""The index against brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from memoir_fast.memory.index import SignatureIndex
+from memoir_fast.reading.threshold import overlaps
+
+
+def _signatures(count, dimension=40, k=9, seed=0):
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((count, dimension), np.uint8)
+    for row in masks:
+        row[rng.choice(dimension, k, replace=False)] = 1
+    return np.packbits(masks, axis=1, bitorder="little")
+
+
+def test_index_against_brute_force_with_ties_and_removals():
+    stored, queries = _signatures(60), _signatures(40, seed=1)
+    stored[30:] = stored[:30]  # every signature twice: the earlier edit must win
+    index = SignatureIndex(40, 9)
+    assert index.nearest(queries)[0].tolist() == [-1] * 40
+    index.add(range(0, 120, 2), stored)
+    alive = list(range(60))
+    for gone in ([0], [5, 40, 59], list(range(10, 30))):
+        index.remove([2 * i for i in gone])
+        alive = [i for i in alive if i not in gone]
+        ids, overlap = index.nearest(queries)
+        for q, query in enumerate(queries):
+            shared = overlaps(stored[alive], query, 9)
+            assert ids[q] == 2 * alive[int(shared.argmax())] and overlap[q] == pytest.approx(shared.max())
+    assert index.ids == [2 * i for i in alive] and len(index) == len(alive)
+    assert (index.signature(2 * alive[3]) == stored[alive[3]]).all()
+    for ids, signatures, says in (
+        ([500], stored[:2], "differ in number"),
+        ([2 * alive[0]], stored[:1], "must ascend"),
+        ([901, 900], stored[:2], "must ascend"),
+        ([500], stored[:1] * 0, "exactly 9 ones"),
+        ([500], stored[:1, :4], "must be uint8 of shape"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            index.add(ids, signatures)
+    with pytest.raises(ValueError, match="not stored"):
+        index.remove([501])
+    index.add([0, 41], stored[[0, 20]])  # they come back, in their places
+    assert index.ids == sorted([0, 41] + [2 * i for i in alive]) and index.nearest(stored[:1])[0] == [0]
+    assert index.within(stored[3], 1.0) == [6, 66] and index.subset([66, 41, 7]).ids == [41, 66]

@@ -1,0 +1,44 @@
+"""The background: measured, cached, shipped, and its errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from memoir_fast import load_texts
+from memoir_fast.reading.background import measure_background
+from tests.support.models import background_texts, tiny_memoir, tiny_model, word_tokenizer
+
+
+def test_background_is_the_mean_over_real_tokens_and_is_cached(monkeypatch):
+    model = tiny_memoir()
+    base, means = tiny_model("llama"), []
+    base.model.layers[1].mlp.down_proj.register_forward_hook(lambda m, args, out: means.append(args[0][0].mean(0)))
+    for text in background_texts().for_mean:
+        base(input_ids=torch.tensor([word_tokenizer()(text)["input_ids"]]))
+    assert torch.allclose(model.memory.background, torch.stack(means).mean(0), atol=1e-5)
+    monkeypatch.setattr("memoir_fast.reading.background.prompt_features", None)  # a second measurement would fail
+    again = measure_background(model.model, model.router, model.encoder, background_texts(), _key(model), 16)
+    assert torch.equal(again, model.memory.background)
+
+
+def _key(model):
+    from memoir_fast.base.fingerprint import digest
+
+    return f"{digest(model.fingerprint)}-plain"
+
+
+def test_shipped_background_and_its_errors(tmp_path):
+    texts = load_texts()
+    assert len(texts.records) == 500 and len(texts.for_mean) == 100 and len(texts.for_threshold) == 400
+    assert len({prompt.lower() for prompt, _ in texts.records}) == 500
+    path = tmp_path / "b.jsonl"
+    for line, says in (
+        ('{"x": 1}', "line 1"),
+        ("[]", "line 1"),
+        ('{"prompt": ""}', "line 1"),
+        ('{"prompt": "a"}', "1 texts"),
+    ):
+        path.write_text(line)
+        with pytest.raises(ValueError, match=says):
+            load_texts(path)

@@ -1,0 +1,65 @@
+"""Thresholds: they follow edits and keep the promised rate."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memoir_fast.reading.threshold import Threshold, overlaps
+from tests.support.models import tiny_memoir
+
+
+def _signatures(count, dimension=40, k=9, seed=0):
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((count, dimension), np.uint8)
+    for row in masks:
+        row[rng.choice(dimension, k, replace=False)] = 1
+    return np.packbits(masks, axis=1, bitorder="little")
+
+
+def test_threshold_follows_edits_and_keeps_the_rate():
+    unrelated, edits = _signatures(200, seed=2), _signatures(300, seed=3)
+    threshold = Threshold(None, unrelated, 9, 0.05)
+    assert threshold.median == Threshold.FLOOR and threshold.of([-1])[0] > 1 and threshold.of([5]).tolist() == [1.0]
+    for number, signature in enumerate(edits):
+        threshold.follow(2 * number, signature)
+    table = np.array([overlaps(edits, row, 9) for row in unrelated])
+    assert np.array_equal(threshold.largest, table.max(1))
+    ids = [0, 2, 10, 598]
+    slow = [max(0.4, min(1, table[:, i // 2].max() + threshold.margin + 1 / 9)) for i in ids]
+    assert np.allclose(threshold.of(ids), slow) and threshold.of([-1, 0])[0] > 1
+    assert threshold.false_activation_rate() <= 0.05
+    again = Threshold(None, unrelated, 9, 0.3)
+    again.recount(range(0, 600, 2), edits)
+    assert again.margin <= threshold.margin and np.array_equal(again.largest, threshold.largest)
+    again.calibrate(0.05)
+    assert again.margin == threshold.margin and np.array_equal(again.of(ids), threshold.of(ids))
+    assert Threshold(0.6, unrelated, 9, 0.05).of([3, 4]).tolist() == [0.6, 0.6]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), prompts=st.integers(5, 40), edits=st.integers(1, 30), rate=st.floats(0.0, 0.5))
+def test_a_further_prompt_reads_no_oftener_than_the_rate(seed, prompts, edits, rate):
+    """Each prompt in turn is the further one: over all of them, the promise is exact."""
+    numbers = np.random.default_rng(seed)
+    unrelated = _signatures(prompts, seed=seed + 1)
+    # Some edits share a wording with some prompts, so that the edits' own thresholds differ.
+    stored = np.where(numbers.random(edits)[:, None] < 0.5, unrelated[numbers.integers(prompts, size=edits)],
+                      _signatures(edits, seed=seed + 2))  # fmt: skip
+    read = 0
+    for further in range(prompts):
+        threshold = Threshold(None, np.delete(unrelated, further, 0), 9, rate)
+        threshold.FLOOR = 0.0
+        threshold.recount(range(edits), stored)
+        near = overlaps(stored, unrelated[further], 9)
+        read += near.max() >= threshold.of([near.argmax()])[0] and near.max() < 1
+    assert read <= max(1, int(rate * prompts))
+
+
+def test_calibrate_switches_from_a_fixed_threshold():
+    model = tiny_memoir(threshold=0.99)
+    model.edit("w100 w101", "w150")
+    assert model.threshold.median == 0.99
+    assert model.calibrate(0.02) == model.threshold.median < 0.99
+    assert model.config.threshold is None and model.config.false_activation_rate == 0.02
