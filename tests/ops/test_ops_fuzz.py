@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_ops import INTERPRETED, TOLERANCE
 
 from memoir_fast import ops
 from memoir_fast.ops import reference
+from tests.ops.test_ops import INTERPRETED, TOLERANCE
 
 BACKEND = "triton" if INTERPRETED else "cpp"
 FUZZ = settings(max_examples=25 if INTERPRETED else 150, deadline=None, suppress_health_check=list(HealthCheck))
