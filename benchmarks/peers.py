@@ -20,6 +20,7 @@ from memoir_fast.base.loading import load_model
 from memoir_fast.evaluation import metrics
 from memoir_fast.memory.index import SignatureIndex
 from memoir_fast.reading.probe import prompt_signatures
+from memoir_fast.reading.threshold import Threshold
 from memoir_fast.text.encoder import Encoder
 
 from . import harness, tasks
@@ -94,6 +95,9 @@ class InContext(Peer):
         self._memoir = MemoirModel(model, tokenizer, MemoirConfig(), background)
         memory = self._memoir.memory
         self.index, self.facts = SignatureIndex(memory.in_features, memory.top_k), []
+        self.threshold = Threshold(
+            self.index, None, self._memoir.threshold.signatures, self._memoir.config.false_activation_rate
+        )
         self.encoder = SimpleNamespace(pair=self._pair)
 
     def _signature(self, prompt):
@@ -103,12 +107,11 @@ class InContext(Peer):
     def edit(self, prompt, target):
         signature = self._signature(prompt)
         self.index.add([len(self.facts)], signature)
-        self._memoir.threshold.follow(len(self.facts), signature[0])
         self.facts.append((prompt, target))
 
     def _pair(self, prompt, target):
         found, overlap = self.index.nearest(self._signature(prompt))
-        if found[0] >= 0 and overlap[0] >= self._memoir.threshold.of(found)[0]:
+        if found[0] >= 0 and overlap[0] >= self.threshold.of(found)[0]:
             stored, answer = self.facts[found[0]]
             prompt = f"{stored} {answer}\n{prompt}"
         return self._memoir.encoder.pair(prompt, target)

@@ -19,6 +19,7 @@ from memoir_fast import MemoirConfig, MemoirModel, load_texts
 from memoir_fast.base.loading import load_model
 from memoir_fast.editing.request import EditRequest
 from memoir_fast.evaluation import metrics
+from memoir_fast.journal.edit_writer import note_of
 from memoir_fast.reading.probe import prompt_signatures
 from memoir_fast.reading.threshold import overlaps
 
@@ -122,7 +123,7 @@ def replayed(model, before: list, row, count: int):
         features = None if update.features is None else torch.zeros_like(update.features)
         model.memory.write(replace(update, features=features))
     first = {name: getattr(finished, name)[:1] for name in ("requests", "updates", "losses", "steps")}
-    return model._make(replace(finished, **first), [[]], {})[0]
+    return model.writer.keep(replace(finished, **first), [[]], note_of("", (), None))[0]
 
 
 def distributions(model, rows) -> dict:

@@ -14,6 +14,8 @@ RECIPES = {
     "sgd": {"edit_lr": 3.0, "momentum": 0.0, "weight_decay": 1e-5, "stop_delta": 1e-4},
     "preconditioned": {"edit_lr": 6.0, "momentum": 0.8, "weight_decay": 0.0, "stop_delta": 1.0},
 }
+# Settings that a memory is made with and keeps.
+SHAPING = ("layer", "top_k", "chat_template", "write", "feature")
 PRECISIONS = ("exact", "fast")
 FEATURES = ("mean_decentered", "rare_decentered", "mean", "last")
 
@@ -120,6 +122,30 @@ class MemoirConfig:
                 f"MemoirConfig: dropped unknown settings {unknown} (written by a newer version?)", stacklevel=2
             )
         return cls(**{key: value for key, value in values.items() if key in known})
+
+    def reopened(self, settings: dict) -> MemoirConfig:
+        """A copy with some settings changed, for a memory that was stored with these: those that it was made with must stay.
+
+        Raises:
+            ValueError: one of `SHAPING` would change.
+        """
+        for name in settings.keys() & set(SHAPING):
+            if settings[name] != getattr(self, name):
+                raise ValueError(
+                    f"{name}: the memory was stored with {getattr(self, name)!r}, it cannot be {settings[name]!r}"
+                )
+        return self.updated(**settings)
+
+    def for_edit(self, settings: dict) -> MemoirConfig:
+        """A copy with some settings changed, for a single edit.
+
+        Raises:
+            ValueError: a setting belongs to the whole memory.
+        """
+        fixed = {*SHAPING, "threshold", "false_activation_rate"} & settings.keys()
+        if fixed:
+            raise ValueError(f"{sorted(fixed)} cannot change for a single edit: they belong to the whole memory")
+        return self.updated(**settings)
 
     def updated(self, **changes) -> MemoirConfig:
         """A copy with some settings changed (validated again)."""

@@ -10,7 +10,6 @@ from transformers import PreTrainedTokenizerFast
 
 from memoir_fast import EditError, MemoirConfig, MemoirModel, load_texts
 from memoir_fast.editing import editor, suffix
-from memoir_fast.editing.editor import commit
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.replay import Replay
 from memoir_fast.editing.request import EditRequest
@@ -27,13 +26,20 @@ EDITS = [
 ]
 
 
+def keep(model, number, finished):
+    """Make finished edits part of the memory, as `edit` does."""
+    fact = {"prompt": "", "target": "", "author": "", "created": "", "loss": 0.0, "steps": 0, "seconds": 0.0, "nearest": None,
+            "overlap": 0.0, "supersedes": [], "tags": [], "metadata": {}}  # fmt: skip
+    assert model.journal.add([fact] * len(finished.updates), finished.updates)[0] == number
+
+
 def _losses_of_both(model, edits):
     """(ours, oracle) per edit, on the same model with the same permutation, background and contexts."""
     ours = []
     for number, (prompt, target) in enumerate(edits):
         finished = model.editor.optimise([EditRequest(prompt, target)], model.config)
         ours.append(finished.losses[0])
-        commit(model.memory, finished.updates, number)
+        keep(model, number, finished)
     sequences = [[model.encoder.pair(p, t), *(model.encoder.pair(p, t, c) for c in model.contexts)] for p, t in edits]
     memory, config, target = model.memory, model.config, model.target
     base = model.detach().requires_grad_(False)  # the oracle's backward pass needs no other gradient than W_m's

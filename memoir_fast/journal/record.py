@@ -1,4 +1,4 @@
-"""Records of a store's log: a JSON header and tensors, each under its own checksum. No pickle.
+"""Records of a journal: a JSON header and tensors, each under its own checksum. No pickle.
 
     magic "MFR1" | header length, u32 | body length, u64 | BLAKE2b-128 of what precedes and the header | header | body
 
@@ -21,9 +21,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from ..base import files
 from ..errors import CutOff, Damaged
 from ..memory.update import Update
-from . import files
+from .edit_record import HEADER
 
 MAGIC = b"MFR1"
 LENGTHS = struct.Struct("<4sIQ")
@@ -49,13 +50,19 @@ def encode(header: dict, body: bytes = b"") -> bytes:
 
 @dataclass(frozen=True)
 class Entry:
-    """A record in a file: its header, and where its body lies."""
+    """A record in a file: its header, and where its body lies.
+
+    Attributes:
+        path: the file, opened at each reading; descriptor: the open file, where it has no path that stays.
+        offset, length: the record's bytes in it; body_length: those of its body, at its end.
+    """
 
     header: dict
     path: Path
     offset: int
     length: int
     body_length: int
+    descriptor: int | None = None
 
     @property
     def seq(self) -> int:
@@ -63,16 +70,17 @@ class Entry:
 
     @property
     def forgotten(self) -> bool:
-        """Whether this edit's update was given up by `compact(forget_before=...)`."""
+        """Whether this edit's update is not kept: given up by `compact(forget_before=...)`, or never there (a memory folder)."""
         return self.header["kind"] == "edit" and self.body_length == 0
 
     def raw(self) -> bytes:
         """The record's bytes, as they are on the disk."""
-        descriptor = files.open_regular(self.path, os.O_RDONLY)
+        own = None if self.descriptor is not None else files.open_regular(self.path, os.O_RDONLY)
         try:
-            data = os.pread(descriptor, self.length, self.offset)
+            data = os.pread(self.descriptor if own is None else own, self.length, self.offset)
         finally:
-            os.close(descriptor)
+            if own is not None:
+                os.close(own)
         if len(data) != self.length:
             raise Damaged(f"{self.path}: the record at byte {self.offset} is cut off")
         return data
@@ -122,13 +130,11 @@ def read_entry(data, size: int, path: Path, offset: int) -> Entry:
 
 # ---- headers -----------------------------------------------------------------------------------------------------
 
-_NUMBER, _COUNT = (int, float, type(None)), (int, type(None))
-_FIELDS = {
-    "edit": {"id": int, "prompt": str, "target": str, "author": str, "created": str, "loss": _NUMBER, "steps": _COUNT,
-             "seconds": _NUMBER, "nearest": _COUNT, "overlap": _NUMBER, "supersedes": list, "tags": list, "metadata": dict},
+_FIELDS: dict[str, dict] = {
+    "edit": HEADER,
     "status": {"changes": list, "created": str},
     "tags": {"id": int, "tags": list, "created": str},
-}  # fmt: skip
+}
 
 
 def check_header(entry: Entry) -> None:
@@ -165,7 +171,10 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
     D, d, k = sizes
     where, header = f"{entry.path}: record {entry.seq}", entry.header
     if entry.forgotten:
-        raise ValueError(f"edit {header['id']}: its update was given up by `compact --forget-before`")
+        raise ValueError(
+            f"edit {header['id']}: its update is not kept, so it cannot be taken back or brought back (given up by "
+            "`compact --forget-before`, or the memory came from a folder, which holds no single updates)"
+        )
     try:
         tensors = load(entry.body())
     except SafetensorError as error:

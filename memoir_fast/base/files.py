@@ -1,4 +1,4 @@
-"""Files of a store: regular files only, written whole or not at all. Every system call of a store's own files is here, so that
+"""Files: regular ones only, written whole or not at all. Every system call on a store's files is here, so that
 tests can make any of them fail."""
 
 from __future__ import annotations
