@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .base import fingerprint as fingerprints
-from .base.attachment import Attachment
+from .base.attachment import Attached, Attachment
 from .base.loading import load_model
 from .base.projection import find_target
 from .config import MemoirConfig, default_top_k
@@ -31,7 +31,7 @@ from .text.encoder import Encoder
 __all__ = ["EditResult", "MemoirModel"]
 
 
-class MemoirModel(Answering, Undo):
+class MemoirModel(Attached, Answering, Undo):
     """A causal language model that can be edited, one fact at a time, without touching its weights.
 
     The memory is attached when the object is made. `detach` and `attach` take it off and put it back; `with MemoirModel(...) as model:`
@@ -71,7 +71,7 @@ class MemoirModel(Answering, Undo):
         self.memory = new_memory(self.config, self.target, permutation) if state is None else state.memory
         self.memory.to(next((p.device for p in model.get_submodule(self.target.path).parameters()), model.device))
         self.router = Router(self.memory)
-        self._attachment = Attachment(model, self.target, self.router)
+        self.attachment = Attachment(model, self.target, self.router)
         self.attach()
         try:
             if state is None:
@@ -160,17 +160,6 @@ class MemoirModel(Answering, Undo):
         calibration = self.threshold.signatures
         return MemoryState(self.config, self.fingerprint, self.memory, self.contexts, calibration, self.journal)
 
-    # ---- attaching -----------------------------------------------------------------------------------------------
-
-    def attach(self) -> None:
-        """Put the memory beside its projection; nothing happens when it is there."""
-        self._attachment.attach()
-
-    def detach(self) -> nn.Module:
-        """Take the memory off and return the base model, exactly as it was; nothing more happens when it is off."""
-        self._attachment.detach()
-        return self.model
-
     def __enter__(self) -> MemoirModel:
         self.attach()
         return self
@@ -178,11 +167,6 @@ class MemoirModel(Answering, Undo):
     def __exit__(self, *error: object) -> None:
         self.detach()
         self.close()
-
-    def __reduce__(self) -> Any:
-        raise TypeError(
-            "a MemoirModel cannot be copied or pickled: save_pretrained() writes the memory, from_pretrained() reads it"
-        )
 
     @property
     def store(self) -> Store | None:

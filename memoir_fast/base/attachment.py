@@ -102,6 +102,31 @@ class Attachment:
         return self.observer.project(module, args[0], out)
 
 
+class Attached:
+    """For whatever has an attachment; `MemoirModel` inherits it.
+
+    Attributes:
+        model: the model; attachment: what connects it.
+    """
+
+    model: Any
+    attachment: Attachment
+
+    def attach(self) -> None:
+        """Put the memory beside its projection; nothing happens when it is there."""
+        self.attachment.attach()
+
+    def detach(self) -> Any:
+        """Take the memory off and return the base model, exactly as it was; nothing more happens when it is off."""
+        self.attachment.detach()
+        return self.model
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a MemoirModel cannot be copied or pickled: save_pretrained() writes the memory, from_pretrained() reads it"
+        )
+
+
 def attachment_of(model: nn.Module) -> Attachment | None:
     """The attachment whose hooks a model carries, or None."""
     hooks = running_module(model)._forward_pre_hooks.values()
