@@ -21,7 +21,7 @@ from ..text.encoder import Encoder
 from .layout import lay_out, packing_pays
 from .replay import Replay, halved_copies
 from .request import EditRequest
-from .rules import BlockWrite, TokenWrite, make_write, preconditioned
+from .rules import RULES, BlockWrite, TokenWrite, make_write, preconditioned, settled
 from .suffix import Suffix, supports
 
 
@@ -69,7 +69,7 @@ class Editor:
             ValueError: a request leaves no target token, is not a token prefix, or is longer than the context.
             EditError: a loss or its gradient became infinite or NaN.
         """
-        began = time.perf_counter()
+        began, config = time.perf_counter(), settled(config)
         pair = self.encoder.pair
         edits = [[pair(r.prompt, r.target), *(pair(r.prompt, r.target, c) for c in self.contexts)] for r in requests]
         # Outside inference mode even if the caller is inside: the steps need autograd.
@@ -103,7 +103,7 @@ class Editor:
         places = torch.searchsorted(rows.long(), indices.long())
         activations = replay.activations.reshape(-1, memory.in_features)[layout.tokens]
         features = torch.zeros(len(activations), len(rows), device=activations.device)
-        moves = torch.zeros_like(features) if config.write == "preconditioned" else None
+        moves = torch.zeros_like(features) if RULES[config.write].tracks else None
         for mask, place, part in zip(indices, places, layout.parts, strict=True):
             own = activations[part][:, mask.long()].float()
             features[part, place] = own

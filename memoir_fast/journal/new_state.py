@@ -10,6 +10,7 @@ from torch import nn
 from ..base.fingerprint import digest
 from ..base.projection import Target
 from ..config import MemoirConfig
+from ..editing.rules import RULES, settled
 from ..memory.residual import ResidualMemory
 from ..reading.background import BackgroundTexts, background_of, calibration_of, texts_of
 from ..reading.router import Router
@@ -24,7 +25,8 @@ def new_memory(config: MemoirConfig, target: Target, permutation: torch.Tensor |
     assert config.top_k is not None
     memory = ResidualMemory(target.in_features, target.out_features, config.top_k, permutation)
     memory.feature = config.feature
-    if config.write == "preconditioned":
+    settled(config)  # what the rule would refuse is refused now, not at the first edit
+    if RULES[config.write].tracks:
         memory.track()
     return memory
 

@@ -22,6 +22,7 @@ import torch
 
 from ..base import files
 from ..config import MemoirConfig
+from ..editing.rules import RULES
 from ..errors import CutOff, Damaged, StoreError
 from ..journal.journal import CONFLICTS, Journal, exclusive
 from ..journal.memory_state import MemoryState
@@ -257,7 +258,7 @@ class Store(Journal):
         self.memory = ResidualMemory(*kept.sizes, base["permutation"])
         self.memory.background.copy_(base["background"])
         self.memory.feature = kept.config.feature
-        if kept.config.write == "preconditioned":
+        if RULES[kept.config.write].tracks:
             self.memory.track()
         self.state = State(self.memory)
 
