@@ -98,6 +98,25 @@ def masked_matmul(size: Size, dtype, rows: int, runs: int) -> dict:
     return _row("masked_matmul", size, dtype, rows, calls, _plain_read(whole), runs, bytes=bytes_read, threads=threads)
 
 
+def block_matmul(size: Size, dtype, rows: int, runs: int) -> dict:
+    """With blocks gathered from V, as readers do; V's own product is among the rivals."""
+    x, V, idx = _draw(rows, size.D, seed=1, dtype=dtype), _draw(size.D, size.d, seed=2), _mask(size)
+    indices, route, blocks = idx.int()[None], torch.zeros(rows, dtype=torch.int32), V[idx][None]
+    calls = {
+        "ours": partial(ops.block_matmul, x, blocks, indices, route, 1.0),
+        "masked_matmul": partial(ops.masked_matmul, x, V, indices, route, 1.0),
+        "index_select, matmul": lambda: (x.index_select(1, idx).float() @ blocks[0]).to(dtype),
+    }
+    want = x[:, idx].double() @ V[idx].double()
+    tolerance = 1e-4 if dtype == torch.float32 else 2e-2
+    error = float((calls["ours"]().double() - want).abs().max() / want.abs().max())
+    assert error < tolerance, f"block_matmul is off by {error}"
+    threads = torch.get_num_threads()
+    return _row(
+        "block_matmul", size, dtype, rows, calls, _plain_read(blocks), runs, bytes=blocks.nbytes, threads=threads
+    )
+
+
 def _plain_read(tensor: torch.Tensor):
     """A sum over the words of a tensor: reads every byte once, with torch's threads, and keeps nothing."""
     flat = tensor.reshape(-1).view(torch.float32)
@@ -127,6 +146,7 @@ def masked_scatter_(size: Size, dtype, n: int, runs: int) -> dict:
 CASES = {
     tophash: ((torch.float32, (1, 8)), (torch.bfloat16, (1, 8))),
     masked_matmul: ((torch.float32, (1, 32, 256)), (torch.bfloat16, (1,))),
+    block_matmul: ((torch.float32, (1, 8, 32, 256)), (torch.bfloat16, (1,))),
     masked_scatter_: ((torch.float32, (256,)), (torch.bfloat16, (256,))),
 }
 
