@@ -1,211 +1,279 @@
-"""Tables and plots of the quality runs: `python -m benchmarks.report` reads results/quality/*.json, writes results/quality.md"""
+"""Sections on quality: what streams of edits retain, other methods on the same rows, other tasks, newer facts."""
 
 from __future__ import annotations
 
-import json
-import re
 import statistics
+from pathlib import Path
 
-import matplotlib
+from benchmarks import rows
+from benchmarks.results_page import streams as of
+from benchmarks.results_page.text import number, source, source_line, sources, spread, table
+from benchmarks.rows import Row
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
-from .harness import RESULTS
-
-FOLDER = RESULTS / "quality"
-_SHOWN = ("reliability", "generalization", "locality", "average", "efficacy", "paraphrase", "neighbourhood",
-          "ood_accuracy", "ood_perplexity")  # fmt: skip
-_SEED = re.compile(r"_seed\d+$")  # the names of runs with further permutations end so
-GROUPS = ("all", "first", "middle", "last")
-_SETTINGS = (
-    "write",
-    "feature",
-    "sketch",
-    "replay",
-    "top_k",
-    "ridge",
-    "edit_lr",
-    "momentum",
-    "weight_decay",
-    "precision",
-)
+SCORES = ("reliability", "generalization", "locality", "average")
+TASK_SCORES = ("efficacy", "paraphrase", "neighbourhood", "ood_accuracy", "ood_perplexity")
+PEERS = {"unedited": "unedited", "ft_l": "fine-tuning the same projection, edit by edit", "lora": "LoRA on it, edit by edit (PEFT)",
+         "in_context": "the nearest stored fact put before the question",
+         "grace": "GRACE in short (`benchmarks/rivals/grace.py`), its radius calibrated by the shipped background",
+         "published": "the published editor in plain PyTorch, one tau of 0.5"}  # fmt: skip
 
 
-def main() -> None:
-    runs = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
-    streams = {name: run for name, run in runs.items() if "checkpoints" in run}
-    for found in (
-        mark[group] for run in streams.values() for mark in run["checkpoints"] for group in GROUPS if group in mark
+def sections(results: Path) -> list[str]:
+    found = of.read(results)
+    return [*retention(found), *switched(found), *peers(results), *tasks(found), *newer(results)]
+
+
+def details(results: Path) -> list[str]:
+    """Every stream by itself."""
+    found = of.read(results)
+    return [*runs(found), *checkpoints(found), *thresholds(found), *causes(found), *repeated(found), *free(found)]
+
+
+# ---- the headline tables -----------------------------------------------------------------------------------------
+
+
+def retention(found: list[Row]) -> list[str]:
+    lines = []
+    for title, changed in (
+        ('rows 0-99, default (`write="preconditioned"`)', {}),
+        ('rows 0-99, the same with `precision="exact"`', {"precision": "exact"}),
+        ('rows 0-99, published update (`write="sgd"`)', of.PUBLISHED),
+        ("rows 0-99, published update without weight decay", of.PUBLISHED | {"weight_decay": 0.0}),
+        ("rows 0-99, published update with our momentum and no decay", {"write": "sgd"}),
     ):
-        if "reliability" in found:  # the oldest runs did not write it
-            found.setdefault("average", statistics.mean(found[metric] for metric in _SHOWN[:3]))
-    peers = {name: run for name, run in runs.items() if "peers" in run}
-    parts = [
-        "# Quality of long streams of edits",
-        "",
-        "Made by `python -m benchmarks.report` from the runs in `quality/`.",
-        "",
-    ]
-    parts += (
-        _settings(streams)
-        + _ablations(streams)
-        + _retention(streams)
-        + _sweep(streams)
-        + _causes(streams)
-        + _repeated(streams)
-        + _free(streams)
-        + _peers(peers, streams)
-    )
-    (RESULTS / "quality.md").write_text("\n".join(parts) + "\n")
-    drawn = {name: run for name, run in streams.items() if not _SEED.search(name)}
-    plot(drawn)
-    plot_overlaps({name: run for name, run in drawn.items() if "overlaps" in run})
-
-
-def _number(value) -> str:
-    if isinstance(value, dict):  # a perplexity
-        value = value["median"]
-    return "" if value is None else f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+        group = of.pick(found, of.ZSRE_100, **changed)
+        if group:
+            scores = [of.last(row)["all"] for row in group]
+            steps = f"{statistics.mean(row.result['mean_steps'] for row in group):.1f}"
+            lines.append([title, *(spread([s[name] for s in scores]) for name in SCORES[:3]), steps, sources(group)])
+    for edits, title, short in (
+        ("zsre.jsonl, rows 0-999", "rows 0-999, default", "thousand"),
+        ("zsre.jsonl, rows 300-999", "rows 300-999 as a stream of its own, default (settings were chosen on rows 0-299)", "seven hundred"),
+    ):  # fmt: skip
+        for row in of.pick(found, edits):
+            lines.append([title, *_scores(of.last(row)["all"]), f"{row.result['mean_steps']:.1f}", source(row)])
+            for mark in row.result["checkpoints"]:
+                if 100 < mark["edits"] < of.last(row)["edits"]:
+                    then = f"the first {mark['edits']}, measured before the others were made"
+                    lines.append([f"of these, {then}", *_scores(mark["all"]), "", source(row)])
+            first = f"of these, the first hundred, after all {short}"
+            lines.append([first, *_scores(of.last(row)["first"]), "", source(row)])
+    notes = [f"{row.name}: {row.result['note']}" for row in found if "note" in row.result]
     return [
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-        *("| " + " | ".join(row) + " |" for row in rows),
-        "",
-    ]
+        "## Retention", "",
+        "ZsRE rows edited one after the other (`python -m benchmarks.quality.retention`), with the shipped background, calibrated "
+        "thresholds and `precision=\"fast\"` where nothing else is said. Rows 0-99 are the mean over permutations (seeds) and the range.", "",
+        "Teacher-forced: reliability and generalization are the share of target tokens that are the argmax behind the prompt and behind its "
+        "rephrasing; locality is the share of an unrelated answer's positions where the unedited model's token stays. Each row is asked for "
+        "its own target, also where a later row contradicts it.", "",
+        *table(["", *SCORES[:3], "mean steps", "source"], lines), *(line for note in notes for line in (note, "")),
+        "![Reliability and generalization along the streams](images/retention.svg)", "",
+        "![Overlap with the nearest stored edit](images/overlaps.svg)", "",
+    ]  # fmt: skip
 
 
-def _settings(streams: dict) -> list[str]:
-    rows = []
-    for name, run in streams.items():
-        settings = [str(run["settings"].get(key) or "") for key in _SETTINGS]
-        threads = run["environment"].get("threads")
-        rows.append([name, run["edits"], str(run.get("seed", "")), *settings, f"{statistics.mean(run['steps']):.1f}",
-                     f"{statistics.median(run['seconds']):.2f} ({threads})"])  # fmt: skip
-    head = ["run", "rows", "seed", *_SETTINGS, "mean steps", "s an edit (threads)"]
-    return ["## Runs", "", "Seconds are not comparable between runs: some shared the machine.", "", *_table(head, rows)]
+def _scores(found: dict) -> list[str]:
+    return [number(found[name]) for name in SCORES[:3]]
 
 
-def _ablations(streams: dict) -> list[str]:
-    """Runs over the same hundred rows, seeds put together."""
-    groups: dict[str, list[dict]] = {}
-    for name, run in streams.items():
-        if run["edits"] == "zsre.jsonl, rows 0-99":
-            groups.setdefault(_SEED.sub("", name), []).append(run)
-    rows = []
-    for name, runs in groups.items():
-        scores = [run["checkpoints"][-1]["all"] for run in runs]
-        cells = [_spread([found[metric] for found in scores]) for metric in _SHOWN[:4]]
-        steps, seconds = ([statistics.mean(run[what]) for run in runs] for what in ("steps", "seconds"))
-        rows.append([name, str(len(runs)), *cells, f"{statistics.mean(steps):.1f}", f"{statistics.mean(seconds):.1f}",
-                     _record(runs[0]["settings"], 1536), _record(runs[0]["settings"], 14336)])  # fmt: skip
-    text = ("Mean over permutations (seeds), and the range. Seconds an edit on one thread of a shared machine: a guide, not a benchmark. "
-            "The last two columns are the memory of C by calculation; V takes 3.5 MB and 235 MB beside it in every run.")  # fmt: skip
-    head = ["run", "seeds", *_SHOWN[:4], "mean steps", "s an edit", "C, SmolLM2", "C, LLaMA-3-8B"]
-    return ["## One switch each: ZsRE rows 0-99", "", text, "", *_table(head, rows)] if rows else []
+def switched(found: list[Row]) -> list[str]:
+    """One switch each from the default."""
+    lines = []
+    for group in of.groups(found, of.ZSRE_100):
+        scores = [of.last(row)["all"] for row in group]
+        cells = [spread([s[name] for s in scores]) for name in SCORES]
+        steps, seconds = (statistics.mean(row.result[name] for row in group) for name in ("mean_steps", "mean_seconds"))
+        lines.append([_switch(group[0]), str(len(group)), *cells, f"{steps:.1f}", f"{seconds:.1f}",
+                      _record(group[0], 1536), _record(group[0], 14336), sources(group)])  # fmt: skip
+    head = ["switch", "seeds", *SCORES, "mean steps", "s an edit", "C, SmolLM2", "C, LLaMA-3-8B", "source"]
+    lines.sort(key=lambda line: line[0] != "default")
+    return [
+        "## One switch each: ZsRE rows 0-99", "",
+        "Mean over permutations (seeds), and the range. Seconds an edit are of one thread of a shared machine: a guide, not a benchmark. "
+        "C is the record of what earlier edits read; its memory is a calculation, and V takes 3.5 MB and 235 MB beside it in every run. "
+        "`sketch` and `replay` are experiments (`benchmarks/experiments/`), no options of the library.", "",
+        *table(head, lines),
+    ]  # fmt: skip
 
 
-def _spread(values: list[float]) -> str:
-    middle = f"{statistics.mean(values):.3f}"
-    return middle if len(values) == 1 else f"{middle} ({min(values):.3f}-{max(values):.3f})"
+def _switch(row: Row) -> str:
+    own = of.switches(row)
+    changed = [f"`{name}={value}`" for name, value in own.items() if value != of.DEFAULT[name]]
+    return ", ".join(changed) or "default"
 
 
-def _record(settings: dict, dimension: int) -> str:
+def _record(row: Row, dimension: int) -> str:
     """The bytes of C, as the run kept it."""
-    if settings["write"] == "sgd":
+    own = of.switches(row)
+    if own["write"] == "sgd":
         return "none"
-    sketch = settings.get("sketch") or "float32"
-    if sketch.startswith("rank="):
-        size = 4 * dimension * (int(sketch.removeprefix("rank=")) + 1)
+    form = own["sketch"] or "float32"
+    if form.startswith("rank="):
+        size = 4 * dimension * (int(form.removeprefix("rank=")) + 1)
     else:
-        size = dimension**2 * (2 if sketch == "bfloat16" else 4)
+        size = dimension**2 * (2 if form == "bfloat16" else 4)
     return f"{size / 1e6:.3g} MB"
 
 
-def _retention(streams: dict) -> list[str]:
-    rows = []
-    for name, run in streams.items():
-        last = run["checkpoints"][-1]
-        unedited = [{"edits": last["edits"], "unedited": run["unedited"]}] if "unedited" in run else []
-        for found in [*run["checkpoints"], *unedited]:
-            for group in (*GROUPS, "unedited"):
-                if group in found:
-                    scores = found[group]
-                    tau = "" if group == "unedited" else _number(found["threshold"])
-                    rows.append([name, str(found["edits"]), group, tau, *(_number(scores.get(key)) for key in _SHOWN[:4]),
-                                 _number(scores.get("perplexity")), *(_number(scores.get(key)) for key in _SHOWN[4:])])  # fmt: skip
-    head = ["run", "edits", "of them", "tau", *_SHOWN[:4], "perplexity", *_SHOWN[4:]]
-    used = [i for i, title in enumerate(head) if i < 3 or any(row[i] for row in rows)]
-    text = "Teacher-forced, after so many edits; `first`, `middle` and `last` are a hundred each; `unedited` is the base model on all of them. tau is the median of the edits' thresholds that the scores were read at."
-    return ["## Retention", "", text, "", *_table([head[i] for i in used], [[row[i] for i in used] for row in rows])]
+def peers(results: Path) -> list[str]:
+    parts = []
+    for run in {row.settings["edits"]: row for row in rows.read("peers", results)}.values():
+        lines = []
+        for name, scores in run.result["peers"].items():
+            seconds = "" if name == "unedited" else f"{run.result['seconds'][name]:.1f}"
+            lines.append(
+                [
+                    PEERS.get(name, name),
+                    *(number(scores[metric]) for metric in SCORES),
+                    seconds,
+                    number(scores["background_perplexity"]),
+                ]
+            )
+        parts += [
+            f"## Other ways: {run.settings['edits']}", "", *source_line(run),
+            "`python -m benchmarks.quality.peers`. The last column is the perplexity of 50 unrelated answers, which editing with the memory "
+            "leaves as it was. WISE was not run.", "",
+            *table(["way", *SCORES, "seconds an edit", "perplexity"], lines),
+        ]  # fmt: skip
+    return parts
 
 
-def _sweep(streams: dict) -> list[str]:
-    """The same memories read at other thresholds."""
-    rows = [[name, f"{scores['threshold']:.3f}", *(_number(scores.get(key)) for key in (*_SHOWN, "perplexity", "routed_prompts", "routed_rephrasings", "free_locality"))]
-            for name, run in streams.items() if "sweep" in run
-            for scores in [_calibrated(run), *run["sweep"]]]  # fmt: skip
-    if not rows:
-        return []
-    head = [
-        "run",
-        "tau",
-        *_SHOWN,
-        "perplexity",
-        "prompts that read",
-        "rephrasings that read",
-        "unrelated answers unchanged",
-    ]
-    used = [i for i in range(len(head)) if any(row[i] for row in rows)]
-    text = "The finished memories read with one threshold for all edits; the first line of each run is calibrated, an own one for each edit (tau is their median)."
-    return ["## Thresholds", "", text, "", *_table([head[i] for i in used], [[row[i] for i in used] for row in rows])]
-
-
-def _calibrated(run: dict) -> dict:
-    last = run["checkpoints"][-1]
-    return {"threshold": last["threshold"], **last["all"], "free_locality": run.get("free", {}).get("locality")}
-
-
-def _causes(streams: dict) -> list[str]:
-    """Why answers are wrong."""
-    rows = [[name, str(run["checkpoints"][-1]["edits"]), part, *(_number(found[key]) for key in ("own", "retrieval", "conflict", "reads_its_own"))]
-            for name, run in streams.items() for part, found in run.get("causes", {}).items()]  # fmt: skip
-    if not rows:
-        return []
-    text = "Shares of the target tokens that are missed, and why: the row's own edit is read and still answers wrong; another edit or none is read; a later row gives the fact another target."
-    head = ["run", "edits", "asked by", "own edit", "retrieval", "conflict", "rows that read their own edit"]
-    return ["## Why answers are wrong", "", text, "", *_table(head, rows)]
-
-
-def _repeated(streams: dict) -> list[str]:
-    """Facts that a later row gives another target."""
-    rows = []
-    for name, run in streams.items():
-        found = run.get("repeated", {})
-        if not found.get("rows"):
+def tasks(found: list[Row]) -> list[str]:
+    lines = []
+    for row in found:
+        if row.settings["task"] == "zsre":
             continue
-        count, all_rows = run["checkpoints"][-1]["edits"], run["checkpoints"][-1]["all"]
-        cells = [name, str(found["rows"])]
-        for metric in ("reliability", "generalization"):
-            own, late = found[f"own_{metric}"], found[f"latest_{metric}"]
-            cells += [_number(own), _number(late), _number(all_rows[metric] + (late - own) * found["rows"] / count)]
-        rows.append(cells)
-    if not rows:
+        for title, scores in ((_switch(row), of.last(row)["all"]), ("unedited", row.result.get("unedited"))):
+            if scores:
+                free = row.result.get("free", {}).get("locality") if title != "unedited" else None
+                lines.append([row.settings["edits"], title, *(number(scores.get(name)) for name in SCORES[:3]),
+                              number(scores.get("perplexity")), *(number(scores.get(name)) for name in TASK_SCORES), number(free), source(row)])  # fmt: skip
+    head = [
+        "rows",
+        "settings",
+        *SCORES[:3],
+        "median target perplexity",
+        *TASK_SCORES,
+        "unrelated answers unchanged",
+        "source",
+    ]
+    return [
+        "## Other tasks", "",
+        "Settings are the default but for what is named. Efficacy, paraphrase and neighbourhood are CounterFact's: the share of rows where the "
+        "right one of both answers is the likelier. `ood` is a differently worded description.", "",
+        *table(head, lines, drop_empty=True),
+        "CounterFact's unrelated prompts are worded like its edits (\"The mother tongue of ... is\"). `feature=\"rare_decentered\"` hashes a prompt "
+        "with its rare tokens up, which tells subjects apart. **Calibrate with prompts of your own wording** (`--background`) where unrelated "
+        "prompts are worded like your edits.", "",
+    ]  # fmt: skip
+
+
+def newer(results: Path) -> list[str]:
+    found = rows.read("newer", results)
+    if not found:
         return []
+    run = found[-1]
+    lines = [[str(r["conflict_threshold"]), number(r["single edits"]["prompt"]), number(r["single edits"]["rephrase"]),
+              number(r["latest, asked in the newer words"]), number(r["latest, asked in the first words"]), str(r["superseded"]),
+              f"{r['bytes_per_edit'] / 1e6:.2f} MB"] for r in run.result["rows"]]  # fmt: skip
+    head = ["conflict threshold", "single edits, prompts", "their rephrasings", "latest target, newer words", "latest target, first words",
+            "superseded", "log an edit"]  # fmt: skip
+    return [
+        "## A newer fact against an older one", "", *source_line(run),
+        f"{run.settings['edits']}: edited, then each again in the words of its rephrasing and with another target "
+        "(`python -m benchmarks.quality.newer`). Token accuracy. At 0.95, the default, no rewording supersedes; at 0.75 some do, some of "
+        "them another question about the same subject.", "",
+        *table(head, lines),
+    ]  # fmt: skip
+
+
+# ---- every run by itself -----------------------------------------------------------------------------------------
+
+
+def runs(found: list[Row]) -> list[str]:
+    shown = list(of.DEFAULT)
+    lines = [[row.name or "", row.settings["edits"], str(row.settings["seed"]), *(str(value or "") for value in of.switches(row).values()),
+              f"{row.result['mean_steps']:.1f}", f"{row.result['median_seconds']:.2f}", source(row)] for row in found]  # fmt: skip
+    text = "Seconds are medians, and not comparable between runs: some shared the machine."
+    return [
+        "### Runs",
+        "",
+        text,
+        "",
+        *table(["run", "rows", "seed", *shown, "mean steps", "s an edit", "source"], lines),
+    ]
+
+
+def checkpoints(found: list[Row]) -> list[str]:
+    shown = (*SCORES, "perplexity", *TASK_SCORES)
+    lines = []
+    for row in found:
+        for mark in row.result["checkpoints"]:
+            for group in ("all", "first", "middle", "last"):
+                if group in mark:
+                    scores = [number(mark[group].get(name)) for name in shown]
+                    lines.append([row.name or "", str(mark["edits"]), group, number(mark["threshold"]), *scores])
+        if "unedited" in row.result:
+            scores = [number(row.result["unedited"].get(name)) for name in shown]
+            lines.append([row.name or "", str(of.last(row)["edits"]), "unedited", "", *scores])
+    text = ("After so many edits; `first`, `middle` and `last` are a hundred each; `unedited` is the base model on all of them. tau is the median "
+            "of the edits' thresholds that the scores were read at.")  # fmt: skip
+    return ["### Checkpoints", "", text, "", *table(["run", "edits", "of them", "tau", *shown], lines, drop_empty=True)]
+
+
+def thresholds(found: list[Row]) -> list[str]:
+    shown = (
+        *SCORES,
+        "efficacy",
+        "paraphrase",
+        "neighbourhood",
+        "routed_prompts",
+        "routed_rephrasings",
+        "free_locality",
+    )
+    lines = []
+    for row in found:
+        if "sweep" in row.result:
+            calibrated = {"threshold": of.last(row)["threshold"], **of.last(row)["all"]}
+            for scores in (calibrated, *row.result["sweep"]):
+                lines.append(
+                    [row.name or "", f"{scores['threshold']:.3f}", *(number(scores.get(name)) for name in shown)]
+                )
+    text = ("The finished memories read with one threshold for all edits; the first line of each run is calibrated, an own one for each edit "
+            "(tau is their median).")  # fmt: skip
+    return ["### Thresholds", "", text, "", *table(["run", "tau", *shown], lines, drop_empty=True)] if lines else []
+
+
+def causes(found: list[Row]) -> list[str]:
+    shown = ("own", "retrieval", "conflict", "reads_its_own")
+    lines = [[row.name or "", str(of.last(row)["edits"]), part, *(number(shares[name]) for name in shown)]
+             for row in found for part, shares in row.result.get("causes", {}).items()]  # fmt: skip
+    text = ("Shares of the target tokens that are missed, and why: the row's own edit is read and still answers wrong; another edit or none is "
+            "read; a later row gives the fact another target.")  # fmt: skip
+    head = ["run", "edits", "asked by", "own edit", "retrieval", "conflict", "rows that read their own edit"]
+    return ["### Why answers are wrong", "", text, "", *table(head, lines)] if lines else []
+
+
+def repeated(found: list[Row]) -> list[str]:
+    lines = []
+    for row in found:
+        part = row.result.get("repeated", {})
+        if not part.get("rows"):
+            continue
+        count, scores, cells = of.last(row)["edits"], of.last(row)["all"], [row.name or "", str(part["rows"])]
+        for metric in ("reliability", "generalization"):
+            own, late = part[f"own_{metric}"], part[f"latest_{metric}"]
+            cells += [number(own), number(late), number(scores[metric] + (late - own) * part["rows"] / count)]
+        lines.append(cells)
     head = ["run", "rows", *(f"{metric}, {what}" for metric in ("reliability", "generalization")
                              for what in ("own target", "latest target", "all rows by the latest"))]  # fmt: skip
-    return ["## Facts given again with another target", "", *_table(head, rows)]
+    return ["### Facts given again with another target", "", *table(head, lines)] if lines else []
 
 
-def _free(streams: dict) -> list[str]:
-    rows = [[name, *(_number(run["free"].get(key)) for key in ("reliability", "generalization", "locality")),
-             *(_number(run.get("background_perplexity", {}).get(key)) for key in ("before", "after"))]
-            for name, run in streams.items() if "free" in run]  # fmt: skip
-    if not rows:
-        return []
+def free(found: list[Row]) -> list[str]:
+    lines = [[row.name or "", *(number(row.result["free"].get(name)) for name in ("reliability", "generalization", "locality")),
+              *(number(row.result.get("background_perplexity", {}).get(name)) for name in ("before", "after"))]
+             for row in found if "free" in row.result]  # fmt: skip
     head = [
         "run",
         "begins with the target",
@@ -214,87 +282,4 @@ def _free(streams: dict) -> list[str]:
         "perplexity of unrelated answers before",
         "after",
     ]
-    return ["## Free generation", "", *_table(head, rows)]
-
-
-def _peers(peers: dict, streams: dict) -> list[str]:
-    """Other ways to edit, and below them the memory's own runs over the same rows."""
-    parts = []
-    for run in peers.values():
-        rows = [[name, *(_number(found.get(key)) for key in _SHOWN[:4]), _number(found.get("background_perplexity")),
-                 str(run["seconds"][name])] for name, found in run["peers"].items()]  # fmt: skip
-        for name, stream in streams.items():
-            if stream["edits"] == run["edits"]:
-                found = stream["checkpoints"][-1]["all"]
-                rows.append([name, *(_number(found.get(key)) for key in _SHOWN[:4]),
-                             _number(stream.get("background_perplexity", {}).get("after")), f"{statistics.median(stream['seconds']):.2f}"])  # fmt: skip
-        head = ["way", *_SHOWN[:4], "perplexity of unrelated answers", "s an edit (one thread)"]
-        parts += [f"## Other ways: {run['edits']}", "", *_table(head, rows)]
-    return parts
-
-
-def plot(streams: dict) -> None:
-    """Reliability and generalization of all edits so far and of the first hundred, and edits per second, along ZsRE streams."""
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.2))
-    shown = {
-        n: r
-        for n, r in streams.items()
-        if r.get("task", "zsre") == "zsre" and (len(r["checkpoints"]) > 1 or r["settings"]["write"] == "sgd")
-    }
-    for panel, metric in zip(axes, ("reliability", "generalization"), strict=False):
-        for name, run in shown.items():
-            points = [(found["edits"], found["all"][metric]) for found in run["checkpoints"]]
-            (line,) = panel.plot(*zip(*points, strict=True), marker="o", label=name)
-            first = [(found["edits"], found["first"][metric]) for found in run["checkpoints"] if "first" in found]
-            if first:
-                panel.plot(*zip(*first, strict=True), marker=".", linestyle=":", color=line.get_color())
-        panel.set_title(f"{metric} (dotted: first hundred)", fontsize=9)
-        panel.set_ylim(0.7, 1.01)
-    for name, run in shown.items():
-        seconds = run["seconds"]
-        points = [(i + 25, 1 / statistics.median(seconds[i : i + 50])) for i in range(0, len(seconds) - 49, 50)]
-        axes[2].plot(*zip(*points, strict=True), label=name)
-    axes[2].set_title("edits per second, one thread, medians of 50", fontsize=9)
-    axes[2].set_ylim(bottom=0)
-    for panel in axes:
-        panel.set_xlabel("edits")
-        panel.grid(alpha=0.3)
-    axes[0].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(RESULTS / "quality.png", dpi=110)
-    plt.close(figure)
-
-
-def plot_overlaps(streams: dict) -> None:
-    """Overlap with the nearest stored edit, and the median tau."""
-    if not streams:
-        return
-    lines = -(-len(streams) // 4)
-    figure, axes = plt.subplots(
-        lines, min(4, len(streams)), figsize=(3.4 * min(4, len(streams)), 2.8 * lines), squeeze=False
-    )
-    for panel in axes.flat[len(streams) :]:
-        panel.set_visible(False)
-    for panel, (name, run) in zip(axes.flat, streams.items(), strict=False):
-        parts = (
-            ("prompt", "prompts", "tab:blue"),
-            ("rephrase", "rephrasings", "tab:orange"),
-            ("unrelated", "unrelated", "tab:green"),
-        )
-        for part, label, color in parts:
-            if run["overlaps"].get(part):
-                panel.hist(run["overlaps"][part], bins=40, range=(0, 1), alpha=0.6, label=label, color=color)
-        panel.axvline(
-            run["checkpoints"][-1]["threshold"], color="black", linestyle="--", linewidth=1, label="median tau"
-        )
-        panel.set_yscale("log")
-        panel.set_title(name, fontsize=8)
-        panel.set_xlabel("overlap", fontsize=8)
-    axes.flat[0].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(RESULTS / "overlaps.png", dpi=110)
-    plt.close(figure)
-
-
-if __name__ == "__main__":
-    main()
+    return ["### Free generation", "", *table(head, lines)] if lines else []

@@ -154,7 +154,7 @@ def main() -> None:
         f"floor_fraction {found['floor_fraction']}, losses apart by at most {found['loss_difference']['largest']:.2g}"
     )
     settings = {"edits": harness.edits_of(args), "model": args.model, "threshold": args.threshold, "steps": args.steps}
-    recorder.write(settings, found)
+    recorder.write(settings | ({"partial": "exact"} if args.exact_only else {}), found)
 
 
 if __name__ == "__main__":

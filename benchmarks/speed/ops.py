@@ -146,8 +146,8 @@ def main() -> None:
                         rows.append(case(size, dtype, count, runs))
                         print("{op:<16} {size:<10} {dtype:<9} N={N:<4} ours {ours_us:>10} us, torch {torch_us:>10} us, "
                               "ratio {ratio:>6}, floor {floor_us:>9} us".format(**rows[-1]), flush=True)  # fmt: skip
-    chosen = {name: value for name in ("size", "op") if (value := getattr(args, name))}
-    recorder.write({"runs": args.runs, **chosen}, {"rows": rows})
+    settings = {"runs": args.runs, **({"partial": [args.size, args.op]} if args.size or args.op else {})}
+    recorder.write(settings, {"rows": rows})
 
 
 if __name__ == "__main__":
