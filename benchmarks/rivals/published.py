@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.library import settled
+
 UNRELATED = "The capital of a country is the city where its government meets."
 
 
