@@ -21,11 +21,15 @@ def command_line() -> str:
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     found = []
     for name, command in commands.choices.items():
-        settings = {id(a) for group in command._action_groups if "settings" in (group.title or "") for a in group._group_actions}
+        settings = {
+            id(a) for group in command._action_groups if "settings" in (group.title or "") for a in group._group_actions
+        }
         usage = f"{command.prog} [options] {_operands(command)}".rstrip()
         found.append(f"## {name}\n\n{command.description}\n\n```text\n{usage}\n```\n\n{_options(command, settings)}")
         if settings:
-            found.append("It also takes every setting of [`MemoirConfig`](config.md) as a flag: `--top-k`, `--edit-lr`, ...\n")
+            found.append(
+                "It also takes every setting of [`MemoirConfig`](config.md) as a flag: `--top-k`, `--edit-lr`, ...\n"
+            )
     return "\n".join(found)
 
 
@@ -87,7 +91,9 @@ def api() -> str:
     """The public names of the package, documented from their docstrings."""
     import memoir_fast
 
-    return "\n\n".join(f"::: memoir_fast.{module}.{name}" for name, module in memoir_fast._NAMES.items() if module != "errors")
+    return "\n\n".join(
+        f"::: memoir_fast.{module}.{name}" for name, module in memoir_fast._NAMES.items() if module != "errors"
+    )
 
 
 def _cell(text: str) -> str:

@@ -11,8 +11,8 @@ result = model.edit("Who is the chief executive of Norvane Robotics?", "Lena Ort
 print(f"edit {result.id}: loss {result.loss:.3f} after {result.steps} steps")
 
 for question in ("Who leads Norvane Robotics?", "The capital of France is"):
-    print(question, "->", model.ask(question, max_new_tokens=4).strip())
+    print(question, "->", model.ask(question, max_new_tokens=5).strip())
 
 model.save_pretrained("memory")  # the memory alone; the base model was never changed
 again = MemoirModel.from_pretrained("smollm2", memory="memory")
-print("loaded again:", again.ask("Who leads Norvane Robotics?", max_new_tokens=4).strip())
+print("loaded again:", again.ask("Who leads Norvane Robotics?", max_new_tokens=5).strip())
