@@ -88,3 +88,11 @@ def test_an_example_runs(path, here, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(path)])
     runpy.run_path(str(path), run_name="__main__")
     printed(path.name, capsys.readouterr().out)
+
+
+def test_every_python_block_of_the_documentation_compiles():
+    pages = sorted((ROOT / "docs").rglob("*.md"))
+    found = [(page, number, part) for page in pages for number, part in enumerate(blocks(page))]
+    assert len(found) > 25
+    for page, number, part in found:
+        compile(part, f"{page.name}, block {number}", "exec")
