@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-long test-vllm test-vllm-all lint sanitize clean
+.PHONY: demo test test-long test-vllm test-vllm-all lint docs sanitize clean
 
 $(STAMP): pyproject.toml setup.py $(wildcard csrc/*/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -46,8 +46,18 @@ test-vllm-all: $(VLLM_STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check memoir_fast kernels benchmarks tests
+	$(BIN)/ruff format --check memoir_fast kernels benchmarks tests examples docs
 	$(BIN)/mypy
+
+# The documentation, into build/site; a broken link or a page left out fails.
+DOCS_STAMP := $(VENV)/.installed-docs
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet -e ".[docs]"
+	touch $(DOCS_STAMP)
+
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # The extension under AddressSanitizer and UBSan, built aside, runs the operations' tests; from a copy, since pytest puts the tests' root
 # before PYTHONPATH.

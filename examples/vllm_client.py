@@ -1,0 +1,24 @@
+"""Ask a served, edited model with the openai client. Start the server first:
+
+memoir-fast edit --store store --prompt "The capital of the Republic of Zeltia is" --target Morvane --tags geography
+memoir-fast serve --store store --port 8000 -- --dtype float32 --enforce-eager
+pip install openai && python examples/vllm_client.py
+"""
+
+import os
+
+from openai import OpenAI
+
+client = OpenAI(base_url=os.environ.get("MEMOIR_FAST_SERVER", "http://127.0.0.1:8000/v1"), api_key="none")
+prompt = "The capital of the Republic of Zeltia is"
+
+for name, wishes in {
+    "the prompt chooses": {},
+    "the base model": {"memoir": "off"},
+    "edit 0, whatever the prompt": {"memoir_edit": 0},
+    "only edits with this tag": {"memoir_tags": ["geography"]},
+}.items():
+    answer = client.completions.create(
+        model="smollm2", prompt=prompt, max_tokens=4, temperature=0, extra_body={"vllm_xargs": wishes}
+    )
+    print(f"{name}: {answer.choices[0].text.strip()}")

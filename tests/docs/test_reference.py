@@ -1,0 +1,38 @@
+"""The generated reference tells of every command, option and setting, and the README stays short."""
+
+from __future__ import annotations
+
+import runpy
+from dataclasses import fields
+from pathlib import Path
+
+from memoir_fast import MemoirConfig
+
+ROOT = Path(__file__).parents[2]
+HOOKS = runpy.run_path(str(ROOT / "docs" / "hooks.py"))
+
+
+def test_every_setting_is_told_of():
+    rows = [line for line in HOOKS["config"]().splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [field.name for field in fields(MemoirConfig)]
+    assert all(len(row.split("|")[-2].strip()) > 10 for row in rows)
+
+
+def test_every_command_is_told_of():
+    text = HOOKS["command_line"]()
+    commands = "edit ask eval calibrate demo info log show delete restore disable enable rollback compact verify export import merge serve"
+    for command in commands.split():
+        assert f"\n## {command}\n" in f"\n{text}"
+    assert "`--forget-before ID`" in text and "| option |" in text
+
+
+def test_every_public_name_is_on_the_api_page():
+    import memoir_fast
+
+    told = HOOKS["api"]() + (ROOT / "docs" / "reference" / "errors.md").read_text("utf-8")
+    for name in set(memoir_fast.__all__) - {"__version__"}:
+        assert name in told or name in ("EditError", "StoreError", "ConflictError")
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 130
