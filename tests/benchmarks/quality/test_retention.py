@@ -9,23 +9,15 @@ import pytest
 
 from benchmarks import harness, rows
 from benchmarks.quality import measures, retention
-from tests.support.models import background_texts, tiny_model, word_tokenizer
+from tests.benchmarks.support import tiny_files
 
 
 @pytest.fixture
 def options(tmp_path, monkeypatch) -> list[str]:
     """The command line of a stream on a tiny model, without its number of rows."""
-    tiny_model("llama").save_pretrained(tmp_path / "base"), word_tokenizer().save_pretrained(tmp_path / "base")
-    lines = [{"prompt": f"w1{i}0 w1{i}1 w1{i}2", "target_new": f"w15{i}", "rephrase_prompt": f"w1{i}1 w1{i}0", "subject": "",
-              "locality_prompt": "w20 w21", "locality_ground_truth": "w30"} for i in range(4)]  # fmt: skip
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (tmp_path / "background.jsonl").write_text(
-        "\n".join(json.dumps({"prompt": prompt}) for prompt, _ in background_texts().records)
-    )
     # It asks the shipped questions: real words.
     monkeypatch.setattr(measures, "background_perplexity", lambda model: 1.0)
-    return ["retention", "--model", str(tmp_path / "base"), "--edits", str(tmp_path / "rows.jsonl"), "--free", "--folder",
-            str(tmp_path / "run"), "--background", str(tmp_path / "background.jsonl")]  # fmt: skip
+    return ["retention", *tiny_files(tmp_path), "--free", "--folder", str(tmp_path / "run")]
 
 
 SET = ["--set", "layer=1", "--set", "top_k=24", "--thresholds", "1.0", "0.0"]
