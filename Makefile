@@ -47,6 +47,7 @@ test-vllm-all: $(VLLM_STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check memoir_fast kernels benchmarks tests examples docs
+	$(BIN)/mypy
 
 # The documentation, into build/site; a broken link or a page left out fails.
 DOCS_STAMP := $(VENV)/.installed-docs
@@ -58,13 +59,16 @@ $(DOCS_STAMP): $(STAMP)
 docs: $(DOCS_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-# The extension under AddressSanitizer and UBSan, built aside, runs the operations' tests.
+# The extension under AddressSanitizer and UBSan, built aside, runs the operations' tests; from a copy, since pytest puts the tests' root
+# before PYTHONPATH.
+SANITIZE := build/sanitize
+
 sanitize: $(STAMP)
-	MEMOIR_FAST_SANITIZE=1 MEMOIR_FAST_CUDA=0 $(BIN)/python setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize-temp --force
-	for f in $$(git ls-files memoir_fast kernels | grep -v '\.so$$'); do mkdir -p build/sanitize/$$(dirname $$f) && cp $$f build/sanitize/$$f; done
-	cp -r build/sanitize/kernels/memoir_fast_kernels build/sanitize/
-	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
-	  MEMOIR_FAST_BACKEND=cpp PYTHONPATH=build/sanitize $(BIN)/python -m pytest -q tests/test_ops.py tests/test_ops_fuzz.py tests/test_index.py
+	rm -rf $(SANITIZE) && mkdir -p $(SANITIZE)
+	git ls-files memoir_fast kernels tests pyproject.toml | xargs cp --parents -t $(SANITIZE)
+	MEMOIR_FAST_SANITIZE=1 MEMOIR_FAST_CUDA=0 $(BIN)/python setup.py -q build_ext --build-lib $(SANITIZE) --build-temp build/sanitize-temp --force
+	cd $(SANITIZE) && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  OMP_NUM_THREADS=1 PYTHONPATH=.:kernels $(abspath $(BIN))/python -m pytest -q tests/ops tests/memory
 
 clean:
-	rm -rf build .pytest_cache .hypothesis memoir_fast/*.so memoir_fast.egg-info
+	rm -rf build .pytest_cache .hypothesis .mypy_cache memoir_fast/ops/*.so memoir_fast.egg-info

@@ -14,9 +14,11 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
-HEADERS = ["csrc/cpu/kernels.h", "csrc/cpu/kernels.inl", "csrc/cpu/pool.h"]
-LEVELS = ["csrc/cpu/level_scalar.cpp", "csrc/cpu/level_avx2.cpp", "csrc/cpu/level_avx512.cpp"]
-SOURCES = ["csrc/cpu/bindings.cpp", "csrc/cpu/pool.cpp", *LEVELS]
+CPU, SUBJECTS = "csrc/cpu", ("tophash", "products", "scatter", "hamming")
+HEADERS = [f"{CPU}/kernels.h", f"{CPU}/kernels.inl", f"{CPU}/pool.h", f"{CPU}/bindings/bindings.h", f"{CPU}/kernels/elements.inl"]
+HEADERS += [f"{CPU}/kernels/{subject}.inl" for subject in SUBJECTS]
+SOURCES = [f"{CPU}/level_scalar.cpp", f"{CPU}/level_avx2.cpp", f"{CPU}/level_avx512.cpp", f"{CPU}/pool.cpp"]
+SOURCES += [f"{CPU}/bindings/{part}.cpp" for part in ("module", "levels", *SUBJECTS)]
 CUDA_SOURCES = ["csrc/cuda/bindings.cpp", "csrc/cuda/masked_scatter.cu"]
 CUDA_ARCHITECTURES = ["80", "90", "100"]
 
@@ -77,7 +79,7 @@ def extensions():
 setup(
     packages=[*find_packages(include=["memoir_fast", "memoir_fast.*"]), *find_packages("kernels")],
     package_dir={"memoir_fast_kernels": "kernels/memoir_fast_kernels"},
-    package_data={"memoir_fast": ["py.typed", "data/*.jsonl"], "memoir_fast.compat": ["hparams/*.yaml"], "memoir_fast_kernels": ["py.typed"]},
+    package_data={"memoir_fast": ["py.typed", "data/*.jsonl"], "memoir_fast.ops": ["*.pyi"], "memoir_fast.compat": ["hparams/*.yaml"], "memoir_fast_kernels": ["py.typed"]},
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildExt},
 )

@@ -1,4 +1,4 @@
-// The contract of the CPU kernels: plain pointers, sizes and strides. They know neither Python nor torch; bindings.cpp
+// The contract of the CPU kernels: plain pointers, sizes and strides. They know neither Python nor torch; bindings/
 // owns every check. Strides count elements. One table of functions per SIMD level, all built from kernels.inl.
 #pragma once
 #include <cstdint>
@@ -41,24 +41,24 @@ struct PackColumns {
     float *packed;               // out
 };
 
-// packed (k, d) = V[idx], in float32.
+// packed (k, d) = V[idx], in float32; the first k rows of V without an idx.
 struct PackRows {
     const void *V;               // rows `stride` apart
     Dtype dtype;                 // f32 or bf16
     int64_t stride, d;
-    const int32_t *idx;          // (k)
+    const int32_t *idx;          // (k), or null
     int64_t k;
     float *packed;               // out
 };
 
-// sums (rows, d) += x @ V[idx], for a few rows that share a mask.
+// sums (rows, d) += x @ V[idx], for a few rows that share a mask; the first k rows of V without an idx.
 struct Product {
     const float *x;              // (rows, row_stride): packed columns
     int64_t rows, row_stride;
     const void *V;               // rows `stride` apart
     Dtype dtype;                 // f32 or bf16
     int64_t stride, d;
-    const int32_t *idx;          // (k)
+    const int32_t *idx;          // (k), or null
     int64_t k;
     float *sums;                 // in and out: (rows, d)
 };
@@ -95,6 +95,7 @@ struct Hamming {
 
 struct Kernels {
     const char *name;
+    bool (*runs_here)();  // whether this CPU has every feature that the level was compiled for
     bool (*in_range)(const int32_t *values, int64_t count, int64_t high);  // all in 0..high-1
     // -1; or the first row with a NaN or an infinity; or `batch` when the permutation repeats a value
     int64_t (*tophash)(const TopHash &);

@@ -1,1 +1,1 @@
-"""Triton kernels, one operation per file: kernels and their launchers, registered by memoir_fast/ops.py."""
+"""Triton kernels, one operation per file: kernels and their launchers, called by memoir_fast/ops/gpu.py."""

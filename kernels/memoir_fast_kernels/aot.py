@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -44,12 +46,13 @@ class Case:
     """One kernel as a launcher may compile it: argument types by name, constants, and compiler options."""
 
     name: str
-    kernel: object
-    types: dict
-    constants: dict
-    options: dict
+    kernel: Any  # a triton.JITFunction
+    types: dict[str, str]  # as "*bf16" or "i32"
+    constants: dict[str, int]
+    options: dict[str, int]
 
-    def compile(self, target: str):
+    def compile(self, target: str) -> Any:
+        """Triton's compiled kernel for one of TARGETS."""
         names = self.kernel.arg_names
         signature = {
             n: "constexpr" if n in self.constants else self.types.get(n, _POINTERS.get(n, "i32")) for n in names
@@ -59,8 +62,8 @@ class Case:
         return triton.compile(source, target=TARGETS[target], options=self.options)
 
 
-def _case(name: str, kernel, types: dict, config: dict, **constants) -> Case:
-    options = {n: config[n] for n in ("num_warps", "num_stages") if n in config}
+def _case(name: str, kernel: Any, types: dict[str, str], config: dict[str, int], **constants: int) -> Case:
+    options = {n: value for n, value in config.items() if n in ("num_warps", "num_stages")}
     blocks = {n: value for n, value in config.items() if n not in options}
     return Case(name, kernel, types, {**blocks, **constants}, options)
 
@@ -78,27 +81,34 @@ def cases(target: str) -> list[Case]:
             found.append(
                 _case(f"tophash D={D} {dtype}", topk_mask._tophash_kernel, types, topk_mask.tophash_config(D, lanes))
             )
-    for x, V in DTYPES:
-        half, suffix = x == V == "bf16", f"{x} x {V}"
-        types = {"x": f"*{x}", "out": f"*{x}", "grad": f"*{x}", "V": f"*{V}"}
-        for i, config in enumerate(masked_matmul.DECODE_CONFIGS):
-            found.append(_case(f"decode {i} {suffix}", masked_matmul._decode_kernel, types, config, ADD=True))
-        for i, config in enumerate(masked_matmul.PREFILL_CONFIGS):
-            shared = {"HALF": half, "LINES": 8}
-            found.append(
-                _case(f"prefill {i} {suffix}", masked_matmul._prefill_kernel, types, config, ADD=True, **shared)
-            )
-            found.append(_case(f"backward {i} {suffix}", masked_matmul._backward_kernel, types, config, **shared))
+    for (x, V), blocks in itertools.product(DTYPES, (False, True)):
+        suffix = f"{x} x {V}" + (" blocks" if blocks else "")
+        found += _products(
+            suffix, {"x": f"*{x}", "out": f"*{x}", "grad": f"*{x}", "V": f"*{V}"}, x == V == "bf16", blocks
+        )
     return found
 
 
-def resources(compiled, target: str) -> dict:
+def _products(suffix: str, types: dict[str, str], half: bool, blocks: bool) -> list[Case]:
+    """The product's kernels, with V or with blocks, in each configuration."""
+    found, shared = [], {"BLOCKS": blocks, "HALF": half, "LINES": 8}
+    for i, config in enumerate(masked_matmul.DECODE_CONFIGS):
+        found.append(
+            _case(f"decode {i} {suffix}", masked_matmul._decode_kernel, types, config, BLOCKS=blocks, ADD=True)
+        )
+    for i, config in enumerate(masked_matmul.PREFILL_CONFIGS):
+        found.append(_case(f"prefill {i} {suffix}", masked_matmul._prefill_kernel, types, config, ADD=True, **shared))
+        found.append(_case(f"backward {i} {suffix}", masked_matmul._backward_kernel, types, config, **shared))
+    return found
+
+
+def resources(compiled: Any, target: str) -> dict[str, int]:
     """{"registers", "stack" (bytes a thread spills), "shared" (bytes a program)} of a compiled kernel."""
     if target.startswith("gfx"):
         text = compiled.asm["amdgcn"]
 
         def value(key: str) -> int:
-            return int(re.search(rf"\.{key}:\s+(\d+)", text).group(1))
+            return int(re.findall(rf"\.{key}:\s+(\d+)", text)[0])
 
         return {
             "registers": value("vgpr_count"),
@@ -108,7 +118,7 @@ def resources(compiled, target: str) -> dict:
     return cubin_resources(compiled.asm["cubin"]) | {"shared": compiled.metadata.shared}
 
 
-def cubin_resources(cubin: bytes) -> dict:
+def cubin_resources(cubin: bytes) -> dict[str, int]:
     """The largest of each resource over a cubin's kernels, read by the cuobjdump that Triton brings."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
@@ -125,6 +135,7 @@ def cubin_resources(cubin: bytes) -> dict:
 
 
 def main(targets: list[str]) -> None:
+    """Compile for these targets (all without any) and print what each kernel takes."""
     for target in targets or TARGETS:
         for case in cases(target):
             found = resources(case.compile(target), target)

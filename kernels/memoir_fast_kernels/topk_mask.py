@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 POOL_CONFIG = {"BLOCK": 256, "num_warps": 4}
 
@@ -64,15 +65,20 @@ def _tophash_kernel(
     tl.store(signature + row * width + byte, packed.to(tl.uint8), mask=byte < width)
 
 
-def tophash_config(D: int, lanes: int = 32) -> dict:
+def tophash_config(D: int, lanes: int = 32) -> dict[str, int]:
     """How `_tophash_kernel` is compiled for D features on warps of so many lanes: all features in one program, of 128 to
     512 threads with some 32 keys each."""
     block = max(256, triton.next_power_of_2(D))
     return {"BLOCK": block, "BITS": block.bit_length(), "num_warps": min(512, max(128, block // 32)) // lanes}
 
 
-def tophash(features: torch.Tensor, background: torch.Tensor, permutation: torch.Tensor, k: int):
-    """features (B, D) float32, bfloat16 or float16; returns indices (B, k) int32 and signature (B, ceil(D/8)) uint8."""
+def tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """indices (B, k) int32 ascending and signature (B, ceil(D/8)) uint8, little-endian.
+
+    Args:
+        features: (B, D) float32, bfloat16 or float16; background: (D,) float; k: 1..D.
+        permutation: (D,) int32, each of 0..D-1 once, which is not checked.
+    """
     batch, D = features.shape
     device, width = features.device, (D + 7) // 8
     features = features if features.stride(1) == 1 else features.contiguous()
@@ -88,8 +94,8 @@ def tophash(features: torch.Tensor, background: torch.Tensor, permutation: torch
     return indices, signature
 
 
-def pool(tokens: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
-    """(B, D) float32 means of tokens[cu_seqlens[b]:cu_seqlens[b + 1]]."""
+def pool(tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """(B, D) float32 means of tokens[cu_seqlens[b]:cu_seqlens[b + 1]]. tokens (N, D) float, cu_seqlens (B + 1,) int32."""
     D, segments = tokens.shape[1], len(cu_seqlens) - 1
     tokens = tokens if tokens.stride(1) == 1 else tokens.contiguous()
     means = torch.empty(segments, D, dtype=torch.float32, device=tokens.device)
@@ -99,6 +105,8 @@ def pool(tokens: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
     return means
 
 
-def tophash_pooled(tokens, cu_seqlens, background, permutation, k: int):
+def tophash_pooled(
+    tokens: Tensor, cu_seqlens: Tensor, background: Tensor, permutation: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
     """`tophash` of the means of token segments."""
     return tophash(pool(tokens, cu_seqlens), background, permutation, k)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import fields
 
-from ..config import MemoirConfig
+from ..config import MemoirConfig, help_of
 from .terminal import say, write_json
 
 
@@ -54,12 +55,15 @@ def _model_options(parser, store: bool = False) -> None:
     parser.add_argument("--background", metavar="FILE", help="JSONL of unrelated prompts (default: the shipped ones)")
     settings = parser.add_argument_group("settings of the memory (stored with it)")
     for field in fields(MemoirConfig):
-        kind = {"int": int, "float": float}.get(field.type.replace(" | None", ""), str)
-        flag = "--" + field.name.replace("_", "-")
+        flag, text = "--" + field.name.replace("_", "-"), help_of(field.name).replace("%", "%%")
+        kind = {"int": int, "float": float}.get(str(field.type).replace(" | None", ""), str)
         if field.type == "bool":
-            settings.add_argument(flag, action="store_true", default=None)
+            settings.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif field.metadata["choices"]:
+            settings.add_argument(flag, choices=field.metadata["choices"], help=text)
         else:
-            settings.add_argument(flag, type=_layer if field.name == "layer" else kind, metavar=field.name.upper())
+            kind = _layer if field.name == "layer" else kind
+            settings.add_argument(flag, type=kind, metavar=field.name.upper(), help=text)
 
 
 def _layer(text: str) -> int | str:

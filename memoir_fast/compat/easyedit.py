@@ -10,13 +10,15 @@ from __future__ import annotations
 import copy as copying
 import functools
 import time
+import weakref
 
 import torch
 
-from ..base.layer import MemoirLinear
+from ..base.attachment import attachment_of
 from ..base.loading import load_model
 from ..evaluation import metrics
 from ..evaluation.metrics import mean
+from ..journal.volatile import VolatileJournal
 from ..model import MemoirModel
 from ..reading.background import load_texts
 from .params import MEMOIRHyperParams
@@ -24,6 +26,8 @@ from .tensors import load_background
 
 __all__ = ["BaseEditor", "EditedModel", "MEMOIRHyperParams", "apply_memoir_to_model", "summary_metrics"]
 
+# EasyEdit passes the bare model again and again: its front, for as long as anyone holds it.
+_fronts: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 EVAL_METRICS = ("token em", "ppl", "ood_ppl")
 
 
@@ -67,32 +71,20 @@ class WeightsCopy:
     """
 
     def __init__(self, memoir: MemoirModel):
-        memory = memoir.memory
-        self._memoir = memoir
-        self._rows, self._scale = memory.V.clone(), memory.scale
-        self._C = None if memory.C is None else memory.C.clone()
-        self._edits, self._next_id = dict(memoir.edits), memoir.next_id
+        if not isinstance(memoir.journal, VolatileJournal):
+            raise ValueError("model: its edits lie in a store; take edits back with delete() or rollback()")
+        self._memoir, self._journal, self._mark = memoir, memoir.journal, memoir.journal.mark()
 
     def __call__(self) -> None:
         """Restore."""
-        memoir, memory = self._memoir, self._memoir.memory
-        memory.V.copy_(self._rows)
-        memory.scale = self._scale
-        if self._C is not None:
-            memory.C.copy_(self._C)
-        memory.index.remove([i for i in memory.index.ids if i not in self._edits])
-        memoir._edits, memoir._next_id = dict(self._edits), self._next_id
-        memoir.threshold.recount(memory.index.ids, memory.index.signatures())
+        self._journal.return_to(self._mark)
 
     def items(self):
         """Restore, and the edited projection's own parameters, by their present names."""
         self()
         path = self._memoir.target.path
         projection = self._memoir.model.get_submodule(path)
-        return [
-            (f"{path}.base_layer.{name}", value.detach().clone())
-            for name, value in projection.base_layer.named_parameters()
-        ]
+        return [(f"{path}.{name}", value.detach().clone()) for name, value in projection.named_parameters()]
 
 
 def memoir_of(model, tok, hparams: MEMOIRHyperParams) -> MemoirModel:
@@ -101,13 +93,14 @@ def memoir_of(model, tok, hparams: MEMOIRHyperParams) -> MemoirModel:
         return model.memoir
     if isinstance(model, MemoirModel):
         return model
-    carried = next((m for m in model.modules() if isinstance(m, MemoirLinear)), None)
-    if carried is not None:
-        if carried.owner() is None:
-            raise ValueError("model: it carries a memory whose MemoirModel is gone; keep what the first call returned")
-        return carried.owner()
+    if attachment_of(model) is not None:
+        found = _fronts.get(id(model))
+        if found is None:
+            raise ValueError("model: it carries a memory already; pass what the first call returned")
+        return found
     background = load_background(hparams.dir_background_features) if hparams.dir_background_features else load_texts()
     made = MemoirModel(model, tok, hparams.config(), background)
+    _fronts[id(model)] = made
     if hparams.dir_to_save_background_features:
         torch.save(made.memory.background[None].cpu(), hparams.dir_to_save_background_features)
     return made

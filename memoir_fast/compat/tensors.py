@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..journal.edit_record import EditRecord
 from ..model import MemoirModel
 
 
@@ -48,14 +49,11 @@ def import_memory(model: MemoirModel, path: str | Path) -> None:
         )
     if not torch.equal(found["permutation"].cpu().int(), memory.permutation.cpu()):
         raise ValueError(f"{path}: permutation is not the model's: make the model with permutation_of(path)")
-    memory.index.add(range(len(masks)), np.packbits(masks.cpu().numpy(), axis=1, bitorder="little"))
-    memory.V.copy_(weight.float().T)
-    memory.scale = 1.0
-    for number in range(len(masks)):
-        model.threshold.follow(number, memory.index.signature(number))
-        model.edits[number] = {"id": number, "prompt": "", "target": "", "created": "", "loss": None, "steps": 0, "seconds": 0.0,
-                               "nearest": None, "overlap": 0.0}  # fmt: skip
-    model._next_id = len(masks)
+    signatures = np.packbits(masks.cpu().numpy(), axis=1, bitorder="little")
+    rows = [EditRecord(id=number, prompt="", target="").row() for number in range(len(masks))]
+    with model.journal.writing, memory.lock:
+        memory.fill(weight.float().T, 1.0, range(len(masks)), signatures)
+        model.journal.state.adopt(rows, len(masks), Path(path))
 
 
 def export_memory(model: MemoirModel, path: str | Path) -> None:

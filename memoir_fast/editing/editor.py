@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from ..base.projection import Target
@@ -21,7 +21,7 @@ from ..text.encoder import Encoder
 from .layout import lay_out, packing_pays
 from .replay import Replay, halved_copies
 from .request import EditRequest
-from .rules import BlockWrite, TokenWrite, make_write, preconditioned
+from .rules import RULES, BlockWrite, TokenWrite, make_write, preconditioned, settled
 from .suffix import Suffix, supports
 
 
@@ -69,23 +69,18 @@ class Editor:
             ValueError: a request leaves no target token, is not a token prefix, or is longer than the context.
             EditError: a loss or its gradient became infinite or NaN.
         """
-        began = time.perf_counter()
+        began, config = time.perf_counter(), settled(config)
         pair = self.encoder.pair
         edits = [[pair(r.prompt, r.target), *(pair(r.prompt, r.target, c) for c in self.contexts)] for r in requests]
-        training = self.model.training
         # Outside inference mode even if the caller is inside: the steps need autograd.
-        with torch.inference_mode(False):
-            self.model.eval()
-            try:
-                layout = lay_out(edits, self._packed(edits), self.memory.V.device)
-                replay = self._replay(layout, config)
-                indices, signatures = self._masks(replay)
-                memory = self.memory.without(without) if without else self.memory
-                rows, write = self._prepare(replay, indices, config, memory)
-                losses, steps = self._descend(replay, write, config)
-                updates = write.updates(rows, indices, signatures.cpu().numpy(), self.memory)
-            finally:
-                self.model.train(training)
+        with torch.inference_mode(False), _at_rest(self.model):
+            layout = lay_out(edits, self._packed(edits), self.memory.V.device)
+            replay = self._replay(layout, config)
+            indices, signatures = self._masks(replay)
+            memory = self.memory.without(without) if without else self.memory
+            rows, write = self._prepare(replay, indices, config, memory)
+            losses, steps = self._descend(replay, write, config)
+            updates = write.updates(rows, indices, signatures.cpu().numpy(), self.memory)
         return Finished(list(requests), updates, losses, steps, time.perf_counter() - began)
 
     @torch.no_grad()
@@ -108,7 +103,7 @@ class Editor:
         places = torch.searchsorted(rows.long(), indices.long())
         activations = replay.activations.reshape(-1, memory.in_features)[layout.tokens]
         features = torch.zeros(len(activations), len(rows), device=activations.device)
-        moves = torch.zeros_like(features) if config.write == "preconditioned" else None
+        moves = torch.zeros_like(features) if RULES[config.write].tracks else None
         for mask, place, part in zip(indices, places, layout.parts, strict=True):
             own = activations[part][:, mask.long()].float()
             features[part, place] = own
@@ -182,6 +177,23 @@ class Editor:
         return torch.allclose(seen[0], seen[1], rtol=1e-2, atol=1e-2 * float(seen[0].abs().max()))
 
 
+@contextlib.contextmanager
+def _at_rest(model):
+    """In eval mode, and with parameters that ask for no gradient (autograd would keep what their gradients need); given back after."""
+    modes = [(module, module.training) for module in model.modules()]
+    asking = [p for p in model.parameters() if p.requires_grad]
+    model.eval()
+    for parameter in asking:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
+        for module, training in modes:
+            module.training = training
+
+
 def _halving_pays(device: torch.device) -> bool:
     """Whether a device has units for bfloat16 products; a CPU without them is several times slower than in float32."""
     if device.type != "cpu":
@@ -192,24 +204,3 @@ def _halving_pays(device: torch.device) -> bool:
 def _settled(losses: list[float], config: MemoirConfig) -> bool:
     """The published stop, tested on the last two losses before a step."""
     return len(losses) > 1 and losses[-1] <= config.stop_loss and abs(losses[-1] - losses[-2]) <= config.stop_delta
-
-
-@torch.no_grad()
-def commit(memory: ResidualMemory, updates: list[Update], first_id: int) -> None:
-    """Make updates part of the memory, numbered from `first_id`: rows, scale and signatures, all of them or none."""
-    rows = torch.cat([update.rows for update in updates]).unique().long().to(memory.V.device)
-    saved_rows, saved_scale, saved_block = memory.V[rows], memory.scale, memory.stiffness(rows)
-    ids = list(range(first_id, first_id + len(updates)))
-    try:
-        for update in updates:
-            memory.scale *= update.decay
-            memory.write(update)
-        if not torch.isfinite(memory.V[rows]).all():
-            raise EditError("the edit's update is not finite: rolled back, the memory is unchanged")
-        memory.index.add(ids, np.stack([update.signature for update in updates]))
-    except BaseException:  # Ctrl-C included: nothing half done
-        memory.V[rows], memory.scale = saved_rows, saved_scale
-        if saved_block is not None:
-            memory.C[rows[:, None], rows] = saved_block
-        memory.index.remove([i for i in ids if i in memory.index])
-        raise

@@ -76,7 +76,7 @@ class Replay:
         with contextlib.ExitStack() as stack:
             for module, forward in self._forwards():
                 stack.enter_context(_patched(module, forward, self._owner))
-            stack.enter_context(self.router.tapped(lambda base, x: outputs.reshape(self._outputs_shape)))
+            stack.enter_context(self.router.tapped(lambda projection, x, out: outputs.reshape(self._outputs_shape)))
             logits = self.model(**self.layout.inputs).logits
         logits = logits.reshape(-1, logits.shape[-1]).float()
         if logits.requires_grad:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -18,3 +19,13 @@ class EditRequest:
                 raise TypeError(f"{name} must be text, got {type(value).__name__}")
             if not value.strip():
                 raise ValueError(f"{name} is empty: give the text to edit")
+
+
+def requests_of(facts: Iterable[tuple[str, str]]) -> list[EditRequest]:
+    """The requests of (prompt, target) pairs, checked."""
+    found = []
+    for number, fact in enumerate(facts):
+        if not isinstance(fact, (tuple, list)) or len(fact) != 2:
+            raise TypeError(f"facts must be (prompt, target) pairs, got {fact!r} at {number}")
+        found.append(EditRequest(*fact))
+    return found

@@ -17,12 +17,42 @@ whose columns are the union of their masks, zero outside each edit's own; each h
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 
 from ..config import MemoirConfig
 from ..memory.residual import ResidualMemory
 from ..memory.update import Update
+
+
+@dataclass(frozen=True)
+class UpdateRule:
+    """An update rule, and what it takes for the settings that the user left to it.
+
+    Attributes:
+        tracks: whether it needs the memory's record C of what earlier edits read.
+        recipe: its own learning rate, momentum, weight decay and stop.
+    """
+
+    tracks: bool
+    recipe: dict[str, float]
+
+    def settled(self, config: MemoirConfig) -> MemoirConfig:
+        """The settings with this rule's recipe where the user chose nothing."""
+        return config.updated(**{name: value for name, value in self.recipe.items() if getattr(config, name) is None})
+
+
+# The published values, and those that kept most edits over long streams in the fewest steps (docs/results.md).
+RULES = {
+    "sgd": UpdateRule(False, {"edit_lr": 3.0, "momentum": 0.0, "weight_decay": 1e-5, "stop_delta": 1e-4}),
+    "preconditioned": UpdateRule(True, {"edit_lr": 6.0, "momentum": 0.8, "weight_decay": 0.0, "stop_delta": 1.0}),
+}
+
+
+def settled(config: MemoirConfig) -> MemoirConfig:
+    """The settings with nothing left open: what an edit is made with. Raises ValueError as `MemoirConfig` does."""
+    return RULES[config.write].settled(config)
 
 
 class _Write:
@@ -44,6 +74,7 @@ class _Write:
         self.moves = features if moves is None else moves
         self.parts = parts or [slice(0, len(features))]
         self.decay = 1.0
+        config = settled(config)
         self._lr, self._clip = config.edit_lr, config.clip_norm
         self._keep = 1.0 - config.edit_lr * config.weight_decay
         self._momentum, self._velocity = config.momentum, torch.zeros_like(before)

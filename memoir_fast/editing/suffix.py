@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ..base.attachment import contiguous_input
 from ..base.projection import Target
 from ..reading.probe import run_to_projection
-from ..reading.router import Router, contiguous_input
+from ..reading.router import Router
 from .layout import Layout
 
 _FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")

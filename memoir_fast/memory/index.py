@@ -81,7 +81,8 @@ class SignatureIndex:
         self.slice_width = max(64, self.width // 9 // 32 * 32)  # bytes; a slice is read for every stored edit
         self._codes = _Rows(self.width)
         self._slices: _Rows | None = None  # made by the first search that needs it
-        self._lock = threading.Lock()  # a search sees an edit whole or not at all
+        self._lock = threading.RLock()  # a search sees an edit whole or not at all
+        self._listeners: list = []
         self._ids: list[int] = []  # ascending, as the codes: ties go to the earliest edit
         self._row: dict[int, int] = {}
 
@@ -89,22 +90,32 @@ class SignatureIndex:
         return len(self._ids)
 
     def __contains__(self, edit_id: int) -> bool:
-        return edit_id in self._row
+        with self._lock:
+            return edit_id in self._row
 
     @property
     def ids(self) -> list[int]:
         """The stored ids, ascending."""
-        return list(self._ids)
+        with self._lock:
+            return list(self._ids)
 
     def signature(self, edit_id: int) -> np.ndarray:
         """(ceil(D/8),) uint8, a stored edit's signature. Raises ValueError for an unknown id."""
-        if edit_id not in self._row:
-            raise ValueError(f"id {edit_id} is not stored")
-        return self._codes.view[self._row[edit_id]].copy()
+        with self._lock:
+            if edit_id not in self._row:
+                raise ValueError(f"id {edit_id} is not stored")
+            return self._codes.view[self._row[edit_id]].copy()
 
     def signatures(self) -> np.ndarray:
         """(n, ceil(D/8)) uint8: all of them, in the ids' order."""
-        return self._codes.view.copy()
+        with self._lock:
+            return self._codes.view.copy()
+
+    def listen(self, listener) -> None:
+        """Tell `listener` of every change, before any search sees it: `added(ids, signatures)` and `removed(ids)` are called, with the
+        index in its new state."""
+        with self._lock:
+            self._listeners.append(listener)
 
     def add(self, ids, signatures) -> None:
         """Store signatures under new ids.
@@ -122,12 +133,12 @@ class SignatureIndex:
         signatures = self._checked(signatures)
         if len(ids) != len(signatures):
             raise ValueError(f"ids and signatures differ in number: {len(ids)} and {len(signatures)}")
-        if any(b <= a for a, b in zip([-1, *ids], ids, strict=False)) or any(i in self._row for i in ids):
-            raise ValueError(f"ids must ascend from 0 and not be stored already, got {ids[:8]}")
         ones = np.unpackbits(signatures, axis=1, bitorder="little")
         if ones[:, self.dimension :].any() or (ones.sum(1, dtype=np.int64) != self.top_k).any():
             raise ValueError(f"signatures must have exactly {self.top_k} ones within {self.dimension} bits")
         with self._lock:
+            if any(b <= a for a, b in zip([-1, *ids], ids, strict=False)) or any(i in self._row for i in ids):
+                raise ValueError(f"ids must ascend from 0 and not be stored already, got {ids[:8]}")
             self.version += 1
             self._codes.append(signatures)
             if self._slices is not None:
@@ -137,6 +148,8 @@ class SignatureIndex:
             self._ids += ids
             if ids and ids[0] < last:
                 self._sort()
+            for listener in self._listeners:
+                listener.added(ids, signatures)
 
     def _sort(self) -> None:
         order = np.argsort(np.array(self._ids))
@@ -165,19 +178,27 @@ class SignatureIndex:
 
     def remove(self, ids) -> None:
         """Remove stored edits; the others keep their ids. Costs one pass over the index. ValueError for unknown ids."""
-        unknown = [i for i in ids if i not in self._row]
-        if unknown:
-            raise ValueError(f"ids {unknown} are not stored")
-        kept = np.ones(len(self._ids), dtype=bool)
-        kept[[self._row[i] for i in ids]] = False
+        ids = list(ids)
         gone = set(ids)
         with self._lock:
+            unknown = [i for i in ids if i not in self._row]
+            if unknown:
+                raise ValueError(f"ids {unknown} are not stored")
+            kept = np.ones(len(self._ids), dtype=bool)
+            kept[[self._row[i] for i in ids]] = False
             self.version += 1
             for rows in (self._codes, self._slices):
                 if rows is not None:
                     rows.keep(kept)
             self._ids = [i for i in self._ids if i not in gone]
             self._row = {edit_id: row for row, edit_id in enumerate(self._ids)}
+            for listener in self._listeners:
+                listener.removed(ids)
+
+    def touch(self) -> None:
+        """Count a change of something beside the index that selections of edits were made by (tags)."""
+        with self._lock:
+            self.version += 1
 
     def nearest(self, signatures, exhaustive: bool | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The stored edit with the largest overlap, for each query; the lowest id among equals.

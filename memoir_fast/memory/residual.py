@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
+import threading
+import weakref
 
 import numpy as np
 import torch
-from torch import nn
 
 from .. import ops
 from .index import SignatureIndex
 from .update import Update
 
 
-class ResidualMemory(nn.Module):
+class ResidualMemory:
     """`scale * V` is the transposed residual weight `W_m^T` of the method (MEMOIR, section 3), stored row by row.
+
+    Readers and writers meet here. A writer holds `lock` while it changes V, the scale and the index, for the whole of one change; a
+    reader holds it while it looks an edit up and copies the rows that the edit reads (`block_of`), and never looks at V afterwards.
+    So a reader sees the memory before a change or after it, never in between.
 
     Args:
         in_features: D, the projection's input width.
@@ -23,16 +28,18 @@ class ResidualMemory(nn.Module):
         permutation: (D,) int32, the fixed permutation of TopHash; drawn from torch's global generator when None.
 
     Attributes:
-        V: (D, d) float32 buffer; row j holds feature j's weights. Kept in float32 whatever the model's dtype.
+        V: (D, d) float32; row j holds feature j's weights. Kept in float32 whatever the model's dtype.
         scale: Python float S (float64): SGD's weight decay of every step so far; the effective memory is `scale * V`.
-        background: (D,) float32 buffer, the mean prompt feature of unrelated prompts.
+        background: (D,) float32, the mean prompt feature of unrelated prompts.
+        permutation: (D,) int32.
         C: (D, D) float32 or None: the sum over past edits of `A^T A`, A their tokens' features on the mask: which directions of the
             rows earlier edits read. Kept with `write="preconditioned"`.
+        feature: what masks are made of, see `MemoirConfig.feature`.
         index: the stored edits' signatures.
+        lock: see above; reentrant.
     """
 
     def __init__(self, in_features: int, out_features: int, top_k: int, permutation: torch.Tensor | None = None):
-        super().__init__()
         if not 1 <= top_k <= in_features:
             raise ValueError(f"top_k must be in [1, {in_features}] for this projection, got {top_k}")
         self.in_features, self.out_features, self.top_k = in_features, out_features, top_k
@@ -40,30 +47,34 @@ class ResidualMemory(nn.Module):
             permutation = torch.randperm(in_features)
         if sorted(permutation.tolist()) != list(range(in_features)):
             raise ValueError(f"permutation must hold each of 0..{in_features - 1} once")
-        # Not persistent: a wrapped model's state_dict stays the base model's; the memory has its own files.
-        self.register_buffer("V", torch.zeros(in_features, out_features), persistent=False)
-        self.register_buffer("background", torch.zeros(in_features), persistent=False)
-        self.register_buffer("permutation", permutation.to(torch.int32), persistent=False)
-        self.register_buffer("C", None, persistent=False)
+        self.V = torch.zeros(in_features, out_features)
+        self.background = torch.zeros(in_features)
+        self.permutation = permutation.to(torch.int32)
+        self.C: torch.Tensor | None = None
         self.scale = 1.0
-        self.feature = "mean_decentered"  # what masks are made of, see MemoirConfig.feature
+        self.feature = "mean_decentered"
         self.index = SignatureIndex(in_features, top_k)
-
-    def _apply(self, fn, recurse=True):
-        # model.half() or model.to(torch.bfloat16) must move the memory but not round it.
-        names = ("V", "background", "permutation", "C")
-        kept = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        super()._apply(fn, recurse)
-        for name, tensor in kept.items():
-            setattr(self, name, tensor.to(getattr(self, name).device))
-        return self
+        self.lock = threading.RLock()
+        self._blocks: weakref.WeakValueDictionary[int, torch.Tensor] = weakref.WeakValueDictionary()
 
     def __len__(self) -> int:
         """Number of stored edits."""
         return len(self.index)
 
-    def extra_repr(self) -> str:
-        return f"D={self.in_features}, d={self.out_features}, k={self.top_k}, edits={len(self)}"
+    def __repr__(self) -> str:
+        return f"ResidualMemory(D={self.in_features}, d={self.out_features}, k={self.top_k}, edits={len(self)})"
+
+    def to(self, device: torch.device) -> ResidualMemory:
+        """Move the memory to a device; its dtypes stay."""
+        if self.V.device != device:
+            with self.lock:
+                for name in ("V", "background", "permutation", "C"):
+                    tensor = getattr(self, name)
+                    setattr(self, name, None if tensor is None else tensor.to(device))
+                self._blocks.clear()
+        return self
+
+    # ---- for writers, who hold the lock --------------------------------------------------------------------------
 
     def track(self) -> None:
         """Begin to keep C."""
@@ -74,18 +85,46 @@ class ResidualMemory(nn.Module):
         """Add an update to V and C, or take it back with sign -1. Neither the scale nor the index is touched."""
         update = update.to(self.V.device)
         rows = update.rows
-        if update.moves is None:
-            self.V.index_add_(0, rows.long(), update.block, alpha=sign / update.scale)
-        else:
-            ops.masked_scatter_(self.V, rows, update.moves, update.G, sign / update.scale)
-        if self.C is not None:
-            rows = rows.long()
-            self.C[rows[:, None], rows] += sign * (update.features.T @ update.features)
+        with self.lock:
+            self._blocks.clear()
+            if update.moves is None:
+                self.V.index_add_(0, rows.long(), update.block, alpha=sign / update.scale)
+            else:
+                ops.masked_scatter_(self.V, rows, update.moves, update.G, sign / update.scale)
+            if self.C is not None:
+                rows = rows.long()
+                self.C[rows[:, None], rows] += sign * (update.features.T @ update.features)
+
+    def forget_blocks(self) -> None:
+        """V was changed by other ways than `write`: readers that come get fresh copies."""
+        self._blocks.clear()
+
+    def clear(self) -> None:
+        """Forget every edit; background and permutation stay."""
+        with self.lock:
+            self._blocks.clear()
+            self.index.remove(self.index.ids)
+            self.V.zero_()
+            if self.C is not None:
+                self.C.zero_()
+            self.scale = 1.0
+
+    def fill(self, V: torch.Tensor, scale: float, ids, signatures: np.ndarray, C: torch.Tensor | None = None) -> None:
+        """Fill an empty memory: V (D, d) float32, C (D, D) where it is kept, ids (n,) ascending and their signatures (n, bytes)."""
+        with self.lock:
+            self._blocks.clear()
+            self.V.copy_(V)
+            if self.C is not None:
+                self.C.copy_(C)
+            self.scale = scale
+            if len(ids):
+                self.index.add(ids, signatures)
 
     def without(self, updates: list[Update]) -> ResidualMemory:
         """A copy to optimise against, as if these updates were not in it: own V and C, the same index."""
         twin = copy.copy(self)
-        twin._buffers = {**self._buffers, "V": self.V.clone(), "C": None if self.C is None else self.C.clone()}
+        twin.V, twin.C = self.V.clone(), None if self.C is None else self.C.clone()
+        twin._blocks = weakref.WeakValueDictionary()
         for update in updates:
             twin.write(update, -1)
         return twin
@@ -97,21 +136,23 @@ class ResidualMemory(nn.Module):
         rows = indices.long()
         return self.C[rows[:, None], rows]
 
-    def read(self, x: torch.Tensor, out: torch.Tensor, indices: torch.Tensor, route: torch.Tensor) -> torch.Tensor:
-        """`out` plus the memory's output; rows with route -1 keep every bit.
+    # ---- for readers ---------------------------------------------------------------------------------------------
 
-        Args:
-            x: (..., D), N rows in all; out: (..., d), the base projection's output for them.
-            indices: (R, k) int32 masks; route: (N,) int32, each row's mask or -1.
-
-        Returns:
-            `out` itself, changed in place, when no gradient is recorded; otherwise a new tensor.
-        """
-        flat, base = x.reshape(-1, self.in_features), out.reshape(-1, self.out_features)
-        if torch.is_grad_enabled() and (x.requires_grad or out.requires_grad):
-            return (base + ops.masked_matmul(flat, self.V, indices, route, self.scale)).reshape(out.shape)
-        ops.masked_matmul_(base, flat, self.V, indices, route, self.scale)
-        return base.reshape(out.shape)
+    def block_of(self, edit_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a reader of a stored edit needs, a copy that no later change touches: its mask (k,) int32 ascending, and the
+        effective memory's rows there, `scale * V[mask]` (k, d) float32. Readers of one edit share one copy while V stays."""
+        with self.lock:
+            indices = self.indices_of(edit_id)
+            block = self._blocks.get(edit_id)
+            if block is None:
+                rows = indices.to(self.V.device).long()
+                with (
+                    torch.inference_mode(False),
+                    torch.no_grad(),
+                ):  # it may be shared with readers outside of inference mode
+                    block = self.V[rows] if self.scale == 1.0 else self.V[rows].mul_(self.scale)
+                self._blocks[edit_id] = block
+        return indices, block
 
     def indices_of(self, edit_id: int) -> torch.Tensor:
         """(k,) int32 ascending: the mask of a stored edit, unpacked from its signature."""

@@ -3,6 +3,7 @@
 Shapes as in `reference.py`: B prompts, N tokens, D features, d outputs, k active features, R masks, n training tokens.
 """
 
+from .block_matmul import block_matmul, block_matmul_
 from .dispatch import BACKENDS, OPERATIONS, backend_of, use_backend
 from .masked_matmul import masked_matmul, masked_matmul_
 from .masked_scatter import masked_scatter_
@@ -12,6 +13,8 @@ __all__ = [
     "BACKENDS",
     "OPERATIONS",
     "backend_of",
+    "block_matmul",
+    "block_matmul_",
     "masked_matmul",
     "masked_matmul_",
     "masked_scatter_",

@@ -12,6 +12,7 @@ from .dispatch import OPERATIONS, backend_of
 
 
 def main() -> None:
+    """Print who serves, as a table or as JSON."""
     parser = argparse.ArgumentParser(description="Which backend serves each operation on this machine.")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])

@@ -6,12 +6,16 @@ They run at every call, so a message is only put together when it is needed.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+WEIGHTS = (torch.float32, torch.bfloat16, torch.float64)
 _INT32 = (torch.int32,)
 
 
-def _tensor(name: str, value, dims: int, dtypes, device=None) -> None:
+def _tensor(
+    name: str, value: object, dims: int, dtypes: tuple[torch.dtype, ...], device: torch.device | None = None
+) -> None:
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
     if value.dim() != dims:
@@ -24,17 +28,17 @@ def _tensor(name: str, value, dims: int, dtypes, device=None) -> None:
         raise ValueError(f"{name} is on {value.device}, expected {device}")
 
 
-def _number(name: str, value) -> None:
+def _number(name: str, value: object) -> None:
     if not isinstance(value, (int, float)):
         raise ValueError(f"{name} must be a number, got {type(value).__name__}")
 
 
-def _memory(V) -> None:
+def _memory(V: Tensor) -> None:
     if V.requires_grad:
         raise ValueError("V must not require grad: edits write the memory directly")
 
 
-def in_range(name: str, index: torch.Tensor, low: int, high: int) -> None:
+def in_range(name: str, index: Tensor, low: int, high: int) -> None:
     """Index values, on the CPU only: on a GPU the check would stall the stream (an index out of range is undefined)."""
     if index.device.type == "cpu" and index.numel():
         least, most = int(index.min()), int(index.max())
@@ -42,7 +46,7 @@ def in_range(name: str, index: torch.Tensor, low: int, high: int) -> None:
             raise ValueError(f"{name} must be in [{low}, {high - 1}], got values {least}..{most}")
 
 
-def unique(name: str, index: torch.Tensor) -> None:
+def unique(name: str, index: Tensor) -> None:
     """No value twice, on the CPU only."""
     if index.device.type == "cpu":
         repeats = len(index) - len(index.unique())
@@ -50,14 +54,14 @@ def unique(name: str, index: torch.Tensor) -> None:
             raise ValueError(f"{name} must not repeat an index, got {repeats} repeats")
 
 
-def permutation(values: torch.Tensor) -> None:
+def permutation(values: Tensor) -> None:
     """Each of 0..D-1 once, on the CPU only."""
     in_range("permutation", values, 0, len(values))
     if values.device.type == "cpu" and len(values.unique()) < len(values):
         raise ValueError(f"permutation must hold each of 0..{len(values) - 1} once, got repeats")
 
 
-def finite(name: str, features: torch.Tensor, background: torch.Tensor) -> None:
+def finite(name: str, features: Tensor, background: Tensor) -> None:
     """On a GPU this would wait for the device at every prompt; there a NaN ends up in the mask as the largest value."""
     if features.device.type == "cpu":
         bad = (~torch.isfinite(features.float() - background.float())).any(1).nonzero()
@@ -65,7 +69,8 @@ def finite(name: str, features: torch.Tensor, background: torch.Tensor) -> None:
             raise ValueError(f"{name} less background holds NaN or infinity in row {int(bad[0, 0])}")
 
 
-def tophash(name: str, features, background, permutation, k) -> None:
+def tophash(name: str, features: Tensor, background: Tensor, permutation: Tensor, k: int) -> None:
+    """The arguments of `tophash`; `name` is what its features are called."""
     _tensor(name, features, 2, FLOATS)
     columns, device = features.shape[1], features.device
     _tensor("background", background, 1, FLOATS, device)
@@ -78,13 +83,14 @@ def tophash(name: str, features, background, permutation, k) -> None:
         raise ValueError(f"k must be an int in [1, {columns}], got {k!r}")
 
 
-def segments(cu_seqlens, device) -> None:
+def segments(cu_seqlens: Tensor, device: torch.device) -> None:
+    """The ends of token segments, without a look at their values."""
     _tensor("cu_seqlens", cu_seqlens, 1, _INT32, device)
     if len(cu_seqlens) < 1:
         raise ValueError("cu_seqlens must have at least one entry, got none")
 
 
-def segment_values(cu_seqlens: torch.Tensor, tokens: int) -> None:
+def segment_values(cu_seqlens: Tensor, tokens: int) -> None:
     """What the segments' ends say, on the CPU only."""
     if cu_seqlens.device.type != "cpu":
         return
@@ -96,33 +102,58 @@ def segment_values(cu_seqlens: torch.Tensor, tokens: int) -> None:
         raise ValueError(f"cu_seqlens must run from 0 to {tokens}, the number of tokens")
 
 
-def product(x, V, indices, route, scale) -> None:
+def product(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
+    """The arguments of `masked_matmul`."""
     _tensor("x", x, 2, (*FLOATS, torch.float64))
-    device = x.device
-    _tensor("V", V, 2, (torch.float32, torch.bfloat16, torch.float64), device)
-    if (x.dtype == torch.float64) != (V.dtype == torch.float64):
-        raise ValueError(f"x and V must both be float64 or neither, got {x.dtype} and {V.dtype}")
-    _tensor("indices", indices, 2, _INT32, device)
-    _tensor("route", route, 1, _INT32, device)
+    _tensor("V", V, 2, WEIGHTS, x.device)
+    _both_double("V", V, x)
+    _routes(x, indices, route)
     _memory(V)
     if x.shape[1] != V.shape[0]:
         raise ValueError(f"x has {x.shape[1]} columns, V has {V.shape[0]} rows: they must agree")
-    if len(route) != len(x):
-        raise ValueError(f"route must have {len(x)} entries, one per row of x, got {len(route)}")
     _number("scale", scale)
 
 
-def accumulator(out, x, V) -> None:
+def block_product(x: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
+    """The arguments of `block_matmul`."""
+    _tensor("x", x, 2, (*FLOATS, torch.float64))
+    _tensor("blocks", blocks, 3, WEIGHTS, x.device)
+    _both_double("blocks", blocks, x)
+    _routes(x, indices, route)
+    if blocks.requires_grad:
+        raise ValueError("blocks must not require grad: they are copies of the memory's rows, call detach()")
+    if blocks.shape[0] != indices.shape[0] or blocks.shape[1] != indices.shape[1]:
+        raise ValueError(
+            f"blocks must have shape {tuple(indices.shape)} + (d,), one row per index, got {tuple(blocks.shape)}"
+        )
+    _number("scale", scale)
+
+
+def _both_double(name: str, weights: Tensor, x: Tensor) -> None:
+    if (x.dtype == torch.float64) != (weights.dtype == torch.float64):
+        raise ValueError(f"x and {name} must both be float64 or neither, got {x.dtype} and {weights.dtype}")
+
+
+def _routes(x: Tensor, indices: Tensor, route: Tensor) -> None:
+    _tensor("indices", indices, 2, _INT32, x.device)
+    _tensor("route", route, 1, _INT32, x.device)
+    if len(route) != len(x):
+        raise ValueError(f"route must have {len(x)} entries, one per row of x, got {len(route)}")
+
+
+def accumulator(op: str, out: Tensor, x: Tensor, d: int) -> None:
+    """The tensor that `op` (`masked_matmul_` or `block_matmul_`) adds to, after the other arguments' checks."""
     _tensor("out", out, 2, (x.dtype,), x.device)
-    if out.shape[0] != x.shape[0] or out.shape[1] != V.shape[1]:
-        raise ValueError(f"out must have shape {(len(x), V.shape[1])}, got {tuple(out.shape)}")
+    if out.shape[0] != x.shape[0] or out.shape[1] != d:
+        raise ValueError(f"out must have shape {(len(x), d)}, got {tuple(out.shape)}")
     if torch.is_grad_enabled() and (out.requires_grad or x.requires_grad):
         raise ValueError(
-            "out or x requires grad, but masked_matmul_ is for inference: use masked_matmul where a gradient is recorded"
+            f"out or x requires grad, but {op} is for inference: use {op[:-1]} where a gradient is recorded"
         )
 
 
-def scatter(V, idx, A, G, scale) -> None:
+def scatter(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> None:
+    """The arguments of `masked_scatter_`."""
     kinds = (torch.float32, torch.bfloat16)
     _tensor("V", V, 2, kinds)
     _tensor("idx", idx, 1, _INT32, V.device)

@@ -6,11 +6,12 @@ import threading
 
 import numpy as np
 import torch
+from torch import Tensor
 
 try:
     from . import _C
 except ImportError as error:  # built without it (MEMOIR_FAST_EXT=0), or not built here: the reference serves
-    _C, _MISSING = None, str(error)
+    _C, _MISSING = None, str(error)  # type: ignore[assignment]
 
 
 def available() -> bool:
@@ -32,10 +33,11 @@ def level() -> str:
 
 
 def describe() -> str:
+    """Whether the extension is built, and its SIMD levels, in words."""
     return "not built" if _C is None else f"built, SIMD level {_C.level()} of {', '.join(_C.levels())}"
 
 
-# ---- the operations, as ops.py calls them (arguments are checked there) ------------------------------------------
+# ---- the operations, see backend.py -------------------------------------------------------------------------------
 
 _CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _BLOCK_BYTES = 4 << 20  # of the packed rows handed to torch's GEMM: stays in the last-level cache
@@ -44,9 +46,9 @@ _BLOCK_BYTES = 4 << 20  # of the packed rows handed to torch's GEMM: stays in th
 class _Scratch(threading.local):
     """A thread's block of packed rows, kept between calls: fresh memory costs a page fault every 4 KB."""
 
-    buffer = None
+    buffer: Tensor | None = None
 
-    def take(self, rows: int, columns: int) -> torch.Tensor:
+    def take(self, rows: int, columns: int) -> Tensor:
         if self.buffer is None or len(self.buffer) < rows * columns:
             with torch.inference_mode(False):  # usable in and out of inference mode
                 self.buffer = torch.empty(rows * columns)
@@ -61,16 +63,19 @@ def _block_rows(d: int) -> int:
     return max(64, _BLOCK_BYTES // (4 * max(d, 1)))
 
 
-def _rows(tensor: torch.Tensor) -> torch.Tensor:
+def _rows(tensor: Tensor) -> Tensor:
     """The tensor with contiguous rows (any row stride)."""
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()
 
 
-def _float(tensor: torch.Tensor) -> torch.Tensor:
+def _float(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float32 and tensor.is_contiguous() else tensor.float().contiguous()
 
 
-def tophash(features, background, permutation, k, name="features"):
+def tophash(
+    features: Tensor, background: Tensor, permutation: Tensor, k: int, name: str = "features"
+) -> tuple[Tensor, Tensor]:
+    """Masks and signatures; ValueError says in which row of `name` a value is not finite."""
     batch, dimension = features.shape
     features, background, permutation = _rows(features), _float(background), permutation.contiguous()
     indices = torch.empty(batch, k, dtype=torch.int32)
@@ -80,7 +85,10 @@ def tophash(features, background, permutation, k, name="features"):
     return indices, signature
 
 
-def tophash_pooled(tokens, cu_seqlens, background, permutation, k):
+def tophash_pooled(
+    tokens: Tensor, cu_seqlens: Tensor, background: Tensor, permutation: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
+    """The same of the means of token segments; ValueError names a segment that holds no token."""
     tokens, cu_seqlens = _rows(tokens), cu_seqlens.contiguous()
     means = torch.empty(len(cu_seqlens) - 1, tokens.shape[1])
     _C.pool(tokens.data_ptr(), _CODES[tokens.dtype], len(tokens), tokens.shape[1], tokens.stride(0), len(means),
@@ -88,57 +96,114 @@ def tophash_pooled(tokens, cu_seqlens, background, permutation, k):
     return tophash(means, background, permutation, k, name="tokens")
 
 
-def masked_matmul(x, V, indices, route, scale):
+def masked_matmul(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
+    """(N, d) of x's dtype; ValueError names an index out of range."""
     out = torch.empty(len(x), V.shape[1], dtype=x.dtype)
     _product(out, x, V, indices, route, scale, add=False)
     return out
 
 
-def masked_matmul_(out, x, V, indices, route, scale):
+def masked_matmul_(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
+    """Adds to the rows of `out` that have a route; ValueError names an index out of range."""
+    _add_product(out, x, V, indices, route, scale)
+
+
+def masked_matmul_backward(
+    grad: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float, dimension: int
+) -> Tensor:
+    """The gradient (N, dimension) for x."""
+    out = torch.zeros(len(grad), dimension, dtype=grad.dtype)
+    for line, mask in enumerate(indices):
+        idx = mask.long()
+        _add_gradient(out, grad, V.index_select(0, idx), idx, route == line, scale)
+    return out
+
+
+def block_matmul(x: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
+    """As `masked_matmul`, with blocks (R, k, d)."""
+    out = torch.empty(len(x), blocks.shape[2], dtype=x.dtype)
+    _product(out, x, blocks, indices, route, scale, add=False)
+    return out
+
+
+def block_matmul_(out: Tensor, x: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
+    """As `masked_matmul_`, with blocks (R, k, d)."""
+    _add_product(out, x, blocks, indices, route, scale)
+
+
+def block_matmul_backward(
+    grad: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float, dimension: int
+) -> Tensor:
+    """As `masked_matmul_backward`, with blocks (R, k, d)."""
+    out = torch.zeros(len(grad), dimension, dtype=grad.dtype)
+    for line, mask in enumerate(indices):
+        _add_gradient(out, grad, blocks[line], mask.long(), route == line, scale)
+    return out
+
+
+def _add_gradient(out: Tensor, grad: Tensor, block: Tensor, idx: Tensor, routed: Tensor, scale: float) -> None:
+    """Into the rows of `out` (N, D), zero so far, that are routed to one mask: idx (k,) int64, block (k, d)."""
+    rows = routed.nonzero()[:, 0]
+    columns = (grad[rows].float() @ block.float().T) * scale
+    out[rows] = out[rows].index_copy(1, idx, columns.to(grad.dtype))
+
+
+def _add_product(out: Tensor, x: Tensor, weights: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
     if out.stride(-1) == 1 or out.shape[1] <= 1:
-        _product(out, x, V, indices, route, scale, add=True)
+        _product(out, x, weights, indices, route, scale, add=True)
     else:
         rows = out.contiguous()
-        _product(rows, x, V, indices, route, scale, add=True)
+        _product(rows, x, weights, indices, route, scale, add=True)
         out.copy_(rows)
 
 
-def _product(out, x, V, indices, route, scale, add: bool) -> None:
-    """Into the rows of `out` that have a route. Masks shared by few rows are the kernel's, the others go through a GEMM."""
-    x, V, indices, route = _rows(x), _rows(V), indices.contiguous(), route.contiguous()
-    (count, D), (masks, k), d, threads = x.shape, indices.shape, V.shape[1], torch.get_num_threads()
+def _product(out: Tensor, x: Tensor, weights: Tensor, indices: Tensor, route: Tensor, scale: float, add: bool) -> None:
+    """Into the rows of `out` that have a route. Masks shared by few rows are the kernel's, the others go through a GEMM.
+
+    `weights` is V (D, d), or blocks (R, k, d), which the kernels take as (R * k, d): row j of mask r at r * k + j.
+    """
+    blocks = weights.dim() == 3
+    weights = weights.contiguous() if blocks else _rows(weights)
+    x, indices, route = _rows(x), indices.contiguous(), route.contiguous()
+    (count, D), (masks, k), d, threads = x.shape, indices.shape, weights.shape[-1], torch.get_num_threads()
     order = torch.empty(count, dtype=torch.int64)
     left = (x.data_ptr(), _CODES[x.dtype], x.stride(0))
-    right = (V.data_ptr(), _CODES[V.dtype], V.stride(0), d)
+    stride = d if blocks else weights.stride(0)  # of contiguous blocks too torch may report anything where k is 1
+    right = (weights.data_ptr(), _CODES[weights.dtype], stride, d)
     target = (out.data_ptr(), _CODES[out.dtype], out.stride(0))
-    large = _C.masked_matmul(*left, count, D, *right, indices.data_ptr(), masks, k, route.data_ptr(), scale, *target, add,
-                             order.data_ptr(), threads)  # fmt: skip
-    step = _block_rows(d)
+    large = _C.product(*left, count, D, *right, blocks, indices.data_ptr(), masks, k, route.data_ptr(), scale, *target, add,
+                       order.data_ptr(), threads)  # fmt: skip
     for line, first, rows in large:
-        idx, at = indices.data_ptr() + 4 * k * line, order.data_ptr() + 8 * first
+        at = order.data_ptr() + 8 * first
         direct = rows == count and not add and out.dtype == torch.float32
         sums = out if direct else torch.empty(rows, d)
-        if k == 0:
-            sums.zero_()
-        for start in range(0, k, step):
-            some = min(step, k - start)
-            packed, block = torch.empty(rows, some), _scratch.take(some, d)
-            _C.pack(*left, at, rows, *right, idx + 4 * start, some, scale, packed.data_ptr(), block.data_ptr(), threads)
-            torch.mm(packed, block, out=sums) if start == 0 else sums.addmm_(packed, block)
+        _gemm(sums, x, at, weights[line] if blocks else weights, indices[line], scale, blocks)
         if not direct:
             _C.emit(sums.data_ptr(), rows, d, *target, at, add)
 
 
-def masked_matmul_backward(grad, V, indices, route, scale, dimension):
-    out = torch.zeros(len(grad), dimension, dtype=grad.dtype)
-    for line, mask in enumerate(indices):
-        rows, idx = (route == line).nonzero()[:, 0], mask.long()
-        columns = (grad[rows].float() @ V.index_select(0, idx).float().T) * scale
-        out[rows] = out[rows].index_copy(1, idx, columns.to(grad.dtype))
-    return out
+def _gemm(sums: Tensor, x: Tensor, at: int, weights: Tensor, idx: Tensor, scale: float, block: bool) -> None:
+    """sums (rows, d) = scale * x[at][:, idx] @ weights[idx], or @ weights (k, d) of a block; `at` is an address of rows.
+
+    V's rows are packed, and converted to float32, some at a time; a block in float32 is multiplied as it lies.
+    """
+    (rows, d), k, as_it_lies = sums.shape, len(idx), block and weights.dtype == torch.float32
+    if k == 0:
+        sums.zero_()
+    step = max(k, 1) if as_it_lies else _block_rows(d)
+    for start in range(0, k, step):
+        some = min(step, k - start)
+        packed = torch.empty(rows, some)
+        factor = weights if as_it_lies else _scratch.take(some, d)
+        first = weights[start:] if block else weights
+        _C.pack(x.data_ptr(), _CODES[x.dtype], x.stride(0), at, rows, first.data_ptr(), _CODES[weights.dtype], weights.stride(0), d,
+                block, idx.data_ptr() + 4 * start, some, scale, packed.data_ptr(), 0 if as_it_lies else factor.data_ptr(),
+                torch.get_num_threads())  # fmt: skip
+        torch.mm(packed, factor, out=sums) if start == 0 else sums.addmm_(packed, factor)
 
 
-def masked_scatter_(V, idx, A, G, scale):
+def masked_scatter_(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> Tensor:
+    """Adds to V's rows, some at a time; ValueError names an index that is out of range or repeated."""
     idx = idx.contiguous()
     _C.check_unique(idx.data_ptr(), len(idx), len(V))
     if V.stride(-1) != 1 and V.shape[1] > 1:  # rows that are not contiguous are updated in a copy
@@ -160,7 +225,9 @@ def masked_scatter_(V, idx, A, G, scale):
     return torch.tensor(total, dtype=torch.float32)
 
 
-def hamming_nearest(queries, codes, slices=None, candidates: int = 0):
+def hamming_nearest(
+    queries: np.ndarray, codes: np.ndarray, slices: np.ndarray | None = None, candidates: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows and Hamming distances (B,) int64 of the codes nearest to the queries; the lower row among equals.
 
     Args:

@@ -1,6 +1,6 @@
 """Which backend serves each operation on each device, and how operations are registered.
 
-Pure operations are registered with torch's dispatcher (`memoir_fast::tophash`, `::tophash_pooled`, `::masked_matmul`): one function for
+Pure operations are registered with torch's dispatcher (`memoir_fast::tophash`, `::masked_matmul` and so on): one function for
 all devices that chooses the kernels when it is called. Operations that write into an argument are `torch.library.custom_op`s with
 `mutates_args`, so that the argument's version counter moves. The public functions check their arguments and take the registered
 operation where something watches (autograd, torch.compile, a dispatch mode), otherwise the kernel itself: the dispatcher's way to
@@ -15,23 +15,34 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
-from . import cpu, gpu, reference
+from . import checks, cpu, gpu, reference
+from .backend import Backend
 
 LIBRARY = torch.library.Library("memoir_fast", "DEF")
-OPERATIONS = ("tophash", "tophash_pooled", "masked_matmul", "masked_matmul_", "masked_scatter_")
+OPERATIONS = (
+    "tophash",
+    "tophash_pooled",
+    "masked_matmul",
+    "masked_matmul_",
+    "block_matmul",
+    "block_matmul_",
+    "masked_scatter_",
+)
 BACKENDS = ("auto", "reference", "cpp", "triton")
 
 
 class _Choice:
     """The requested backend; checked when it is set, so that a missing one never fails later or silently."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.name = "auto"
 
     def set(self, name: str) -> None:
+        """ValueError for a name that is none of BACKENDS, or a backend that is missing here."""
         if name not in BACKENDS:
             raise ValueError(f"MEMOIR_FAST_BACKEND must be one of {BACKENDS}, got {name!r}")
         if name == "cpp":
@@ -46,8 +57,8 @@ _choice.set(os.environ.get("MEMOIR_FAST_BACKEND", "auto"))
 
 
 @contextlib.contextmanager
-def use_backend(name: str):
-    """Another backend for a while (tests and benchmarks)."""
+def use_backend(name: str) -> Iterator[None]:
+    """Another backend for a while (tests and benchmarks), one of BACKENDS; ValueError where it is missing."""
     before = _choice.name
     _choice.set(name)
     try:
@@ -66,7 +77,7 @@ def backend_of(op: str, device: str = "cpu") -> str:
     return gpu.name_of(op, device) if module is gpu else "reference"
 
 
-def _serving(device: str):
+def _serving(device: str) -> Backend:
     """The module that serves a device type under the present choice."""
     if _choice.name == "reference":
         return reference
@@ -77,8 +88,8 @@ def _serving(device: str):
     return gpu if _choice.name == "auto" and device == "cuda" and gpu.available() else reference
 
 
-def kernels_for(tensor: torch.Tensor):
-    """The module that serves this tensor; raises where a backend was asked for that cannot."""
+def kernels_for(tensor: torch.Tensor) -> Backend:
+    """The module that serves this tensor; ValueError where a backend was asked for that cannot."""
     device = tensor.device.type
     module = _serving(device)
     if _choice.name in ("cpp", "triton"):
@@ -89,6 +100,15 @@ def kernels_for(tensor: torch.Tensor):
                 f"{tensor.device}: set it to auto or reference"
             )
     return reference if tensor.dtype == torch.float64 else module
+
+
+def product_kernels(x: torch.Tensor, indices: torch.Tensor, route: torch.Tensor) -> Backend:
+    """The module that serves a product, whose C++ kernels check index values themselves; the others' are checked here."""
+    kernels = kernels_for(x)
+    if kernels is not cpu:
+        checks.in_range("indices", indices, 0, x.shape[1])
+        checks.in_range("route", route, -1, len(indices))
+    return kernels
 
 
 def unwatched(*tensors: torch.Tensor) -> bool:

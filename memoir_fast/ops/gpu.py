@@ -8,8 +8,10 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+from types import ModuleType
 
 import torch
+from torch import Tensor
 
 from . import reference
 
@@ -39,7 +41,7 @@ def require() -> None:
 
 
 @functools.cache
-def _cuda():
+def _cuda() -> ModuleType | None:
     """The CUDA extension, or None where it was not built or does not load."""
     try:
         from . import _cuda as extension
@@ -49,60 +51,85 @@ def _cuda():
 
 
 def name_of(op: str, device: str) -> str:
+    """What serves an operation here: "triton", "triton (interpreted)", "cuda" or "reference"."""
     if op != "masked_scatter_":
         return "triton (interpreted)" if interpreted() else "triton"
     return "cuda" if device == "cuda" and _cuda() is not None else "reference"
 
 
 def describe() -> str:
+    """Which of the kernels' requirements are met, in words."""
     triton = "triton found" if _has_triton() else "no triton"
     device = "a GPU is here" if torch.cuda.is_available() else "no GPU here"
     return f"{triton}, CUDA scatter {'built' if _cuda() is not None else 'not built'}, {device}"
 
 
-# ---- the operations, as ops.py calls them (arguments are checked there) ------------------------------------------
+# ---- the operations, see backend.py; what they pass on is documented there -----------------------------------------
 
 
-def tophash(features, background, permutation, k):
+def tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -> tuple[Tensor, Tensor]:
     from memoir_fast_kernels import topk_mask
 
     return topk_mask.tophash(features, background, permutation, k)
 
 
-def tophash_pooled(tokens, cu_seqlens, background, permutation, k):
+def tophash_pooled(
+    tokens: Tensor, cu_seqlens: Tensor, background: Tensor, permutation: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
     from memoir_fast_kernels import topk_mask
 
     return topk_mask.tophash_pooled(tokens, cu_seqlens, background, permutation, k)
 
 
-def masked_matmul(x, V, indices, route, scale):
+def masked_matmul(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
     from memoir_fast_kernels import masked_matmul as product
 
     return product.masked_matmul(x, V, indices, route, scale)
 
 
-def masked_matmul_(out, x, V, indices, route, scale):
+def masked_matmul_(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
     from memoir_fast_kernels import masked_matmul as product
 
     product.masked_matmul_(out, x, V, indices, route, scale)
 
 
-def masked_matmul_backward(grad, V, indices, route, scale, dimension):
+def masked_matmul_backward(
+    grad: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float, dimension: int
+) -> Tensor:
     from memoir_fast_kernels import masked_matmul as product
 
     return product.masked_matmul_backward(grad, V, indices, route, scale, dimension)
 
 
-def masked_scatter_(V, idx, A, G, scale):
-    if not V.is_cuda or _cuda() is None or V.stride(1) != 1:
+# The product's kernels tell blocks (three dimensions) from V themselves.
+
+
+def block_matmul(x: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
+    return masked_matmul(x, blocks, indices, route, scale)
+
+
+def block_matmul_(out: Tensor, x: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
+    masked_matmul_(out, x, blocks, indices, route, scale)
+
+
+def block_matmul_backward(
+    grad: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float, dimension: int
+) -> Tensor:
+    return masked_matmul_backward(grad, blocks, indices, route, scale, dimension)
+
+
+def masked_scatter_(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> Tensor:
+    """By the CUDA extension where it is built and V's rows are contiguous, otherwise by the reference."""
+    cuda = _cuda()
+    if not V.is_cuda or cuda is None or V.stride(1) != 1:
         return reference.masked_scatter_(V, idx, A, G, scale)
     A, G, idx = A.contiguous(), G.contiguous(), idx.contiguous()
     (n, k), d = A.shape, G.shape[1]
     squared = torch.zeros((), dtype=torch.float32, device=V.device)
     if k == 0 or d == 0:
         return squared
-    partial = torch.empty(_cuda().blocks(k, d), dtype=torch.float32, device=V.device)
-    _cuda().masked_scatter(
+    partial = torch.empty(cuda.blocks(k, d), dtype=torch.float32, device=V.device)
+    cuda.masked_scatter(
         V.data_ptr(), _CODES[V.dtype], d, V.stride(0), idx.data_ptr(), k, A.data_ptr(), _CODES[A.dtype], G.data_ptr(),
         _CODES[G.dtype], n, scale, partial.data_ptr(), squared.data_ptr(), V.device.index,
         torch.cuda.current_stream(V.device).cuda_stream)  # fmt: skip

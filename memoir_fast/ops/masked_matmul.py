@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
-from . import checks, cpu
-from .dispatch import LIBRARY, kernels_for, unwatched, written
+import torch
+from torch import Tensor
+
+from . import checks
+from .dispatch import LIBRARY, kernels_for, product_kernels, unwatched, written
 
 LIBRARY.define("masked_matmul(Tensor x, Tensor V, Tensor indices, Tensor route, float scale) -> Tensor")
 LIBRARY.define("masked_matmul_backward(Tensor grad, Tensor V, Tensor indices, Tensor route, float scale) -> Tensor")
 
 
-def _product_kernels(x, V, indices, route):
-    kernels = kernels_for(x)
-    if kernels is not cpu:
-        checks.in_range("indices", indices, 0, V.shape[0])
-        checks.in_range("route", route, -1, len(indices))
-    return kernels
+def _masked_matmul(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
+    return product_kernels(x, indices, route).masked_matmul(x, V, indices, route, scale)
 
 
-def _masked_matmul(x, V, indices, route, scale):
-    return _product_kernels(x, V, indices, route).masked_matmul(x, V, indices, route, scale)
-
-
-def _masked_matmul_backward(grad, V, indices, route, scale):
+def _masked_matmul_backward(grad: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
     return kernels_for(grad).masked_matmul_backward(grad, V, indices, route, scale, V.shape[0])
 
 
@@ -32,21 +27,21 @@ LIBRARY.impl("masked_matmul_backward", _masked_matmul_backward, "CompositeExplic
 
 
 @torch.library.register_fake("memoir_fast::masked_matmul", lib=LIBRARY)
-def _(x, V, indices, route, scale):
+def _(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
     return x.new_empty(x.shape[0], V.shape[1])
 
 
 @torch.library.register_fake("memoir_fast::masked_matmul_backward", lib=LIBRARY)
-def _(grad, V, indices, route, scale):
+def _(grad: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
     return grad.new_empty(grad.shape[0], V.shape[0])
 
 
-def _setup_context(ctx, inputs, output):
+def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
     _, V, indices, route, ctx.scale = inputs
     ctx.save_for_backward(V, indices, route)
 
 
-def _backward(ctx, grad):
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     if not ctx.needs_input_grad[0]:
         return None, None, None, None, None
     V, indices, route = ctx.saved_tensors
@@ -56,7 +51,7 @@ def _backward(ctx, grad):
 torch.library.register_autograd("memoir_fast::masked_matmul", _backward, setup_context=_setup_context, lib=LIBRARY)
 
 
-def _double_backward(ctx, grad):
+def _double_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     # The backward is linear in its gradient: its own gradient is the forward product.
     V, indices, route = ctx.saved_tensors
     out = torch.ops.memoir_fast.masked_matmul(grad.contiguous(), V, indices, route, ctx.scale)
@@ -68,7 +63,7 @@ torch.library.register_autograd(
 )
 
 
-def masked_matmul(x: torch.Tensor, V: torch.Tensor, indices: torch.Tensor, route: torch.Tensor, scale: float):
+def masked_matmul(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
     """The memory's output for each token: row t is `scale * x[t, idx] @ V[idx]` with `idx = indices[route[t]]`.
 
     Args:
@@ -88,22 +83,23 @@ def masked_matmul(x: torch.Tensor, V: torch.Tensor, indices: torch.Tensor, route
 
 
 @torch.library.custom_op("memoir_fast::masked_matmul_", mutates_args=("out",))
-def _masked_matmul_inplace(
-    out: torch.Tensor, x: torch.Tensor, V: torch.Tensor, indices: torch.Tensor, route: torch.Tensor, scale: float
-) -> None:
-    _product_kernels(x, V, indices, route).masked_matmul_(out, x, V, indices, route, scale)
+def _masked_matmul_inplace(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
+    product_kernels(x, indices, route).masked_matmul_(out, x, V, indices, route, scale)
 
 
-def masked_matmul_(out: torch.Tensor, x, V, indices, route, scale: float) -> None:
+def masked_matmul_(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
     """`out[t] += scale * x[t, idx] @ V[idx]` in place, for inference; rows with route -1 are not written.
 
     Args:
-        out: (N, d) of x's dtype; the others as for `masked_matmul`.
+        out: (N, d) of x's dtype, without grad; the others as for `masked_matmul`.
+
+    Raises:
+        TypeError, ValueError: as `masked_matmul`, and where out or x requires grad while gradients are recorded.
     """
     checks.product(x, V, indices, route, scale)
-    checks.accumulator(out, x, V)
+    checks.accumulator("masked_matmul_", out, x, V.shape[1])
     if unwatched(out, x, V, indices, route):
-        _product_kernels(x, V, indices, route).masked_matmul_(out, x, V, indices, route, float(scale))
+        product_kernels(x, indices, route).masked_matmul_(out, x, V, indices, route, float(scale))
         written(out)
     else:
         _masked_matmul_inplace(out, x, V, indices, route, float(scale))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from . import checks, cpu
 from .dispatch import kernels_for, unwatched, written
 
 
 @torch.library.custom_op("memoir_fast::masked_scatter_", mutates_args=("V",))
-def _masked_scatter(V: torch.Tensor, idx: torch.Tensor, A: torch.Tensor, G: torch.Tensor, scale: float) -> torch.Tensor:
+def _masked_scatter(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> Tensor:
     return _scatter(V, idx, A, G, scale)
 
 
-def _scatter(V, idx, A, G, scale):
+def _scatter(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> Tensor:
     kernels = kernels_for(V)
     if kernels is not cpu:
         checks.in_range("idx", idx, 0, len(V))
@@ -22,11 +23,11 @@ def _scatter(V, idx, A, G, scale):
 
 
 @_masked_scatter.register_fake
-def _(V, idx, A, G, scale):
+def _(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> Tensor:
     return V.new_empty((), dtype=torch.float32)
 
 
-def masked_scatter_(V: torch.Tensor, idx: torch.Tensor, A: torch.Tensor, G: torch.Tensor, scale: float) -> torch.Tensor:
+def masked_scatter_(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> Tensor:
     """The masked gradient scatter: `V[idx] += scale * A^T G`, in place.
 
     Args:
@@ -35,6 +36,10 @@ def masked_scatter_(V: torch.Tensor, idx: torch.Tensor, A: torch.Tensor, G: torc
 
     Returns:
         `||A^T G||_F^2`, a float32 scalar tensor (before the scale).
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type, shape, dtype or device, or (on the CPU) an index that is out
+            of range or repeated.
     """
     checks.scatter(V, idx, A, G, scale)
     if not unwatched(V, idx, A, G):

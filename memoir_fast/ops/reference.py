@@ -5,10 +5,13 @@ Shapes: B prompts, N tokens, D features, d outputs, k active features, R masks, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
+from torch import Tensor
 
 
-def tophash(features: torch.Tensor, background: torch.Tensor, permutation: torch.Tensor, k: int):
+def tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Masks of prompt features (MEMOIR, section 3.2).
 
     Args:
@@ -33,7 +36,7 @@ def tophash(features: torch.Tensor, background: torch.Tensor, permutation: torch
     return indices.to(torch.int32), signature
 
 
-def pool(tokens: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
+def pool(tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
     """(B, D) float32: mean of tokens[cu_seqlens[b]:cu_seqlens[b+1]] for each b. tokens (N, D), cu_seqlens (B+1,) int32."""
     lengths = cu_seqlens.diff().long()
     segment = torch.arange(len(lengths), device=tokens.device).repeat_interleave(lengths)
@@ -42,52 +45,100 @@ def pool(tokens: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
     return sums / lengths.unsqueeze(1)
 
 
-def tophash_pooled(tokens: torch.Tensor, cu_seqlens: torch.Tensor, background, permutation, k: int):
+def tophash_pooled(
+    tokens: Tensor, cu_seqlens: Tensor, background: Tensor, permutation: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
     """`tophash` of the means of token segments."""
     return tophash(pool(tokens, cu_seqlens), background, permutation, k)
 
 
-def masked_matmul(x: torch.Tensor, V: torch.Tensor, indices: torch.Tensor, route: torch.Tensor, scale: float):
+def masked_matmul(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
     """(N, d) of x's dtype: row t is `scale * x[t, idx] @ V[idx]` with `idx = indices[route[t]]`; -0.0 where route is -1.
 
     Args:
         x: (N, D). V: (D, d) float32 or bfloat16. indices: (R, k) int32. route: (N,) int32 in -1..R-1.
     """
-    out = torch.full((len(x), V.shape[1]), -0.0, dtype=x.dtype, device=x.device)
-    for line in range(len(indices)):
-        rows = (route == line).nonzero()[:, 0]
-        out[rows] = _product(x[rows], V, indices[line].long(), scale)
-    return out
+    return _products(x, _blocks_of(V, indices), V.shape[1], indices, route, scale)
 
 
-def masked_matmul_(out: torch.Tensor, x, V, indices, route, scale: float) -> None:
+def masked_matmul_(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
     """`out[t] += masked_matmul(...)[t]` for rows with a route; rows with route -1 are not written."""
-    for line in range(len(indices)):
-        rows = (route == line).nonzero()[:, 0]
-        out[rows] += _product(x[rows], V, indices[line].long(), scale).to(out.dtype)
+    _add_products(out, x, _blocks_of(V, indices), indices, route, scale)
 
 
-def masked_matmul_backward(grad: torch.Tensor, V, indices, route, scale: float, dimension: int) -> torch.Tensor:
+def masked_matmul_backward(
+    grad: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float, dimension: int
+) -> Tensor:
     """(N, D): the gradient for x. grad (N, d); zero in columns outside a row's mask and in rows with route -1."""
-    out = torch.zeros(len(grad), dimension, dtype=grad.dtype, device=grad.device)
-    for line in range(len(indices)):
-        rows, idx = (route == line).nonzero()[:, 0], indices[line].long()
-        wide = _wide(grad.dtype)
-        value = scale * (grad[rows].to(wide) @ V[idx].to(wide).T)
-        out[rows[:, None], idx] = value.to(grad.dtype)
-    return out
+    return _gradients(grad, _blocks_of(V, indices), indices, route, scale, dimension)
 
 
-def masked_scatter_(V: torch.Tensor, idx: torch.Tensor, A: torch.Tensor, G: torch.Tensor, scale: float):
+def block_matmul(x: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
+    """(N, d) of x's dtype: row t is `scale * x[t, indices[route[t]]] @ blocks[route[t]]`; -0.0 where route is -1.
+
+    Args:
+        x: (N, D). blocks: (R, k, d) float32 or bfloat16. indices: (R, k) int32. route: (N,) int32 in -1..R-1.
+    """
+    return _products(x, blocks, blocks.shape[2], indices, route, scale)
+
+
+def block_matmul_(out: Tensor, x: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
+    """`out[t] += block_matmul(...)[t]` for rows with a route; rows with route -1 are not written."""
+    _add_products(out, x, blocks, indices, route, scale)
+
+
+def block_matmul_backward(
+    grad: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float, dimension: int
+) -> Tensor:
+    """(N, D): the gradient for x, as `masked_matmul_backward`."""
+    return _gradients(grad, blocks, indices, route, scale, dimension)
+
+
+def masked_scatter_(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> Tensor:
     """`V[idx] += scale * A^T G`; returns `||A^T G||_F^2`, float32. V (D, d), idx (k,) int32, A (n, k), G (n, d)."""
     update = A.float().T @ G.float()
     V.index_add_(0, idx.long(), (scale * update).to(V.dtype))
     return update.square().sum()
 
 
-def _product(x, V, idx, scale):
+# ---- one mask after the other; `blocks` gives the (k, d) rows of each --------------------------------------------
+
+
+def _blocks_of(V: Tensor, indices: Tensor) -> Iterable[Tensor]:
+    return (V[idx.long()] for idx in indices)
+
+
+def _products(x: Tensor, blocks: Iterable[Tensor], d: int, indices: Tensor, route: Tensor, scale: float) -> Tensor:
+    out = torch.full((len(x), d), -0.0, dtype=x.dtype, device=x.device)
+    for line, block in enumerate(blocks):
+        rows = (route == line).nonzero()[:, 0]
+        out[rows] = _product(x[rows], block, indices[line].long(), scale)
+    return out
+
+
+def _add_products(
+    out: Tensor, x: Tensor, blocks: Iterable[Tensor], indices: Tensor, route: Tensor, scale: float
+) -> None:
+    for line, block in enumerate(blocks):
+        rows = (route == line).nonzero()[:, 0]
+        out[rows] += _product(x[rows], block, indices[line].long(), scale)
+
+
+def _gradients(
+    grad: Tensor, blocks: Iterable[Tensor], indices: Tensor, route: Tensor, scale: float, dimension: int
+) -> Tensor:
+    out = torch.zeros(len(grad), dimension, dtype=grad.dtype, device=grad.device)
+    wide = _wide(grad.dtype)
+    for line, block in enumerate(blocks):
+        rows = (route == line).nonzero()[:, 0]
+        value = scale * (grad[rows].to(wide) @ block.to(wide).T)
+        out[rows[:, None], indices[line].long()] = value.to(grad.dtype)
+    return out
+
+
+def _product(x: Tensor, block: Tensor, idx: Tensor, scale: float) -> Tensor:
     wide = _wide(x.dtype)
-    return (scale * (x[:, idx].to(wide) @ V[idx].to(wide))).to(x.dtype)
+    return (scale * (x[:, idx].to(wide) @ block.to(wide))).to(x.dtype)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from . import checks, cpu, reference
 from .dispatch import LIBRARY, kernels_for, unwatched
@@ -13,7 +14,7 @@ LIBRARY.define(
 )
 
 
-def _empty_masks(batch: int, columns: int, k: int, device):
+def _empty_masks(batch: int, columns: int, k: int, device: torch.device) -> tuple[Tensor, Tensor]:
     signature = torch.empty(batch, (columns + 7) // 8, dtype=torch.uint8, device=device)
     return torch.empty(batch, k, dtype=torch.int32, device=device), signature
 
@@ -21,7 +22,7 @@ def _empty_masks(batch: int, columns: int, k: int, device):
 # The C++ kernels check values in their own passes over the data; for the others it is done here (on the CPU only).
 
 
-def _tophash(features, background, permutation, k):
+def _tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -> tuple[Tensor, Tensor]:
     kernels = kernels_for(features)
     if kernels is not cpu:
         checks.finite("features", features, background)
@@ -29,7 +30,9 @@ def _tophash(features, background, permutation, k):
     return kernels.tophash(features, background, permutation, k)
 
 
-def _tophash_pooled(tokens, cu_seqlens, background, permutation, k):
+def _tophash_pooled(
+    tokens: Tensor, cu_seqlens: Tensor, background: Tensor, permutation: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
     kernels = kernels_for(tokens)
     if kernels is not cpu:
         checks.segment_values(cu_seqlens, len(tokens))
@@ -43,16 +46,16 @@ LIBRARY.impl("tophash_pooled", _tophash_pooled, "CompositeExplicitAutograd")
 
 
 @torch.library.register_fake("memoir_fast::tophash", lib=LIBRARY)
-def _(features, background, permutation, k):
+def _(features: Tensor, background: Tensor, permutation: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return _empty_masks(features.shape[0], features.shape[1], k, features.device)
 
 
 @torch.library.register_fake("memoir_fast::tophash_pooled", lib=LIBRARY)
-def _(tokens, cu_seqlens, background, permutation, k):
+def _(tokens: Tensor, cu_seqlens: Tensor, background: Tensor, permutation: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return _empty_masks(cu_seqlens.shape[0] - 1, tokens.shape[1], k, tokens.device)
 
 
-def tophash(features: torch.Tensor, background: torch.Tensor, permutation: torch.Tensor, k: int):
+def tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Masks of prompt features (MEMOIR, section 3.2): the k largest |features - background|, permuted, sorted, packed.
 
     Args:
@@ -72,13 +75,21 @@ def tophash(features: torch.Tensor, background: torch.Tensor, permutation: torch
     return (_tophash if direct else torch.ops.memoir_fast.tophash)(features, background, permutation, k)
 
 
-def tophash_pooled(tokens: torch.Tensor, cu_seqlens: torch.Tensor, background, permutation, k: int):
+def tophash_pooled(
+    tokens: Tensor, cu_seqlens: Tensor, background: Tensor, permutation: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
     """`tophash` of the means of token segments, in one operation.
 
     Args:
         tokens: (N, D) float32, bfloat16 or float16; segment b is tokens[cu_seqlens[b]:cu_seqlens[b + 1]].
         cu_seqlens: (B + 1,) int32, from 0 to N, strictly ascending.
         background, permutation, k: as for `tophash`.
+
+    Returns:
+        As `tophash`, one row for each segment.
+
+    Raises:
+        TypeError, ValueError: as `tophash`, and where cu_seqlens does not split the tokens into segments (on the CPU).
     """
     checks.tophash("tokens", tokens, background, permutation, k)
     checks.segments(cu_seqlens, tokens.device)

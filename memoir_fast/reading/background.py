@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from ..base import files
 from ..base.loading import cache_folder
+from ..config import MemoirConfig
 from ..text.encoder import Encoder
-from .probe import prompt_features
+from .probe import prompt_features, prompt_signatures
 from .router import Router
 
 MEAN_TEXTS = 100
@@ -69,6 +72,38 @@ def load_texts(path: str | Path | None = None) -> BackgroundTexts:
     return BackgroundTexts(records)
 
 
+def texts_of(background: BackgroundTexts | str | Path | None) -> BackgroundTexts:
+    """The texts themselves, or those of a path; None takes the package's own."""
+    return background if isinstance(background, BackgroundTexts) else load_texts(background)
+
+
+def background_of(
+    model, router: Router, encoder: Encoder, texts: BackgroundTexts, config: MemoirConfig, key: str, given=None
+) -> torch.Tensor:
+    """(D,) float32: the background that a memory with these settings uses.
+
+    Args:
+        key: the base model's digest; given: (D,) float, a background to use as it is.
+    """
+    memory = router.memory
+    if given is not None:
+        if given.shape != memory.background.shape or not torch.isfinite(given).all():
+            raise ValueError(f"background must be {tuple(memory.background.shape)}, finite, got {tuple(given.shape)}")
+        return given
+    if not config.feature.endswith("_decentered"):
+        return memory.background
+    key += "-chat" if encoder.chat_template else "-plain"
+    if config.feature != "mean_decentered":
+        key += f"-{config.feature}"
+    return measure_background(model, router, encoder, texts, key, config.batch_size)
+
+
+def calibration_of(model, router: Router, encoder: Encoder, texts: BackgroundTexts, config: MemoirConfig) -> np.ndarray:
+    """(m, ceil(D/8)) uint8: the signatures of the texts that thresholds are calibrated with."""
+    prompts = [encoder.prompt(text) for text in texts.for_threshold]
+    return prompt_signatures(model, router, prompts, config.batch_size).numpy()
+
+
 def measure_background(model, router: Router, encoder: Encoder, texts: BackgroundTexts, key: str, batch_size: int):
     """(D,) float32: the mean prompt feature of the texts; kept in the user's cache under `key` (a model fingerprint)."""
     path = cache_folder() / "background" / f"{key}-{texts.digest}.safetensors"
@@ -79,7 +114,5 @@ def measure_background(model, router: Router, encoder: Encoder, texts: Backgroun
     sequences = [encoder.prompt(text) for text in texts.for_mean]
     background = prompt_features(model, router, sequences, batch_size).mean(0).cpu()
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{torch.randint(1 << 30, (1,), generator=torch.Generator()).item()}.part")
-    save_file({"background": background}, aside)
-    aside.rename(path)
+    files.replace(path, save({"background": background}))
     return background

@@ -24,8 +24,8 @@ def run_to_projection(model, router: Router, inputs: dict) -> tuple[torch.Tensor
     """
     seen = []
 
-    def tap(base, x):
-        seen.extend((x, base(x)))
+    def tap(projection, x, out):
+        seen.extend((x, out))
         raise _Stop
 
     with router.tapped(tap), contextlib.suppress(_Stop):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..memory.index import SignatureIndex
+
 
 def overlaps(signatures: np.ndarray, signature: np.ndarray, top_k: int) -> np.ndarray:
     """(m,) float64: shared active features of each of `signatures` (m, bytes) with `signature` (bytes,), over k."""
@@ -19,43 +21,66 @@ class Threshold:
     that a further prompt of the same kind reads the memory with a chance of at most `rate` (or 1 / (m + 1), if that is more).
     Following a new edit costs one comparison per unrelated prompt.
 
+    Whoever uses it holds the memory's lock.
+
     Args:
+        index: the stored edits' signatures; the threshold follows its changes.
         fixed: the user's tau, or None to calibrate.
         signatures: (m, ceil(D/8)) uint8, the unrelated prompts' signatures.
-        top_k: k.
         rate: wanted false-activation rate, 0..1.
     """
 
     # Overlaps of unrelated prompts with a handful of edits say little about the next thousand: never below this.
     FLOOR = 0.4
 
-    def __init__(self, fixed: float | None, signatures: np.ndarray, top_k: int, rate: float):
-        self.fixed, self.signatures, self.top_k, self.rate = fixed, signatures, top_k, rate
+    def __init__(self, index: SignatureIndex, fixed: float | None, signatures: np.ndarray, rate: float):
+        self._index, self.fixed, self.signatures, self.top_k, self.rate = index, fixed, signatures, index.top_k, rate
         self.largest = np.zeros(len(signatures))  # each unrelated prompt's overlap with its nearest edit
         self._nearest = np.full(len(signatures), -1)
         # Edit -> its largest overlap with an unrelated prompt, whose that is, and the largest with another one.
         self._closest: dict[int, tuple[float, int, float]] = {}
+        self.margin = 0.0
+        self.recount()
+        index.listen(self)
+
+    def added(self, edits, signatures: np.ndarray) -> None:
+        """Edits were stored with these signatures (n, bytes); for `SignatureIndex.listen`."""
+        for edit, signature in zip(edits, signatures, strict=True):
+            self._meet(int(edit), signature)
         self.margin = self._conformal()
 
-    def follow(self, edit: int, signature: np.ndarray) -> None:
-        """Edit `edit`, later than those before, was stored with this signature (bytes,)."""
-        self._meet(edit, signature)
+    def removed(self, edits) -> None:
+        """Edits are stored no longer. Only the unrelated prompts that were nearest to one of them are compared anew."""
+        gone = set(edits)
+        for edit in gone:
+            self._closest.pop(edit, None)
+        lost = np.flatnonzero(np.isin(self._nearest, list(gone)))
+        if len(lost):
+            nearest, largest = self._index.nearest(self.signatures[lost], exhaustive=True)
+            self._nearest[lost], self.largest[lost] = np.where(largest > 0, nearest, -1), largest
         self.margin = self._conformal()
+
+    def of_others(self, signatures: np.ndarray) -> None:
+        """Take other unrelated prompts, (m, bytes), from now on."""
+        self.signatures = signatures
+        self.recount()
 
     def _meet(self, edit: int, signature: np.ndarray) -> None:
         near = overlaps(self.signatures, signature, self.top_k)
         whose = int(near.argmax())
         self._closest[edit] = (near[whose], whose, np.delete(near, whose).max(initial=0.0))
-        closer = near > self.largest
+        # Among equals the lower id is the nearest, as in the index.
+        closer = (near > self.largest) | ((near == self.largest) & (edit < self._nearest))
         self.largest[closer], self._nearest[closer] = near[closer], edit
 
-    def recount(self, edits, signatures) -> None:
-        """Start again from the stored edits, ascending, and their signatures (n, bytes): after removals or loading."""
-        fresh = Threshold(self.fixed, self.signatures, self.top_k, self.rate)
-        for edit, signature in zip(edits, signatures, strict=True):
-            fresh._meet(int(edit), signature)
-        fresh.margin = fresh._conformal()
-        vars(self).update(vars(fresh))  # at once: other threads may be reading
+    def recount(self) -> None:
+        """Start again from all stored edits."""
+        self.largest, self._nearest, self._closest = (
+            np.zeros(len(self.signatures)),
+            np.full(len(self.signatures), -1),
+            {},
+        )
+        self.added(self._index.ids, self._index.signatures())
 
     def calibrate(self, rate: float) -> None:
         """From now on calibrated, for this rate."""
@@ -64,11 +89,11 @@ class Threshold:
 
     def of(self, edits) -> np.ndarray:
         """(len(edits),) float64: tau of each edit; a query nearest to it reads it when their overlap is >= tau. Above 1 for -1 (no
-        edit), 1 for an edit that is being stored in another thread."""
+        edit)."""
         if self.fixed is not None:
             return np.full(len(edits), self.fixed)
-        closest = [2.0 if edit < 0 else self._closest.get(int(edit), (1.0,))[0] for edit in edits]
-        return np.where(np.array(closest) > 1, 2.0, self._tau(np.array(closest), self.margin))
+        closest = np.array([2.0 if edit < 0 else self._closest[int(edit)][0] for edit in edits])
+        return np.where(closest > 1, 2.0, self._tau(closest, self.margin))
 
     @property
     def median(self) -> float:

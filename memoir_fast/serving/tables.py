@@ -22,8 +22,7 @@ def tables_of(store: Store) -> dict[str, torch.Tensor]:
     """
     memory, config = store.memory, store.manifest.config
     signatures = memory.index.signatures()
-    threshold = Threshold(config.threshold, store.calibration.numpy(), memory.top_k, config.false_activation_rate)
-    threshold.recount(memory.index.ids, signatures)
+    threshold = Threshold(memory.index, config.threshold, store.calibration.numpy(), config.false_activation_rate)
     tags = {str(edit): store.state.tags[edit] for edit in memory.index.ids if store.state.tags[edit]}
     found = {
         "V": memory.V,

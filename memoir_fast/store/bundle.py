@@ -11,11 +11,12 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from ..base import files
 from ..errors import Damaged, StoreError
-from . import files, manifest
+from ..journal.record import encode, read_entry
+from . import manifest
 from .log import segment_path
 from .manifest import BASE, Manifest
-from .record import encode, read_entry
 from .store import Store
 
 

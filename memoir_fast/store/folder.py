@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +11,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from ..base import files
 from ..config import FORMAT_VERSION, MemoirConfig
+from ..editing.rules import RULES
+from ..journal.memory_state import MemoryState
+from ..journal.volatile import VolatileJournal
 from ..memory.residual import ResidualMemory
 
 CONFIG, EDITS, TENSORS = "config.json", "edits.json", "memory.safetensors"
@@ -37,41 +40,44 @@ class Saved:
     tensors: dict[str, torch.Tensor]
 
 
-def write(folder, model) -> None:
-    """Write a `MemoirModel`'s memory. Each file is written aside and renamed; config.json, which names the sizes and
-    the checksum of the others, comes last."""
+def write(folder: str | Path, state: MemoryState, threshold: float) -> None:
+    """Write a memory. Each file is written aside and renamed; config.json, which names the sizes of the others, comes last.
+
+    Args:
+        threshold: the median of the edits' thresholds, for people.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    memory = model.memory
+    memory = state.memory
     ids = np.asarray(memory.index.ids, dtype=np.int64)
-    signatures = memory.index.signatures()
+    rows = state.journal.edits
     tensors = {
         "V": memory.V,
         "background": memory.background,
         "permutation": memory.permutation,
         "ids": torch.from_numpy(ids),
-        "signatures": torch.from_numpy(signatures),
-        "calibration": torch.from_numpy(model.threshold.signatures),
+        "signatures": torch.from_numpy(memory.index.signatures()),
+        "calibration": torch.from_numpy(state.calibration),
     }
     if memory.C is not None:
         tensors["C"] = memory.C
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    edits = json.dumps([model.edits[int(i)] for i in ids], ensure_ascii=False, indent=1).encode()
+    edits = json.dumps([rows[int(i)] for i in ids], ensure_ascii=False, indent=1).encode()
     config = {
         "format": "memoir_fast",
         "format_version": FORMAT_VERSION,
-        "fingerprint": model.fingerprint,
-        "config": asdict(model.config),
+        "fingerprint": state.fingerprint,
+        "config": asdict(state.config),
         "scale": memory.scale,
-        "threshold": model.threshold.median,
-        "contexts": model.contexts,
-        "next_id": model.next_id,
+        "threshold": threshold,
+        "contexts": state.contexts,
+        "next_id": state.journal.next_id,
         "edits": len(ids),
         "bytes": {TENSORS: len(data), EDITS: len(edits)},
     }
-    _replace(folder / TENSORS, data)
-    _replace(folder / EDITS, edits)
-    _replace(folder / CONFIG, json.dumps(config, ensure_ascii=False, indent=2).encode())
+    files.replace(folder / TENSORS, data)
+    files.replace(folder / EDITS, edits)
+    files.replace(folder / CONFIG, json.dumps(config, ensure_ascii=False, indent=2).encode())
 
 
 def read(folder) -> Saved:
@@ -107,17 +113,19 @@ def read(folder) -> Saved:
     return saved
 
 
-def restore(saved: Saved, memory: ResidualMemory) -> None:
-    """Fill a memory of the right sizes from a read folder."""
-    if saved.tensors["V"].shape != memory.V.shape:
-        raise ValueError(f"{TENSORS}: V is {tuple(saved.tensors['V'].shape)}, the model needs {tuple(memory.V.shape)}")
-    memory.V.copy_(saved.tensors["V"])
-    memory.background.copy_(saved.tensors["background"])
-    if memory.C is not None:
-        memory.C.copy_(saved.tensors["C"])
-    memory.scale = saved.scale
-    if len(saved.tensors["ids"]):
-        memory.index.add(saved.tensors["ids"].numpy(), saved.tensors["signatures"].numpy())
+def load_state(folder: str | Path) -> MemoryState:
+    """The memory of a folder, with a journal that cannot take its edits back, for it holds no single updates. Errors as for `read`."""
+    saved = read(folder)
+    tensors = saved.tensors
+    D, d = tensors["V"].shape
+    memory = ResidualMemory(D, d, saved.config.top_k, tensors["permutation"])
+    memory.background.copy_(tensors["background"])
+    memory.feature = saved.config.feature
+    if RULES[saved.config.write].tracks:
+        memory.track()
+    memory.fill(tensors["V"], saved.scale, tensors["ids"].tolist(), tensors["signatures"].numpy(), tensors.get("C"))
+    journal = VolatileJournal(memory, saved.edits, saved.next_id)
+    return MemoryState(saved.config, saved.fingerprint, memory, saved.contexts, tensors["calibration"].numpy(), journal)
 
 
 def _check(folder: Path, saved: Saved) -> None:
@@ -134,7 +142,7 @@ def _check(folder: Path, saved: Saved) -> None:
         "signatures": ((edits, width), torch.uint8),
         "calibration": ((tensors["calibration"].shape[0], width) if "calibration" in tensors else None, torch.uint8),
     }
-    if saved.config.write == "preconditioned":
+    if RULES[saved.config.write].tracks:
         expected["C"] = ((dimension, dimension), torch.float32)
     for name, (shape, dtype) in expected.items():
         tensor = tensors.get(name)
@@ -169,13 +177,3 @@ def _tensors(path: Path, size: int) -> dict[str, torch.Tensor]:
         raise ValueError(f"{path}: there is no such file") from None
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file ({error})") from None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write aside, flush to the disk, rename: a crash leaves the old file or the new one, never a part."""
-    aside = path.with_name(path.name + ".part")
-    with open(aside, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)

@@ -8,16 +8,16 @@ import os
 import sqlite3
 from pathlib import Path
 
-from . import files
+from ..base import files
+from ..journal.edit_record import FIELDS
 
 FILE = "ledger.sqlite"
-COLUMNS = ("id", "prompt", "target", "author", "created", "status", "loss", "steps", "seconds", "nearest", "overlap",
-           "supersedes", "tags", "metadata", "seq")  # fmt: skip
+COLUMNS = FIELDS
 _JSON = ("supersedes", "tags", "metadata")
-_TABLES = """
-CREATE TABLE IF NOT EXISTS edits (id INTEGER PRIMARY KEY, prompt TEXT NOT NULL, target TEXT NOT NULL, author TEXT NOT NULL,
-  created TEXT NOT NULL, status TEXT NOT NULL, loss REAL, steps INTEGER, seconds REAL, nearest INTEGER, overlap REAL,
-  supersedes TEXT NOT NULL, tags TEXT NOT NULL, metadata TEXT NOT NULL, seq INTEGER NOT NULL);
+_TYPES = {"id": "INTEGER PRIMARY KEY", "loss": "REAL", "steps": "INTEGER", "seconds": "REAL", "nearest": "INTEGER", "overlap": "REAL",
+          "seq": "INTEGER NOT NULL"}  # fmt: skip
+_TABLES = f"""
+CREATE TABLE IF NOT EXISTS edits ({", ".join(f"{name} {_TYPES.get(name, 'TEXT NOT NULL')}" for name in COLUMNS)});
 CREATE INDEX IF NOT EXISTS by_status ON edits (status);
 CREATE TABLE IF NOT EXISTS log (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL);
 """

@@ -10,9 +10,9 @@ import os
 import re
 from pathlib import Path
 
+from ..base import files
 from ..errors import Damaged, StoreError
-from . import files
-from .record import PREFIX, Entry, encode, read_entry
+from ..journal.record import PREFIX, Entry, encode, read_entry
 
 _NAME = re.compile(r"log-(\d{12})\.bin")
 _WINDOW = 1 << 16  # bytes read at a time for headers
@@ -126,9 +126,7 @@ class Writer:
         except BaseException as error:
             self.take_back()
             if isinstance(error, OSError):
-                raise StoreError(
-                    f"{self.path}: writing failed ({error.strerror}); the edit was not made"
-                ) from error
+                raise StoreError(f"{self.path}: writing failed ({error.strerror}); the edit was not made") from error
             raise
         entries = []
         for (_, body), raw in zip(records, data, strict=True):

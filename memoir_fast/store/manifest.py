@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from ..base import files
 from ..config import MemoirConfig
 from ..errors import StoreError
-from . import files
-from .record import digest
+from ..journal.record import digest
 
 CONFIG, BASE = "config.json", "base.safetensors"
 FORMAT, FORMAT_VERSION = "memoir_fast store", 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..journal.record import Entry
+from ..journal.state import STATUSES, State
 from ..memory.residual import ResidualMemory
 from . import manifest
 from .ledger import as_stored
-from .record import Entry
-from .state import STATUSES, State
 
 
 def verify(store) -> dict:

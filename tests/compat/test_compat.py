@@ -144,9 +144,7 @@ def test_other_features(feature):
     model.edit(*["w100 w101 w102", "w150"])
     assert model.route("w100 w101 w102")["overlap"] == 1.0
     seen = []
-    model.model.get_submodule(model.target.path).base_layer.register_forward_hook(
-        lambda m, args, out: seen.append(args[0])
-    )
+    model.model.get_submodule(model.target.path).register_forward_hook(lambda m, args, out: seen.append(args[0]))
     with model.disabled():
         _logits(model, "w100 w101 w102")
     tokens = torch.tensor(word_tokenizer()("w100 w101 w102")["input_ids"])

@@ -10,11 +10,10 @@ from transformers import PreTrainedTokenizerFast
 
 from memoir_fast import EditError, MemoirConfig, MemoirModel, load_texts
 from memoir_fast.editing import editor, suffix
-from memoir_fast.editing.editor import commit
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.replay import Replay
 from memoir_fast.editing.request import EditRequest
-from memoir_fast.editing.rules import BlockWrite, TokenWrite, make_write, preconditioned
+from memoir_fast.editing.rules import RULES, BlockWrite, TokenWrite, make_write, preconditioned, settled
 from memoir_fast.text.encoder import Encoder
 from tests.support.models import FAMILIES, bits, tiny_memoir
 from tests.support.oracle import DenseMemory, plain_edit
@@ -27,13 +26,20 @@ EDITS = [
 ]
 
 
+def keep(model, number, finished):
+    """Make finished edits part of the memory, as `edit` does."""
+    fact = {"prompt": "", "target": "", "author": "", "created": "", "loss": 0.0, "steps": 0, "seconds": 0.0, "nearest": None,
+            "overlap": 0.0, "supersedes": [], "tags": [], "metadata": {}}  # fmt: skip
+    assert model.journal.add([fact] * len(finished.updates), finished.updates)[0] == number
+
+
 def _losses_of_both(model, edits):
     """(ours, oracle) per edit, on the same model with the same permutation, background and contexts."""
     ours = []
     for number, (prompt, target) in enumerate(edits):
         finished = model.editor.optimise([EditRequest(prompt, target)], model.config)
         ours.append(finished.losses[0])
-        commit(model.memory, finished.updates, number)
+        keep(model, number, finished)
     sequences = [[model.encoder.pair(p, t), *(model.encoder.pair(p, t, c) for c in model.contexts)] for p, t in edits]
     memory, config, target = model.memory, model.config, model.target
     base = model.detach().requires_grad_(False)  # the oracle's backward pass needs no other gradient than W_m's
@@ -105,7 +111,7 @@ def test_token_space_and_block_give_the_same_memory(momentum):
     torch.manual_seed(0)
     n, k, d, dimension = 12, 9, 5, 20
     features, before = torch.randn(n, k), torch.randn(n, d)
-    config = MemoirConfig(write="sgd", weight_decay=1e-2, momentum=momentum)
+    config = settled(MemoirConfig(write="sgd", weight_decay=1e-2, momentum=momentum))
     model = tiny_memoir()
     memories = []
     for form in (TokenWrite, BlockWrite):
@@ -140,7 +146,7 @@ def test_edits_made_together_move_as_a_dense_memory_would(form, momentum):
     features = torch.zeros(11, rows)
     for mask, part in zip(masks, parts, strict=True):
         features[part, mask] = torch.randn(part.stop - part.start, len(mask))
-    config = MemoirConfig(write="sgd", weight_decay=1e-2, momentum=momentum)
+    config = settled(MemoirConfig(write="sgd", weight_decay=1e-2, momentum=momentum))
     write = form(features, torch.zeros(11, d), config, parts=parts)
     dense, velocities = torch.zeros(rows, d), [torch.zeros(rows, d) for _ in parts]
     for step in range(8):
@@ -367,3 +373,12 @@ def test_editing_works_in_training_and_inference_mode():
     assert model.model.training
     with torch.inference_mode():
         assert model.edit(*EDITS[1]).id == 1
+
+
+def test_a_rule_takes_its_own_recipe_whatever_rule_the_settings_began_with():
+    config = MemoirConfig().updated(write="sgd")
+    assert settled(config) == settled(MemoirConfig(write="sgd")) and settled(config).edit_lr == 3.0
+    assert settled(config.updated(write="preconditioned", edit_lr=0.5)).edit_lr == 0.5
+    assert set(RULES) == set(MemoirConfig.__dataclass_fields__["write"].metadata["choices"])
+    with pytest.raises(ValueError, match="weight_decay must be < 1 / edit_lr"):
+        tiny_memoir(weight_decay=0.5)

@@ -9,7 +9,8 @@ from memoir_fast.ops import reference
 from tests.gpu.test_gpu import agrees, product_case
 
 pytest.importorskip("triton", reason="triton is not installed")
-from benchmarks import gpu, roofline
+from benchmarks.gpu import kernels as gpu
+from benchmarks.gpu import roofline
 
 
 def test_cases_and_comparison():

@@ -40,7 +40,7 @@ def test_cuda_scatter_fits(target, tmp_path):
 def test_the_extension_is_built_where_nvcc_is():
     if shutil.which("nvcc") is None:
         pytest.skip("nvcc is not installed")
-    from memoir_fast import _cuda
+    from memoir_fast.ops import _cuda
 
     assert _cuda.blocks(129, 4096) == 2 * 32
     with pytest.raises(ValueError, match="dtype code"):

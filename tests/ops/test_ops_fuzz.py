@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from memoir_fast import ops
 from memoir_fast.ops import reference
-from tests.ops.test_ops import INTERPRETED, TOLERANCE
+from tests.support.operations import INTERPRETED, TOLERANCE, strided
 
 BACKEND = "triton" if INTERPRETED else "cpp"
 FUZZ = settings(max_examples=25 if INTERPRETED else 150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -20,22 +20,6 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 def _backend():
     with ops.use_backend(BACKEND):
         yield
-
-
-def _strided(tensor: torch.Tensor, kind: int) -> torch.Tensor:
-    """The same values in another layout: contiguous, padded rows, every other row, or transposed memory."""
-    if kind == 0 or tensor.dim() != 2:
-        return tensor.contiguous()
-    rows, columns = tensor.shape
-    if kind == 1:
-        whole = torch.full((rows, columns + 3), float("nan") if tensor.is_floating_point() else 0).to(tensor.dtype)
-        view = whole[:, 1 : columns + 1]
-    elif kind == 2:
-        whole = torch.zeros(2 * rows, columns, dtype=tensor.dtype)
-        view = whole[::2]
-    else:
-        view = torch.zeros(columns, rows, dtype=tensor.dtype).T
-    return view.copy_(tensor)
 
 
 layouts = st.integers(0, 3)
@@ -53,7 +37,7 @@ def test_tophash_is_the_references(data, D, batch, dtype, layout, ties, seed):
         else torch.randn(batch, D, generator=g).to(dtype)
     )
     background, permutation = torch.randn(D, generator=g) * (not ties), torch.randperm(D, generator=g).int()
-    got = ops.tophash(_strided(features, layout), background, permutation, k)
+    got = ops.tophash(strided(features, layout), background, permutation, k)
     want = reference.tophash(features, background, permutation, k)
     assert torch.equal(got[0], want[0]) and torch.equal(got[1], want[1])
 
@@ -80,16 +64,21 @@ def test_masked_matmul_is_the_references(data, D, d, rows, masks, x_layout, v_la
         else torch.zeros(0, k).int()
     )
     route = torch.randint(-1, masks, (rows,), generator=g).int()
-    args = (_strided(x, x_layout), _strided(V, v_layout), indices, route, 0.7)
+    args = (strided(x, x_layout), strided(V, v_layout), indices, route, 0.7)
+    blocks = strided(V[indices.long()], v_layout)
     want = reference.masked_matmul(x, V, indices, route, 0.7)
     tolerance = {"rtol": 2 * TOLERANCE[dtype], "atol": 20 * TOLERANCE[dtype]}
     got = ops.masked_matmul(*args)
     assert got.dtype == dtype and torch.allclose(got.float(), want.float(), **tolerance)
-    out = _strided(torch.randn(rows, d, generator=g).to(dtype), data.draw(layouts))
-    expected = out.clone()
+    got = ops.block_matmul(args[0], blocks, *args[2:])
+    assert got.dtype == dtype and torch.allclose(got.float(), want.float(), **tolerance)
+    out = strided(torch.randn(rows, d, generator=g).to(dtype), data.draw(layouts))
+    expected, other = out.clone(), strided(out.clone(), data.draw(layouts))
     reference.masked_matmul_(expected, x, V, indices, route, 0.7)
     ops.masked_matmul_(out, *args)
     assert torch.allclose(out.float(), expected.float(), **tolerance)
+    ops.block_matmul_(other, args[0], blocks, *args[2:])
+    assert torch.allclose(other.float(), expected.float(), **tolerance)
 
 
 @FUZZ
@@ -102,8 +91,8 @@ def test_masked_scatter_is_the_references(data, D, d, n, v_layout, a_layout, see
     A, G = torch.randn(n, k, generator=g).to(dtype), torch.randn(n, d, generator=g).to(dtype)
     expected = V.clone()
     want = reference.masked_scatter_(expected, idx, A, G, 0.3)
-    V = _strided(V, v_layout)
-    got = ops.masked_scatter_(V, idx, _strided(A, a_layout), _strided(G, a_layout), 0.3)
+    V = strided(V, v_layout)
+    got = ops.masked_scatter_(V, idx, strided(A, a_layout), strided(G, a_layout), 0.3)
     assert torch.allclose(V.float(), expected.float(), rtol=2 * TOLERANCE[v_dtype], atol=20 * TOLERANCE[v_dtype])
     assert torch.allclose(got, want, rtol=1e-3, atol=1e-4)
 
@@ -118,6 +107,9 @@ def _arguments(op: str) -> dict:
         "masked_matmul": lambda: {"x": torch.randn(3, 8), "V": torch.randn(8, 5), "indices": row[None],
                                   "route": torch.tensor([0, -1, 0]).int(), "scale": 1.0},
         "masked_matmul_": lambda: {"out": torch.zeros(3, 5), **_arguments("masked_matmul")},
+        "block_matmul": lambda: {"x": torch.randn(3, 8), "blocks": torch.randn(1, 3, 5), "indices": row[None],
+                                 "route": torch.tensor([0, -1, 0]).int(), "scale": 1.0},
+        "block_matmul_": lambda: {"out": torch.zeros(3, 5), **_arguments("block_matmul")},
         "masked_scatter_": lambda: {"V": torch.randn(8, 5), "idx": row, "A": torch.randn(2, 3), "G": torch.randn(2, 5), "scale": 1.0},
     }[op]()  # fmt: skip
 

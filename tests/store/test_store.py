@@ -267,7 +267,7 @@ def test_the_ledger_follows_the_log(tmp_path):
 
 def test_a_store_needs_an_empty_memory_and_folder(tmp_path):
     model = tiny_memoir()
-    with pytest.raises(ValueError, match="keeps no records"):
+    with pytest.raises(ValueError, match="there is no edit 0 in this memory"):
         model.delete(0)
     model.edit(*A)
     with pytest.raises(ValueError, match="begins with an empty memory"):

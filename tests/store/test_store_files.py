@@ -18,9 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memoir_fast import MemoirConfig
+from memoir_fast.base import files
+from memoir_fast.journal.memory_state import MemoryState
+from memoir_fast.journal.volatile import VolatileJournal
 from memoir_fast.memory.residual import ResidualMemory
 from memoir_fast.memory.update import Update
-from memoir_fast.store import Store, StoreError, files, log
+from memoir_fast.store import Store, StoreError, log
 from memoir_fast.store.log import segments
 from tests.support.models import tiny_memoir
 
@@ -32,9 +35,9 @@ def new_store(folder, **options) -> Store:
     torch.manual_seed(0)
     config = MemoirConfig(layer="model.layers.1.mlp.down_proj", top_k=K, write="preconditioned")
     memory = ResidualMemory(D, HIDDEN, K)
-    return Store.create(
-        folder, config, FINGERPRINT, ["a"], memory, torch.zeros(3, 8, dtype=torch.uint8), "keep", **options
-    )
+    memory.track()
+    state = MemoryState(config, FINGERPRINT, memory, ["a"], np.zeros((3, 8), np.uint8), VolatileJournal(memory))
+    return Store.create(folder, state, "keep", **options)
 
 
 def add(store: Store, number: int, target: str = "t", **about) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from memoir_fast.editing.rules import settled
+
 
 class DenseMemory(nn.Module):
     """`base(x) + (mask * x) @ W_m^T` for every token, with W_m (d, D) a trainable dense matrix."""
@@ -23,6 +25,7 @@ class DenseMemory(nn.Module):
 
 def plain_edit(model, memory: DenseMemory, sequences, background, permutation, config) -> list[float]:
     """One edit; returns the loss before each step. Sequences as `Encoder.pair` gives them, the identity first."""
+    config = settled(config)
     with torch.no_grad():
         identity = sequences[0]
         model(input_ids=torch.tensor([identity.tokens[: identity.prompt_length]]))

@@ -1,0 +1,285 @@
+"""Sections on quality: what streams of edits retain, other methods on the same rows, other tasks, newer facts."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+from benchmarks import rows
+from benchmarks.results_page import streams as of
+from benchmarks.results_page.text import number, source, source_line, sources, spread, table
+from benchmarks.rows import Row
+
+SCORES = ("reliability", "generalization", "locality", "average")
+TASK_SCORES = ("efficacy", "paraphrase", "neighbourhood", "ood_accuracy", "ood_perplexity")
+PEERS = {"unedited": "unedited", "ft_l": "fine-tuning the same projection, edit by edit", "lora": "LoRA on it, edit by edit (PEFT)",
+         "in_context": "the nearest stored fact put before the question",
+         "grace": "GRACE in short (`benchmarks/rivals/grace.py`), its radius calibrated by the shipped background",
+         "published": "the published editor in plain PyTorch, one tau of 0.5"}  # fmt: skip
+
+
+def sections(results: Path) -> list[str]:
+    found = of.read(results)
+    return [*retention(found), *switched(found), *peers(results), *tasks(found), *newer(results)]
+
+
+def details(results: Path) -> list[str]:
+    """Every stream by itself."""
+    found = of.read(results)
+    return [*runs(found), *checkpoints(found), *thresholds(found), *causes(found), *repeated(found), *free(found)]
+
+
+# ---- the headline tables -----------------------------------------------------------------------------------------
+
+
+def retention(found: list[Row]) -> list[str]:
+    lines = []
+    for title, changed in (
+        ('rows 0-99, default (`write="preconditioned"`)', {}),
+        ('rows 0-99, the same with `precision="exact"`', {"precision": "exact"}),
+        ('rows 0-99, published update (`write="sgd"`)', of.PUBLISHED),
+        ("rows 0-99, published update without weight decay", of.PUBLISHED | {"weight_decay": 0.0}),
+        ("rows 0-99, published update with our momentum and no decay", {"write": "sgd"}),
+    ):
+        group = of.pick(found, of.ZSRE_100, **changed)
+        if group:
+            scores = [of.last(row)["all"] for row in group]
+            steps = f"{statistics.mean(row.result['mean_steps'] for row in group):.1f}"
+            lines.append([title, *(spread([s[name] for s in scores]) for name in SCORES[:3]), steps, sources(group)])
+    for edits, title, short in (
+        ("zsre.jsonl, rows 0-999", "rows 0-999, default", "thousand"),
+        ("zsre.jsonl, rows 300-999", "rows 300-999 as a stream of its own, default (settings were chosen on rows 0-299)", "seven hundred"),
+    ):  # fmt: skip
+        for row in of.pick(found, edits):
+            lines.append([title, *_scores(of.last(row)["all"]), f"{row.result['mean_steps']:.1f}", source(row)])
+            for mark in row.result["checkpoints"]:
+                if 100 < mark["edits"] < of.last(row)["edits"]:
+                    then = f"the first {mark['edits']}, measured before the others were made"
+                    lines.append([f"of these, {then}", *_scores(mark["all"]), "", source(row)])
+            first = f"of these, the first hundred, after all {short}"
+            lines.append([first, *_scores(of.last(row)["first"]), "", source(row)])
+    notes = [f"{row.name}: {row.result['note']}" for row in found if "note" in row.result]
+    return [
+        "## Retention", "",
+        "ZsRE rows edited one after the other (`python -m benchmarks.quality.retention`), with the shipped background, calibrated "
+        "thresholds and `precision=\"fast\"` where nothing else is said. Rows 0-99 are the mean over permutations (seeds) and the range.", "",
+        "Teacher-forced: reliability and generalization are the share of target tokens that are the argmax behind the prompt and behind its "
+        "rephrasing; locality is the share of an unrelated answer's positions where the unedited model's token stays. Each row is asked for "
+        "its own target, also where a later row contradicts it.", "",
+        *table(["", *SCORES[:3], "mean steps", "source"], lines), *(line for note in notes for line in (note, "")),
+        "![Reliability and generalization along the streams](images/retention.svg)", "",
+        "![Overlap with the nearest stored edit](images/overlaps.svg)", "",
+    ]  # fmt: skip
+
+
+def _scores(found: dict) -> list[str]:
+    return [number(found[name]) for name in SCORES[:3]]
+
+
+def switched(found: list[Row]) -> list[str]:
+    """One switch each from the default."""
+    lines = []
+    for group in of.groups(found, of.ZSRE_100):
+        scores = [of.last(row)["all"] for row in group]
+        cells = [spread([s[name] for s in scores]) for name in SCORES]
+        steps, seconds = (statistics.mean(row.result[name] for row in group) for name in ("mean_steps", "mean_seconds"))
+        lines.append([_switch(group[0]), str(len(group)), *cells, f"{steps:.1f}", f"{seconds:.1f}",
+                      _record(group[0], 1536), _record(group[0], 14336), sources(group)])  # fmt: skip
+    head = ["switch", "seeds", *SCORES, "mean steps", "s an edit", "C, SmolLM2", "C, LLaMA-3-8B", "source"]
+    lines.sort(key=lambda line: line[0] != "default")
+    return [
+        "## One switch each: ZsRE rows 0-99", "",
+        "Mean over permutations (seeds), and the range. Seconds an edit are of one thread of a shared machine: a guide, not a benchmark. "
+        "C is the record of what earlier edits read; its memory is a calculation, and V takes 3.5 MB and 235 MB beside it in every run. "
+        "`sketch` and `replay` are experiments (`benchmarks/experiments/`), no options of the library.", "",
+        *table(head, lines),
+    ]  # fmt: skip
+
+
+def _switch(row: Row) -> str:
+    own = of.switches(row)
+    changed = [f"`{name}={value}`" for name, value in own.items() if value != of.DEFAULT[name]]
+    return ", ".join(changed) or "default"
+
+
+def _record(row: Row, dimension: int) -> str:
+    """The bytes of C, as the run kept it."""
+    own = of.switches(row)
+    if own["write"] == "sgd":
+        return "none"
+    form = own["sketch"] or "float32"
+    if form.startswith("rank="):
+        size = 4 * dimension * (int(form.removeprefix("rank=")) + 1)
+    else:
+        size = dimension**2 * (2 if form == "bfloat16" else 4)
+    return f"{size / 1e6:.3g} MB"
+
+
+def peers(results: Path) -> list[str]:
+    parts = []
+    for run in {row.settings["edits"]: row for row in rows.read("peers", results)}.values():
+        lines = []
+        for name, scores in run.result["peers"].items():
+            seconds = "" if name == "unedited" else f"{run.result['seconds'][name]:.1f}"
+            lines.append(
+                [
+                    PEERS.get(name, name),
+                    *(number(scores[metric]) for metric in SCORES),
+                    seconds,
+                    number(scores["background_perplexity"]),
+                ]
+            )
+        parts += [
+            f"## Other ways: {run.settings['edits']}", "", *source_line(run),
+            "`python -m benchmarks.quality.peers`. The last column is the perplexity of 50 unrelated answers, which editing with the memory "
+            "leaves as it was. WISE was not run.", "",
+            *table(["way", *SCORES, "seconds an edit", "perplexity"], lines),
+        ]  # fmt: skip
+    return parts
+
+
+def tasks(found: list[Row]) -> list[str]:
+    lines = []
+    for row in found:
+        if row.settings["task"] == "zsre":
+            continue
+        for title, scores in ((_switch(row), of.last(row)["all"]), ("unedited", row.result.get("unedited"))):
+            if scores:
+                free = row.result.get("free", {}).get("locality") if title != "unedited" else None
+                lines.append([row.settings["edits"], title, *(number(scores.get(name)) for name in SCORES[:3]),
+                              number(scores.get("perplexity")), *(number(scores.get(name)) for name in TASK_SCORES), number(free), source(row)])  # fmt: skip
+    head = [
+        "rows",
+        "settings",
+        *SCORES[:3],
+        "median target perplexity",
+        *TASK_SCORES,
+        "unrelated answers unchanged",
+        "source",
+    ]
+    return [
+        "## Other tasks", "",
+        "Settings are the default but for what is named. Efficacy, paraphrase and neighbourhood are CounterFact's: the share of rows where the "
+        "right one of both answers is the likelier. `ood` is a differently worded description.", "",
+        *table(head, lines, drop_empty=True),
+        "CounterFact's unrelated prompts are worded like its edits (\"The mother tongue of ... is\"). `feature=\"rare_decentered\"` hashes a prompt "
+        "with its rare tokens up, which tells subjects apart. **Calibrate with prompts of your own wording** (`--background`) where unrelated "
+        "prompts are worded like your edits.", "",
+    ]  # fmt: skip
+
+
+def newer(results: Path) -> list[str]:
+    found = rows.read("newer", results)
+    if not found:
+        return []
+    run = found[-1]
+    lines = [[str(r["conflict_threshold"]), number(r["single edits"]["prompt"]), number(r["single edits"]["rephrase"]),
+              number(r["latest, asked in the newer words"]), number(r["latest, asked in the first words"]), str(r["superseded"]),
+              f"{r['bytes_per_edit'] / 1e6:.2f} MB"] for r in run.result["rows"]]  # fmt: skip
+    head = ["conflict threshold", "single edits, prompts", "their rephrasings", "latest target, newer words", "latest target, first words",
+            "superseded", "log an edit"]  # fmt: skip
+    return [
+        "## A newer fact against an older one", "", *source_line(run),
+        f"{run.settings['edits']}: edited, then each again in the words of its rephrasing and with another target "
+        "(`python -m benchmarks.quality.newer`). Token accuracy. At 0.95, the default, no rewording supersedes; at 0.75 some do, some of "
+        "them another question about the same subject.", "",
+        *table(head, lines),
+    ]  # fmt: skip
+
+
+# ---- every run by itself -----------------------------------------------------------------------------------------
+
+
+def runs(found: list[Row]) -> list[str]:
+    shown = list(of.DEFAULT)
+    lines = [[row.name or "", row.settings["edits"], str(row.settings["seed"]), *(str(value or "") for value in of.switches(row).values()),
+              f"{row.result['mean_steps']:.1f}", f"{row.result['median_seconds']:.2f}", source(row)] for row in found]  # fmt: skip
+    text = "Seconds are medians, and not comparable between runs: some shared the machine."
+    return [
+        "### Runs",
+        "",
+        text,
+        "",
+        *table(["run", "rows", "seed", *shown, "mean steps", "s an edit", "source"], lines),
+    ]
+
+
+def checkpoints(found: list[Row]) -> list[str]:
+    shown = (*SCORES, "perplexity", *TASK_SCORES)
+    lines = []
+    for row in found:
+        for mark in row.result["checkpoints"]:
+            for group in ("all", "first", "middle", "last"):
+                if group in mark:
+                    scores = [number(mark[group].get(name)) for name in shown]
+                    lines.append([row.name or "", str(mark["edits"]), group, number(mark["threshold"]), *scores])
+        if "unedited" in row.result:
+            scores = [number(row.result["unedited"].get(name)) for name in shown]
+            lines.append([row.name or "", str(of.last(row)["edits"]), "unedited", "", *scores])
+    text = ("After so many edits; `first`, `middle` and `last` are a hundred each; `unedited` is the base model on all of them. tau is the median "
+            "of the edits' thresholds that the scores were read at.")  # fmt: skip
+    return ["### Checkpoints", "", text, "", *table(["run", "edits", "of them", "tau", *shown], lines, drop_empty=True)]
+
+
+def thresholds(found: list[Row]) -> list[str]:
+    shown = (
+        *SCORES,
+        "efficacy",
+        "paraphrase",
+        "neighbourhood",
+        "routed_prompts",
+        "routed_rephrasings",
+        "free_locality",
+    )
+    lines = []
+    for row in found:
+        if "sweep" in row.result:
+            calibrated = {"threshold": of.last(row)["threshold"], **of.last(row)["all"]}
+            for scores in (calibrated, *row.result["sweep"]):
+                lines.append(
+                    [row.name or "", f"{scores['threshold']:.3f}", *(number(scores.get(name)) for name in shown)]
+                )
+    text = ("The finished memories read with one threshold for all edits; the first line of each run is calibrated, an own one for each edit "
+            "(tau is their median).")  # fmt: skip
+    return ["### Thresholds", "", text, "", *table(["run", "tau", *shown], lines, drop_empty=True)] if lines else []
+
+
+def causes(found: list[Row]) -> list[str]:
+    shown = ("own", "retrieval", "conflict", "reads_its_own")
+    lines = [[row.name or "", str(of.last(row)["edits"]), part, *(number(shares[name]) for name in shown)]
+             for row in found for part, shares in row.result.get("causes", {}).items()]  # fmt: skip
+    text = ("Shares of the target tokens that are missed, and why: the row's own edit is read and still answers wrong; another edit or none is "
+            "read; a later row gives the fact another target.")  # fmt: skip
+    head = ["run", "edits", "asked by", "own edit", "retrieval", "conflict", "rows that read their own edit"]
+    return ["### Why answers are wrong", "", text, "", *table(head, lines)] if lines else []
+
+
+def repeated(found: list[Row]) -> list[str]:
+    lines = []
+    for row in found:
+        part = row.result.get("repeated", {})
+        if not part.get("rows"):
+            continue
+        count, scores, cells = of.last(row)["edits"], of.last(row)["all"], [row.name or "", str(part["rows"])]
+        for metric in ("reliability", "generalization"):
+            own, late = part[f"own_{metric}"], part[f"latest_{metric}"]
+            cells += [number(own), number(late), number(scores[metric] + (late - own) * part["rows"] / count)]
+        lines.append(cells)
+    head = ["run", "rows", *(f"{metric}, {what}" for metric in ("reliability", "generalization")
+                             for what in ("own target", "latest target", "all rows by the latest"))]  # fmt: skip
+    return ["### Facts given again with another target", "", *table(head, lines)] if lines else []
+
+
+def free(found: list[Row]) -> list[str]:
+    lines = [[row.name or "", *(number(row.result["free"].get(name)) for name in ("reliability", "generalization", "locality")),
+              *(number(row.result.get("background_perplexity", {}).get(name)) for name in ("before", "after"))]
+             for row in found if "free" in row.result]  # fmt: skip
+    head = [
+        "run",
+        "begins with the target",
+        "rephrased",
+        "unrelated answers unchanged",
+        "perplexity of unrelated answers before",
+        "after",
+    ]
+    return ["### Free generation", "", *table(head, lines)] if lines else []

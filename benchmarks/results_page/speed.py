@@ -1,0 +1,265 @@
+"""Sections on time and memory: kernels, editing, reading, serving, and what grows with the number of edits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import rows
+from benchmarks.results_page.text import number, source, source_line, table
+from benchmarks.rows import Row
+
+EDITORS = ("published", "exact", "default", "fast")
+
+
+def sections(results: Path) -> list[str]:
+    parts: list[str] = []
+    for section in (
+        operations,
+        kernels,
+        editing,
+        batched,
+        long_edits,
+        dropin,
+        reading,
+        lookup,
+        scaling,
+        serving,
+        calculated,
+    ):
+        parts += section(results)
+    return parts
+
+
+def last(benchmark: str, results: Path) -> Row | None:
+    """The latest run that was not of a part alone."""
+    found = [row for row in rows.read(benchmark, results) if "partial" not in row.settings]
+    return found[-1] if found else None
+
+
+def operations(results: Path) -> list[str]:
+    run = last("ops", results)
+    if run is None:
+        return []
+    lines = [[f"`{r['op']}`", r["size"], r["dtype"], str(r["N"]), f"{r['ratio']:.2f}x", _milliseconds(r["ours_us"]),
+              _milliseconds(r["torch_us"]), _milliseconds(r["floor_us"])] for r in run.result["rows"]]  # fmt: skip
+    return [
+        "## Kernels", "", *source_line(run),
+        "How many times faster than the fastest plain-torch sequence for the same values, same machine, medians in one run "
+        "(`python -m benchmarks.speed.ops`); below 1 is slower. Floor: a plain read of the bytes, or the matrix product alone.", "",
+        *table(["operation", "size", "dtype", "rows", "faster", "ours, ms", "torch, ms", "floor, ms"], lines),
+        "![operations against torch](images/ops.svg)", "",
+        "One row against LLaMA-3's memory runs at about the speed of a plain read of its bytes. At SmolLM2's size more than four rows that share "
+        "a mask go through torch's own product, and packing them costs what it saves. bfloat16 inputs gain little on a CPU without units for "
+        "them.", "",
+    ]  # fmt: skip
+
+
+def _milliseconds(microseconds: float) -> str:
+    return f"{microseconds / 1e3:.4g}"
+
+
+def kernels(results: Path) -> list[str]:
+    parts: list[str] = []
+    if run := last("threads", results):
+        lines = [[r["threads"], _milliseconds(r["torch_us"]), _milliseconds(r["ours_us"])] for r in run.result["rows"]]
+        parts += ["### Whose threads", "", *source_line(run), "A step of one torch product and one of ours, with the workers of torch's own "
+                  "OpenMP runtime (what the library uses) or others (`python -m benchmarks.speed.threads`).", "",
+                  *table(["threads", "torch's product, ms", "ours, ms"], lines)]  # fmt: skip
+    if run := last("factorise", results):
+        lines = [[size, name, _milliseconds(r["median_us"]), f"{r['times_faster_than_general']:.2f}x"]
+                 for size, ways in run.result.items() for name, r in ways.items()]  # fmt: skip
+        parts += ["### Stepping around earlier edits", "", *source_line(run), 'What the one factorisation of `write="preconditioned"` costs an '
+                  "edit (`cholesky`), against a general solve and a low-rank sketch through the Woodbury identity "
+                  "(`python -m benchmarks.speed.factorise`).", "",
+                  *table(["mask", "way", "ms", "times faster than the general solve"], lines)]  # fmt: skip
+    if run := last("kernels", results):
+        found = run.result
+        lines = [
+            [name, next(iter(found[name]["served"].values())), *_scores(found[name])] for name in ("auto", "reference")
+        ]
+        parts += ["### The same edits without the kernels", "", *source_line(run),
+                  f"{run.settings['edits']}, one permutation (`python -m benchmarks.speed.kernels`). Equal answers: "
+                  f"{found['equal_answers']:.0%}; losses apart by at most {found['largest_loss_difference']:.1e}, the memories by "
+                  f"{found['memory_difference']:.1e} of their norm." + (f" {found['note']}" if "note" in found else ""), "",
+                  *table(["backend", "served by", "reliability", "generalization", "locality"], lines)]  # fmt: skip
+    return parts
+
+
+def _scores(found: dict) -> list[str]:
+    return [number(found[name]) for name in ("reliability", "generalization", "locality")]
+
+
+def editing(results: Path) -> list[str]:
+    run = last("edit_speed", results)
+    if run is None:
+        return []
+    found = run.result
+    lines = [[name, f"{found[f'{name}_s']:.2f}", f"{found[f'{name}_ratio']:.1f}x" if f"{name}_ratio" in found else "",
+              f"{found[f'{name}_steps']:.1f}", *_scores(found[f"{name}_metrics"]), number(found["floor_fraction"].get(name))]
+             for name in EDITORS if f"{name}_s" in found]  # fmt: skip
+    head = [
+        "",
+        "seconds an edit",
+        "times faster",
+        "mean steps",
+        "reliability",
+        "generalization",
+        "locality",
+        "matrix products' share",
+    ]
+    return [
+        "## Editing", "", *source_line(run),
+        f"{run.settings['edits']} of ZsRE, edited with the published editor's way of working (`benchmarks/rivals/published.py`) and with ours, "
+        "in turns (`python -m benchmarks.speed.edit_speed`). `exact` makes the published update step for step; `default` is the library as it "
+        "comes (preconditioned writes with momentum: a third of the steps); `fast` is the same with `precision=\"fast\"`.", "",
+        *table(head, lines),
+        f"The losses of `exact` and of the published editor end at most {found['loss_difference']['largest']:.0e} apart. The last column is what the "
+        "suffix's matrix products alone would take of our time, at this machine's measured float32 rates.", "",
+        "![seconds an edit](images/edit_speed.svg)", "",
+    ]  # fmt: skip
+
+
+def batched(results: Path) -> list[str]:
+    run = last("batched", results)
+    if run is None:
+        return []
+    lines = [[r["precision"], str(r["batch_size"]), f"{r['s_per_edit']:.2f}", *_scores(r)] for r in run.result["rows"]]
+    return [
+        "### Several facts in the same steps", "", *source_line(run),
+        "`edit_many` with the default settings (`python -m benchmarks.speed.batched`): each batch takes as many steps as its slowest fact.", "",
+        *table(["precision", "facts at a time", "seconds an edit", "reliability", "generalization", "locality"], lines),
+    ]  # fmt: skip
+
+
+def long_edits(results: Path) -> list[str]:
+    runs = list({row.settings["edits"]: row for row in rows.read("long_edits", results)}.values())
+    if not runs:
+        return []
+    lines = [[row.settings["edits"], *(f"{row.result[f'{name}_ratio']:.2f}x" for name in ("exact", "fast")),
+              f"{row.result['published']['peak_mb'] / row.result['forward']['peak_mb']:.2f}",
+              *(f"{row.result[f'{name}_memory_over_forward']:.2f}" for name in ("exact", "fast")), source(row)] for row in runs]  # fmt: skip
+    head = ["edits", "`exact`", "`fast`", "memory: published", "`exact`", "`fast`", "source"]
+    count, steps = runs[-1].settings["count"], runs[-1].settings["steps"]
+    return [
+        "### Long edits", "",
+        f'Edits with a passage as their target ({count} each, `write="sgd"`, {steps} steps, the same permutation; '
+        "`python -m benchmarks.speed.long_edits`): times faster than the published way of working. Memory is the peak above the loaded model, in "
+        "units of one unedited forward pass over the same padded batch with full logits.", "",
+        *table(head, lines),
+        "By calculation, counting the operations of the matrix products, `exact` needs 4.6 times fewer than the published way on the hallucination "
+        "rows and 2.2 times fewer on the temporal ones, where nearly every training token is a target. (No row: a calculation.)", "",
+    ]  # fmt: skip
+
+
+def dropin(results: Path) -> list[str]:
+    run = last("dropin", results)
+    if run is None:
+        return []
+    names = ("rewrite_acc", "rephrase_acc", "neighborhood_acc")
+    lines = [[title, *(number(run.result[key][name]) for name in names), f"{run.result[key]['seconds']:.1f}"]
+             for key, title in (("base_editor", "`BaseEditor` of `memoir_fast.compat`"), ("published", "the published way of working"))]  # fmt: skip
+    return [
+        "### The drop-in front", "", *source_line(run),
+        f"{run.settings['count']} edits of {run.settings['edits']}, same settings and permutation, published updates "
+        "(`python -m benchmarks.speed.dropin`).", "", *table(["", *names, "seconds an edit"], lines),
+    ]  # fmt: skip
+
+
+def reading(results: Path) -> list[str]:
+    run = last("generate", results)
+    if run is None:
+        return []
+    lines = [[kind, str(size), f"{run.result[f'{kind}_batch{size}']:+.1%}", f"{run.result[f'{kind}_first_token_batch{size}']:+.1%}"]
+             for kind in ("unmatched", "matched") for size in (1, 8)]  # fmt: skip
+    return [
+        "## Reading", "", *source_line(run),
+        f"What the memory costs a generation of {run.settings['new_tokens']} tokens, over the unedited model's time, both taking each token in turns "
+        "(`python -m benchmarks.speed.generate`). Negative is sooner.", "",
+        *table(["prompts", "batch", "a token", "the first token"], lines),
+    ]  # fmt: skip
+
+
+def lookup(results: Path) -> list[str]:
+    run = last("lookup", results)
+    if run is None:
+        return []
+    r = run.result
+    lines = [["ours", f"{r['ours_ms']:.2f}"], ["the published product of floats", f"{r['published_ms']:.1f}"],
+             *([["FAISS, flat", f"{r['faiss_ms']:.2f}"]] if "faiss_ms" in r else []), ["a plain read of the same bytes", f"{r['stream_ms']:.2f}"]]  # fmt: skip
+    return [
+        "### Look-up", "", *source_line(run),
+        f"D = {run.settings['D']}, k = {run.settings['k']} (`python -m benchmarks.speed.lookup`). One query over 5,000 edits: "
+        f"{r['ratio']:.0f} times faster than the published product, {r['stream_ratio']:.2f} times a plain read.", "",
+        *table(["way", "ms a query"], lines),
+        f"Over {r['million_edits']:,} edits {r['million_ms']:.1f} ms, with the exhaustive search's answer in {r['million_recall']:.1%} of "
+        f"{r['million_queries']} queries, {r['million_bytes_per_edit']:.0f} bytes an edit.", "",
+    ]  # fmt: skip
+
+
+def scaling(results: Path) -> list[str]:
+    run = last("scaling", results)
+    if run is None:
+        return []
+    lines = [[f"{r['edits']:,}", f"{r['edit_s']:.1f} ({r['edit_steps']} steps)", f"{r['query_ms']:.1f}", f"{r['lookup_ms']:.3f}", str(r["rss_mb"]),
+              f"{r['save_s']:.2f}", f"{r['load_s']:.2f}", f"{r['file_mb']:.2f}"] for r in run.result["rows"]]  # fmt: skip
+    head = [
+        "stored edits",
+        "an edit, s",
+        "a query, ms",
+        "its look-up, ms",
+        "process, MB",
+        "saving, s",
+        "loading, s",
+        "files, MB",
+    ]
+    return [
+        "## What grows with the number of edits", "", *source_line(run),
+        "Synthetic masks fill the memory (`python -m benchmarks.speed.scaling`).", "", *table(head, lines),
+        "![cost against stored edits](images/scaling.svg)", "",
+        *([run.result["note"], ""] if "note" in run.result else []),
+    ]  # fmt: skip
+
+
+def serving(results: Path) -> list[str]:
+    run = last("serving", results)
+    if run is None:
+        return []
+    r, s = run.result, run.settings
+    lines = [
+        [kind, *(f"{r[f'{kind}_{name}_cost']:+.1%}" for name in ("seconds", "median_s", "p95_s"))]
+        for kind in ("unmatched", "matched")
+    ]
+    refresh = r["refresh_under_load"]
+    return [
+        "## Serving", "", *source_line(run),
+        f"Two vLLM servers on one core, unedited and with {s['edits']} edits (float32, eager), asked in turns: {s['requests']} requests of "
+        f"{s['tokens']} tokens at concurrency {s['concurrency']}, medians over rounds, against the unedited server's "
+        f"({r['unedited_requests_per_s']} requests a second; `python -m benchmarks.speed.serving`).", "",
+        *table(["prompts", "time of a round", "median latency", "95th percentile"], lines),
+        f"A refresh in the middle of a further {refresh['asked']} requests: {refresh['answered']} answered.", "",
+    ]  # fmt: skip
+
+
+def calculated(results: Path) -> list[str]:
+    """GPU: timings if there are any, and the calculations."""
+    parts, run, timed = [], last("roofline", results), last("gpu_kernels", results)
+    if run is not None:
+        lines = [
+            [
+                r["chip"],
+                f"{r['operations']:.3g}",
+                f"{r['bytes']:.3g}",
+                f"{r['floor_s']:.3f}",
+                f"{r['published_s_on_A100']}",
+            ]
+            for r in run.result["edits"]
+        ]
+        parts += ["## GPU: calculations", "", *source_line(run), "**A calculation, not a measurement** (`python -m benchmarks.gpu.roofline`; each "
+                  "operation's floor is in the row): the least time of one ZsRE edit of LLaMA-3-8B in bfloat16 by its bytes and operations.", "",
+                  *table(["chip", "operations", "bytes", "at least, s", "the published editor reports on an A100, s"], lines)]  # fmt: skip
+    if timed is None:
+        return [*parts, *(["No GPU time has been measured.", ""] if parts else [])]
+    lines = [[f"`{r['op']}`", r["size"], r["dtype"], str(r["N"]), str(r["ours_us"]), str(min(r["torch_us"].values()))]
+             for r in timed.result["rows"] if r.get("default", True)]  # fmt: skip
+    return [*parts, "## GPU: kernels", "", *source_line(timed),
+            *table(["operation", "size", "dtype", "rows", "ours, us", "fastest torch, us"], lines)]  # fmt: skip

@@ -1,0 +1,144 @@
+"""A memory's place beside a model's projection: hooks, and nothing else, so that the model stays the Hugging Face model that it is.
+
+No module is replaced and no parameter touched: `state_dict`, `save_pretrained`, `push_to_hub` and a trainer's checkpoints are the base
+model's while a memory is attached, and detaching takes away exactly what attaching put there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from .projection import Target
+
+
+class Observer(Protocol):
+    """What is told of a model's forward passes."""
+
+    def before(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+        """A forward pass of the model begins; may return other arguments."""
+
+    def after(self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+        """It has ended, also by an exception."""
+
+    def project(self, projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
+        """The projection made `out` of `x`; may return something else in its place."""
+
+
+class _Hook:
+    """A callable that refuses to be copied: a copy of the model would call into this model's memory."""
+
+    def __init__(self, function: Callable, attachment: Attachment):
+        self.function, self.attachment = function, attachment
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
+
+    def __deepcopy__(self, memo: dict) -> None:
+        raise TypeError(
+            "the model cannot be copied or pickled while a memory is attached: call detach(), copy it, and attach again "
+            "(state_dict() and save_pretrained() work as they are, and hold the base model)"
+        )
+
+    def __reduce__(self) -> Any:
+        return self.__deepcopy__({})
+
+
+class Attachment:
+    """Connects an observer with a model; a context manager.
+
+    Args:
+        model: a Hugging Face causal language model, or a wrapper (PEFT) around one.
+        target: the projection.
+        observer: what is told of its forward passes.
+    """
+
+    def __init__(self, model: nn.Module, target: Target, observer: Observer):
+        self.model, self.target, self.observer = model, target, observer
+        self._handles: list = []
+
+    @property
+    def attached(self) -> bool:
+        """Whether the hooks are in place."""
+        return bool(self._handles)
+
+    def attach(self) -> None:
+        """Put the hooks in place; nothing happens when they are. Raises ValueError where another memory is attached to the model."""
+        if self.attached:
+            return
+        if attachment_of(self.model) is not None:
+            raise ValueError("model: it carries a memory already; detach that one first, or edit it")
+        inner, observer = running_module(self.model), self.observer
+        projection = self.model.get_submodule(self.target.path)
+        head = inner.get_output_embeddings() if hasattr(inner, "get_output_embeddings") else None
+        try:
+            self._handles += [
+                inner.register_forward_pre_hook(_Hook(observer.before, self), with_kwargs=True),
+                inner.register_forward_hook(_Hook(observer.after, self), with_kwargs=True, always_call=True),
+                projection.register_forward_hook(_Hook(self._project, self)),
+            ]
+            if head is not None:
+                self._handles.append(head.register_forward_pre_hook(contiguous_input))
+        except BaseException:
+            self.detach()
+            raise
+
+    def detach(self) -> None:
+        """Take the hooks away; nothing happens when they are gone."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def __enter__(self) -> Attachment:
+        self.attach()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.detach()
+
+    def _project(self, module: nn.Module, args: tuple, out: torch.Tensor) -> torch.Tensor | None:
+        return self.observer.project(module, args[0], out)
+
+
+class Attached:
+    """For whatever has an attachment; `MemoirModel` inherits it.
+
+    Attributes:
+        model: the model; attachment: what connects it.
+    """
+
+    model: Any
+    attachment: Attachment
+
+    def attach(self) -> None:
+        """Put the memory beside its projection; nothing happens when it is there."""
+        self.attachment.attach()
+
+    def detach(self) -> Any:
+        """Take the memory off and return the base model, exactly as it was; nothing more happens when it is off."""
+        self.attachment.detach()
+        return self.model
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a MemoirModel cannot be copied or pickled: save_pretrained() writes the memory, from_pretrained() reads it"
+        )
+
+
+def attachment_of(model: nn.Module) -> Attachment | None:
+    """The attachment whose hooks a model carries, or None."""
+    hooks = running_module(model)._forward_pre_hooks.values()
+    return next((hook.attachment for hook in hooks if isinstance(hook, _Hook)), None)
+
+
+def running_module(model: nn.Module) -> nn.Module:
+    """The module whose `forward` runs in `generate`: a PEFT model's `generate` goes past its own `forward` to the base model's."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def contiguous_input(module: nn.Module, args: tuple) -> tuple:
+    """Hook of the output embeddings. The last position of each sequence is a strided slice, which torch multiplies with
+    a frozen matrix sequence by sequence: for a batch of eight that is twice the time of the copy's one product."""
+    return tuple(a.contiguous() if isinstance(a, torch.Tensor) else a for a in args)

@@ -1,0 +1,32 @@
+"""What a model needs of a memory, whether it is new, loaded from a folder, or opened from a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..config import MemoirConfig
+from ..memory.residual import ResidualMemory
+from .journal import Journal
+
+
+@dataclass
+class MemoryState:
+    """A memory with everything that belongs to it.
+
+    Attributes:
+        config: its settings, with the projection's path and k resolved; fingerprint: the base model's, see `base/fingerprint.py`.
+        memory: the residual memory.
+        contexts: the short texts that edits are trained behind, see `text/contexts.py`.
+        calibration: (m, ceil(D/8)) uint8, the unrelated prompts' signatures that thresholds are made from.
+        journal: what keeps its edits.
+    """
+
+    config: MemoirConfig
+    fingerprint: dict[str, Any]
+    memory: ResidualMemory
+    contexts: list[str]
+    calibration: np.ndarray
+    journal: Journal

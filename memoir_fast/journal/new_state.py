@@ -1,0 +1,55 @@
+"""A new, empty memory for a model: background, contexts and calibration measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..base.fingerprint import digest
+from ..base.projection import Target
+from ..config import MemoirConfig
+from ..editing.rules import RULES, settled
+from ..memory.residual import ResidualMemory
+from ..reading.background import BackgroundTexts, background_of, calibration_of, texts_of
+from ..reading.router import Router
+from ..text.contexts import make_contexts
+from ..text.encoder import Encoder
+from .memory_state import MemoryState
+from .volatile import VolatileJournal
+
+
+def new_memory(config: MemoirConfig, target: Target, permutation: torch.Tensor | None) -> ResidualMemory:
+    """An empty memory for a projection. config: with `top_k` resolved; permutation: see `ResidualMemory`."""
+    assert config.top_k is not None
+    memory = ResidualMemory(target.in_features, target.out_features, config.top_k, permutation)
+    memory.feature = config.feature
+    settled(config)  # what the rule would refuse is refused now, not at the first edit
+    if RULES[config.write].tracks:
+        memory.track()
+    return memory
+
+
+def new_state(
+    model: nn.Module,
+    encoder: Encoder,
+    router: Router,
+    config: MemoirConfig,
+    fingerprint: dict[str, Any],
+    background: Any,
+) -> MemoryState:
+    """Measure what a new memory needs; the model is attached to `router`, whose memory is filled with its background.
+
+    Args:
+        config: resolved settings; fingerprint: the base model's.
+        background: `BackgroundTexts`, a JSONL path, None for the package's own, or the background itself, (D,) float.
+    """
+    given = background if isinstance(background, torch.Tensor) else None
+    texts: BackgroundTexts = texts_of(None if given is not None else background)
+    memory = router.memory
+    memory.background.copy_(background_of(model, router, encoder, texts, config, digest(fingerprint), given))
+    calibration = calibration_of(model, router, encoder, texts, config)
+    with router.disabled():
+        contexts = make_contexts(model, encoder.tokenizer)
+    return MemoryState(config, fingerprint, memory, contexts, calibration, VolatileJournal(memory))

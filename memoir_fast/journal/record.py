@@ -1,0 +1,208 @@
+"""Records of a journal: a JSON header and tensors, each under its own checksum. No pickle.
+
+    magic "MFR1" | header length, u32 | body length, u64 | BLAKE2b-128 of what precedes and the header | header | body
+
+The header names the body's checksum, so headers can be read and trusted without the bodies. The body is a safetensors file: an
+edit's signature and its update (see `update.py`), in float32 or bfloat16.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from ..base import files
+from ..errors import CutOff, Damaged
+from ..memory.update import Update
+from .edit_record import HEADER
+
+MAGIC = b"MFR1"
+LENGTHS = struct.Struct("<4sIQ")
+DIGEST = 16
+PREFIX = LENGTHS.size + DIGEST
+LONGEST_HEADER = 64 << 20
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def digest(*parts: bytes) -> bytes:
+    found = hashlib.blake2b(digest_size=DIGEST)
+    for part in parts:
+        found.update(part)
+    return found.digest()
+
+
+def encode(header: dict, body: bytes = b"") -> bytes:
+    """A record's bytes."""
+    text = json.dumps({**header, "body": digest(body).hex()}, ensure_ascii=True, separators=(",", ":")).encode()
+    lengths = LENGTHS.pack(MAGIC, len(text), len(body))
+    return b"".join((lengths, digest(lengths, text), text, body))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record in a file: its header, and where its body lies.
+
+    Attributes:
+        path: the file, opened at each reading; descriptor: the open file, where it has no path that stays.
+        offset, length: the record's bytes in it; body_length: those of its body, at its end.
+    """
+
+    header: dict
+    path: Path
+    offset: int
+    length: int
+    body_length: int
+    descriptor: int | None = None
+
+    @property
+    def seq(self) -> int:
+        return self.header["seq"]
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether this edit's update is not kept: given up by `compact(forget_before=...)`, or never there (a memory folder)."""
+        return self.header["kind"] == "edit" and self.body_length == 0
+
+    def raw(self) -> bytes:
+        """The record's bytes, as they are on the disk."""
+        own = None if self.descriptor is not None else files.open_regular(self.path, os.O_RDONLY)
+        try:
+            data = os.pread(self.descriptor if own is None else own, self.length, self.offset)
+        finally:
+            if own is not None:
+                os.close(own)
+        if len(data) != self.length:
+            raise Damaged(f"{self.path}: the record at byte {self.offset} is cut off")
+        return data
+
+    def body(self) -> bytes:
+        """The body, checked."""
+        data = self.raw()
+        data = data[len(data) - self.body_length :]
+        if digest(data).hex() != self.header["body"]:
+            raise Damaged(f"{self.path}: the body of record {self.seq} at byte {self.offset} fails its checksum")
+        return data
+
+
+def read_entry(data, size: int, path: Path, offset: int) -> Entry:
+    """The record that begins `data` (bytes or a view of them); its body may lie beyond.
+
+    Args:
+        size: bytes of the file from this record on; offset: where in the file it begins.
+
+    Raises:
+        Damaged: it is not a whole, intact header with room for its body.
+    """
+    where = f"{path}: the record at byte {offset}"
+    if size < PREFIX or len(data) < PREFIX:
+        raise CutOff(f"{where} is cut off")
+    magic, header_length, body_length = LENGTHS.unpack_from(data)
+    if magic != MAGIC or header_length > LONGEST_HEADER:
+        raise Damaged(f"{where} does not begin as one")
+    if PREFIX + header_length > size:
+        raise CutOff(f"{where} is cut off")
+    text = bytes(data[PREFIX : PREFIX + header_length])
+    found = data[LENGTHS.size : PREFIX]
+    if digest(data[: LENGTHS.size], text) != found:
+        raise Damaged(f"{where} fails its checksum")
+    if PREFIX + header_length + body_length > size:
+        raise CutOff(f"{where} is cut off")
+    try:
+        header = json.loads(text)
+        checks = isinstance(header, dict) and type(header["seq"]) is int and isinstance(header["kind"], str)
+        checks = checks and isinstance(header["body"], str)
+    except (ValueError, KeyError, RecursionError):
+        checks = False
+    if not checks:
+        raise Damaged(f"{where} has a malformed header")
+    return Entry(header, path, offset, PREFIX + header_length + body_length, body_length)
+
+
+# ---- headers -----------------------------------------------------------------------------------------------------
+
+_FIELDS: dict[str, dict] = {
+    "edit": HEADER,
+    "status": {"changes": list, "created": str},
+    "tags": {"id": int, "tags": list, "created": str},
+}
+
+
+def check_header(entry: Entry) -> None:
+    """Raise Damaged unless the header has the fields of its kind."""
+    header, where = entry.header, f"{entry.path}: record {entry.seq}"
+    if header["kind"] not in _FIELDS:
+        raise Damaged(f"{where} is of kind {header['kind']!r}, unknown to this version")
+    for name, kind in _FIELDS[header["kind"]].items():
+        value = header.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, float) and value != value):
+            raise Damaged(f"{where}: field {name!r} is missing or malformed: {value!r}")
+    tags, old, changes = (header.get(name, []) for name in ("tags", "supersedes", "changes"))
+    if not all(isinstance(tag, str) for tag in tags) or not all(type(edit) is int for edit in old):
+        raise Damaged(f"{where}: field 'tags' or 'supersedes' is malformed")
+    if not all(isinstance(c, list) and len(c) == 2 and type(c[0]) is int and isinstance(c[1], str) for c in changes):
+        raise Damaged(f"{where}: field 'changes' is malformed")
+
+
+# ---- edits -------------------------------------------------------------------------------------------------------
+
+
+def edit_body(update: Update, dtype: torch.dtype) -> bytes:
+    """An update's tensors; `update.rounded(dtype)` is what `edit_update` gives back."""
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in update.values().items()}
+    return save({"signature": torch.from_numpy(np.ascontiguousarray(update.signature)), **tensors})
+
+
+def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Update:
+    """The update of an edit's record, every size, dtype and value checked.
+
+    Args:
+        sizes: (D, d, k) of the memory; tracked: whether the memory keeps C, so that the features must be there.
+    """
+    D, d, k = sizes
+    where, header = f"{entry.path}: record {entry.seq}", entry.header
+    if entry.forgotten:
+        raise ValueError(
+            f"edit {header['id']}: its update is not kept, so it cannot be taken back or brought back (given up by "
+            "`compact --forget-before`, or the memory came from a folder, which holds no single updates)"
+        )
+    try:
+        tensors = load(entry.body())
+    except SafetensorError as error:
+        raise Damaged(f"{where}: its body is not a safetensors file ({error})") from None
+    dtype = DTYPES.get(header.get("dtype"))
+    signature = tensors.pop("signature", None)
+    if signature is None or signature.dtype != torch.uint8 or tuple(signature.shape) != ((D + 7) // 8,):
+        raise Damaged(f"{where}: tensor 'signature' must be uint8 of shape {((D + 7) // 8,)}")
+    bits = np.unpackbits(signature.numpy(), bitorder="little")
+    rows = np.flatnonzero(bits)
+    if len(rows) != k or (len(rows) and rows[-1] >= D):
+        raise Damaged(f"{where}: tensor 'signature' must have {k} ones within {D} bits, got {len(rows)}")
+    n = tensors["moves"].shape[0] if "moves" in tensors and tensors["moves"].dim() == 2 else None
+    m = tensors["features"].shape[0] if "features" in tensors and tensors["features"].dim() == 2 else None
+    expected = {"block": (k, d)} if "block" in tensors else {"moves": (n, k), "G": (n, d)}
+    if tracked:
+        expected["features"] = (m, k)
+    if set(tensors) != set(expected) or dtype is None:
+        raise Damaged(f"{where}: holds {sorted(tensors)} in {header.get('dtype')!r}, expected {sorted(expected)}")
+    for name, shape in expected.items():
+        tensor = tensors[name]
+        if tuple(tensor.shape) != shape or tensor.dtype != dtype or not torch.isfinite(tensor).all():
+            raise Damaged(
+                f"{where}: tensor {name!r} must be finite, {shape} {dtype}, got {tuple(tensor.shape)} {tensor.dtype}"
+            )
+    decay, scale = header.get("decay"), header.get("scale")
+    for name, value in (("decay", decay), ("scale", scale)):
+        if not isinstance(value, float) or not math.isfinite(value) or not 0 < value <= 1:
+            raise Damaged(f"{where}: {name} must be a number in (0, 1], got {value!r}")
+    values = {name: tensor.float() for name, tensor in tensors.items()}
+    return Update(torch.from_numpy(rows.astype(np.int32)), signature.numpy(), decay, scale, **values)

@@ -1,0 +1,162 @@
+"""What a journal adds up to: the memory, and each edit's status. Live edits, opening and refreshing all go through `apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..memory.residual import ResidualMemory
+from ..memory.update import Update
+from .edit_record import EditRecord
+from .record import Entry, check_header, edit_update
+
+# Whether an edit's update is in V (and C), and whether queries find it.
+STATUSES = {"active": (True, True), "disabled": (True, False), "superseded": (False, False), "deleted": (False, False)}
+
+
+class State:
+    """The memory with the edits of a journal. Each record is applied as one change: a reader sees the memory before or after it.
+
+    Args:
+        memory: an empty memory, or one filled from a snapshot; the records up to it are then applied without effect.
+
+    Attributes:
+        seq: the last record applied; entries: id -> the edit's record; statuses: id -> status; tags: id -> list.
+        edits: the active edits' rows (see `EditRecord`), by id.
+        changed: counts the changes that took something away or brought it back.
+    """
+
+    def __init__(self, memory: ResidualMemory):
+        self.memory = memory
+        self.seq = 0
+        self.entries: dict[int, Entry] = {}
+        self.statuses: dict[int, str] = {}
+        self.tags: dict[int, list[str]] = {}
+        self.edits: dict[int, dict[str, Any]] = {}
+        self.changed = 0
+        self.next_id = 0
+        self._disabled: dict[int, np.ndarray] = {}  # signatures that the index has given up for a while
+
+    def by_edit(self) -> dict[str, dict[int, Any]]:
+        """What is kept of each edit, the dictionaries themselves by name."""
+        names = ("entries", "statuses", "tags", "edits", "_disabled")
+        return {name: getattr(self, name) for name in names}
+
+    def counts(self) -> dict[str, int]:
+        """The numbers that are kept, by name."""
+        return {"seq": self.seq, "next_id": self.next_id, "changed": self.changed}
+
+    def clear(self) -> None:
+        """Forget everything; the memory is emptied by whoever fills it."""
+        for kept in self.by_edit().values():
+            kept.clear()
+        self.seq, self.next_id, self.changed = 0, 0, self.changed + 1
+
+    @torch.no_grad()
+    def apply(self, entry: Entry, effect: bool = True) -> None:
+        """Take in the next record. effect: False where the memory holds it already (it came from a snapshot)."""
+        header = entry.header
+        check_header(entry)
+        if entry.seq != self.seq + 1:
+            raise ValueError(f"{entry.path}: record {entry.seq} does not follow {self.seq}")
+        with self.memory.lock:
+            if header["kind"] == "edit":
+                self._edit(entry, effect)
+            elif header["kind"] == "status":
+                for edit, status in header["changes"]:
+                    self._set(edit, status, effect)
+            else:
+                self._tag(header["id"], header["tags"])
+            self.seq = entry.seq
+
+    def adopt(self, rows: list[dict[str, Any]], next_id: int, source: Path) -> None:
+        """Take in active edits that the memory holds already and whose updates are not kept (from a memory folder)."""
+        for row in rows:
+            header = {**EditRecord.of(row).row(), "kind": "edit", "seq": 0}
+            edit = header["id"]
+            self.entries[edit] = Entry(header, source, 0, 0, 0)
+            self.statuses[edit], self.tags[edit] = "active", list(header["tags"])
+            self._note(edit)
+        self.next_id = next_id
+
+    def update_of(self, edit: int) -> Update:
+        """An edit's update, read from its record."""
+        memory = self.memory
+        sizes = (memory.in_features, memory.out_features, memory.top_k)
+        return edit_update(self.entries[edit], sizes, memory.C is not None)
+
+    def row(self, edit: int) -> dict[str, Any]:
+        """An edit's row, as `EditRecord.row` gives it."""
+        header = self.entries[edit].header
+        return EditRecord.of(header, tags=self.tags[edit], status=self.statuses[edit], seq=header["seq"]).row()
+
+    def active(self) -> list[int]:
+        """The ids of the active edits."""
+        return [edit for edit, status in self.statuses.items() if status == "active"]
+
+    def written(self) -> list[int]:
+        """The edits whose updates are in V and C."""
+        return [edit for edit, status in self.statuses.items() if STATUSES[status][0]]
+
+    def needs_update(self, edit: int, status: str) -> bool:
+        """Whether a change to `status` reads the edit's update."""
+        (written, found), (write, find) = STATUSES[self.statuses[edit]], STATUSES[status]
+        return written != write or (find and not found and edit not in self._disabled)
+
+    def _edit(self, entry: Entry, effect: bool) -> None:
+        header, memory = entry.header, self.memory
+        edit = header["id"]
+        if edit != self.next_id:
+            raise ValueError(f"{entry.path}: record {entry.seq} makes edit {edit}, expected {self.next_id}")
+        for old in header["supersedes"]:
+            self._set(old, "superseded", effect)
+        self.entries[edit], self.statuses[edit], self.tags[edit] = entry, "active", list(header["tags"])
+        if effect:
+            update = self.update_of(edit)
+            memory.scale = update.scale
+            memory.write(update)
+            self._note(edit)
+            memory.index.add([edit], update.signature[None])
+        self.next_id = edit + 1
+        self._note(edit)
+
+    def _set(self, edit: int, status: str, effect: bool) -> None:
+        if status not in STATUSES or edit not in self.entries:
+            raise ValueError(f"a record sets edit {edit!r} to {status!r}: there is no such edit or status")
+        (written, found), (write, find) = STATUSES[self.statuses[edit]], STATUSES[status]
+        if effect and (written, found) != (write, find):
+            self._move(edit, written, found, write, find)
+        self.statuses[edit] = status
+        self.changed += 1
+        self._note(edit)
+
+    def _move(self, edit: int, written: bool, found: bool, write: bool, find: bool) -> None:
+        """Bring V, C and the index from one status to another."""
+        index = self.memory.index
+        update = self.update_of(edit) if written != write else None
+        signature = index.signature(edit) if found else self._disabled.pop(edit, None)
+        if update is not None:
+            signature = update.signature
+            self.memory.write(update, 1 if write else -1)
+        if found and not find:
+            index.remove([edit])
+        if find and not found:
+            index.add([edit], (self.update_of(edit).signature if signature is None else signature)[None])
+        if write and not find and signature is not None:
+            self._disabled[edit] = signature
+
+    def _tag(self, edit: int, tags: list[str]) -> None:
+        if edit not in self.entries:
+            raise ValueError(f"a record tags edit {edit!r}: there is no such edit")
+        self.tags[edit] = list(tags)
+        self.memory.index.touch()  # what was chosen by tags is chosen anew
+        self._note(edit)
+
+    def _note(self, edit: int) -> None:
+        if STATUSES[self.statuses[edit]][1]:
+            self.edits[edit] = self.row(edit)
+        else:
+            self.edits.pop(edit, None)

@@ -1,0 +1,160 @@
+"""The journal of a memory that no store keeps: undo for as long as the process lives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..base import files
+from ..errors import StoreError
+from ..memory.residual import ResidualMemory
+from .journal import Journal
+from .record import Entry, edit_update, encode, read_entry
+from .state import State
+
+
+class VolatileJournal(Journal):
+    """Keeps records in a temporary file without a name, which goes with the process: memory use does not grow with the edits.
+
+    Args:
+        memory: an empty memory, or one filled from a memory folder.
+        rows, next_id: the edits of that folder, see `State.adopt`.
+    """
+
+    def __init__(self, memory: ResidualMemory, rows: list[dict[str, Any]] | None = None, next_id: int = 0):
+        super().__init__()
+        self.memory, self.state = memory, State(memory)
+        self.state.adopt(rows or [], next_id, Path("the memory folder"))
+        self._entries: list[Entry] = []
+        self._file = tempfile.TemporaryFile(prefix="memoir_fast-", buffering=0)
+        self._end = 0
+
+    def __str__(self) -> str:
+        return "this memory"
+
+    def check_writable(self) -> None:
+        if self._file.closed:
+            raise StoreError("this memory was closed: it answers, but cannot be changed")
+
+    def history(self, after: int = 0) -> list[Entry]:
+        return [entry for entry in self._entries if entry.seq > after]
+
+    def flush(self) -> None:
+        self.check_writable()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _commit(self, records: list[tuple[dict, bytes]]) -> None:
+        entries, end = self._append(records)
+        with self._all_or_nothing(entries):
+            for entry in entries:
+                self.state.apply(entry)
+            self._entries += entries
+            self._end = end
+
+    def _append(self, records: list[tuple[dict, bytes]]) -> tuple[list[Entry], int]:
+        entries, end, descriptor = [], self._end, self._file.fileno()
+        try:
+            os.lseek(descriptor, end, os.SEEK_SET)
+            for header, body in records:
+                data = encode(header, body)
+                files.write_all(descriptor, data)
+                entry = read_entry(data, len(data), Path("the journal"), end)
+                entries.append(replace(entry, descriptor=descriptor))
+                end += len(data)
+        except OSError as error:
+            raise StoreError(
+                f"the temporary file of the journal: writing failed ({error.strerror}); nothing was changed"
+            ) from error
+        return entries, end
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self, entries: list[Entry]) -> Iterator[None]:
+        """Put the memory and the state back as they were when applying fails, Ctrl-C included."""
+        memory, state = self.memory, self.state
+        with memory.lock:
+            saved = _Saved.of(memory, state, [*self._masks(entries)], self.touched(entries))
+            try:
+                yield
+            except BaseException:
+                saved.put_back(memory, state)
+                raise
+
+    def _masks(self, entries: list[Entry]) -> Iterator[torch.Tensor]:
+        """The rows of V that some records may change."""
+        memory, made = self.memory, {entry.header["id"]: entry for entry in entries if entry.header["kind"] == "edit"}
+        sizes = (memory.in_features, memory.out_features, memory.top_k)
+        for edit in self.touched(entries):
+            entry = made.get(edit) or self.state.entries[edit]
+            if not entry.forgotten:
+                yield edit_update(entry, sizes, memory.C is not None).rows.long()
+
+    # ---- the compat front's restore points -----------------------------------------------------------------------
+
+    def mark(self) -> _Saved:
+        """The whole memory as it is now, to `return_to`."""
+        with self.memory.lock:
+            everything = torch.arange(self.memory.in_features)
+            saved = _Saved.of(self.memory, self.state, [everything], list(self.state.entries))
+            return replace(saved, entries=len(self._entries), end=self._end)
+
+    def return_to(self, mark: _Saved) -> None:
+        """Make the memory what it was when `mark` was taken, to the bit; what was done since is forgotten."""
+        with self.writing, self.memory.lock:
+            mark.put_back(self.memory, self.state)
+            del self._entries[mark.entries :]
+            self._end = mark.end
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """Some rows of a memory, and some edits as memory and state know them."""
+
+    rows: torch.Tensor
+    V: torch.Tensor
+    C: torch.Tensor | None
+    scale: float
+    counts: dict[str, int]
+    edits: dict[int, dict[str, Any]]
+    signatures: dict[int, np.ndarray]
+    entries: int = 0
+    end: int = 0
+
+    @classmethod
+    def of(cls, memory: ResidualMemory, state: State, masks: list[torch.Tensor], ids: list[int]) -> _Saved:
+        """masks: the rows; ids: the edits, whether they exist yet or not."""
+        rows = torch.cat(masks).unique().to(memory.V.device) if masks else torch.zeros(0, dtype=torch.long)
+        C = None if memory.C is None else memory.C[rows[:, None], rows]
+        known = {edit: {name: kept[edit] for name, kept in state.by_edit().items() if edit in kept} for edit in ids}
+        signatures = {edit: memory.index.signature(edit) for edit in ids if edit in memory.index}
+        return cls(rows, memory.V[rows], C, memory.scale, state.counts(), known, signatures)
+
+    def put_back(self, memory: ResidualMemory, state: State) -> None:
+        """Make rows and edits what they were; edits that came since are gone."""
+        memory.V[self.rows], memory.scale = self.V, self.scale
+        if memory.C is not None and self.C is not None:
+            memory.C[self.rows[:, None], self.rows] = self.C
+        memory.forget_blocks()
+        later = [edit for edit in state.entries if edit >= self.counts["next_id"]]
+        for edit in [*self.edits, *later]:
+            was = self.edits.get(edit, {})
+            for name, kept in state.by_edit().items():
+                if name in was:
+                    kept[edit] = was[name]
+                else:
+                    kept.pop(edit, None)
+            signature = self.signatures.get(edit)
+            if signature is None and edit in memory.index:
+                memory.index.remove([edit])
+            elif signature is not None and edit not in memory.index:
+                memory.index.add([edit], signature[None])
+        vars(state).update(self.counts)

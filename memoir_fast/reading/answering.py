@@ -1,0 +1,146 @@
+"""Generating with a memory: transformers' own `generate`, with what a memory cannot follow refused, and plain questions."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from ..config import MemoirConfig
+from ..memory.selection import Tags, check_tags
+from ..text.encoder import Encoder
+from .probe import prompt_signatures
+from .router import Router
+from .routes import cache_among
+
+# What transformers' generate can be asked for, and why a memory cannot follow.
+_UNSUPPORTED = {
+    "assistant_model": "assisted decoding verifies drafts of a second, unedited model and rewinds the cache",
+    "prompt_lookup_num_tokens": "assisted decoding rewinds the cache",
+    "assistant_early_exit": "assisted decoding runs a model that stops below the memory",
+    "prefill_chunk_size": "the route needs the whole prompt, but its first chunk would already be answered",
+    "guidance_scale": "the unconditional branch would be routed by another prompt than the conditional one",
+    "custom_generate": "a custom decoding loop may call the model in ways that the routing does not know",
+    "negative_prompt_ids": "a second prompt would be routed by itself",
+}
+
+
+class Answering:
+    """Forward passes, generation and questions, for whatever has a model with a router attached; `MemoirModel` inherits it.
+
+    Attributes:
+        model: the causal language model; tokenizer, encoder: its texts to tokens and back; router: its router.
+        config: `batch_size` questions are asked at a time.
+    """
+
+    model: Any
+    tokenizer: Any
+    encoder: Encoder
+    router: Router
+    config: MemoirConfig
+
+    def only(self, tags: Iterable[str], untagged: bool = False) -> contextlib.AbstractContextManager[None]:
+        """A context in which this thread's (or coroutine's) prompts are matched only with edits that carry one of `tags`; with
+        `untagged` also with those that carry none."""
+        return self.router.only(Tags(frozenset(check_tags(tags)), untagged))
+
+    def disabled(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which this thread's (or coroutine's) forward passes and generations are the base model's."""
+        return self.router.disabled()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The base model's forward pass, with the memory; `prompt_mask` (B, T) bool says which tokens route.
+
+        Without it every token that the attention mask keeps is taken for the prompt's: pass it where the sequence also
+        holds a target. The route is decided when the cache is empty and kept with the cache.
+        """
+        return self.model(*args, **kwargs)
+
+    def generate(self, inputs: torch.Tensor | None = None, *, prompt_mask: torch.Tensor | None = None,
+                 edits: dict | None = None, **kwargs: Any) -> Any:  # fmt: skip
+        """transformers' `generate`: sampling, beams, several returned sequences, streamers, batches of mixed prompts.
+
+        Args:
+            inputs: (B, T) token ids (or `input_ids=`), padded left or right with an attention mask.
+            prompt_mask: (B, T) bool, the tokens that route; by default all that the attention mask keeps.
+            edits: which edits may be read, {"tags": [...], "untagged": bool}; see `only`. All active ones when None.
+            kwargs: as for transformers.
+
+        Raises:
+            ValueError: a way of decoding that a memory cannot follow; the message says why.
+        """
+        _check_decoding(kwargs)
+        tokens = kwargs.get("input_ids") if inputs is None else inputs
+        if prompt_mask is None and tokens is not None and cache_among(kwargs.values()) is None:
+            mask = kwargs.get("attention_mask")
+            prompt_mask = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
+        # A compiled decoder would trace through the routing; editing changes the memory under it.
+        kwargs.setdefault("disable_compile", True)
+        chosen = contextlib.nullcontext() if edits is None else self.router.only(_tags(edits))
+        with chosen, self.router.session(prompt_mask):
+            return self.model.generate(inputs, **kwargs) if inputs is not None else self.model.generate(**kwargs)
+
+    def ask(self, prompts: Any, max_new_tokens: int = 32, **kwargs: Any) -> Any:
+        """Greedy answers: text in, the continuation's text out.
+
+        Args:
+            prompts: a text, a list of texts, or (with `chat_template`) lists of chat messages.
+            max_new_tokens: most tokens of an answer.
+            kwargs: as for `generate`.
+
+        Returns:
+            one answer, or a list of answers for a list.
+        """
+        single = isinstance(prompts, str) or bool(prompts and isinstance(prompts[0], dict))
+        queries, size = [prompts] if single else list(prompts), self.config.batch_size
+        answers: list[str] = []
+        for start in range(0, len(queries), size):
+            answers += self._answers(queries[start : start + size], max_new_tokens, kwargs)
+        return answers[0] if single else answers
+
+    @torch.no_grad()
+    def route(self, prompt: str) -> dict[str, Any]:
+        """Which stored edit a prompt reads: {"edit": id or None, "overlap": 0..1, "threshold": the nearest edit's tau}."""
+        signature = prompt_signatures(self.model, self.router, [self.encoder.prompt(prompt)], 1)
+        return self.router.match(signature.numpy())[0]
+
+    @torch.no_grad()
+    def _answers(self, queries: list, max_new_tokens: int, kwargs: dict[str, Any]) -> list[str]:
+        sequences = [self.encoder.chat(q) if isinstance(q, list) else self.encoder.prompt(q) for q in queries]
+        width = max(len(s.tokens) for s in sequences)
+        tokens = torch.zeros(len(sequences), width, dtype=torch.int64)
+        attention = torch.zeros_like(tokens)
+        words = torch.zeros(len(sequences), width, dtype=torch.bool)
+        for row, s in enumerate(sequences):  # left padding: generation goes on at the right end
+            tokens[row, width - len(s.tokens) :] = torch.tensor(s.tokens)
+            attention[row, width - len(s.tokens) :] = 1
+            words[row, width - len(s.tokens) :] = torch.tensor(s.prompt_mask)
+        device = self.model.device
+        settings = {"do_sample": False, "num_beams": 1, "pad_token_id": self._pad_token, **kwargs}
+        out = self.generate(tokens.to(device), prompt_mask=words.to(device), attention_mask=attention.to(device),
+                            max_new_tokens=max_new_tokens, **settings)  # fmt: skip
+        return self.tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
+
+    @property
+    def _pad_token(self) -> int:
+        tokenizer = self.tokenizer
+        return next(t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if t is not None)
+
+
+def _check_decoding(kwargs: dict[str, Any]) -> None:
+    """Raise ValueError for a way of decoding that a memory cannot follow."""
+    settings = kwargs.get("generation_config")
+    for name, reason in _UNSUPPORTED.items():
+        value = kwargs.get(name, getattr(settings, name, None))
+        if value is not None and not (name == "guidance_scale" and value == 1):
+            raise ValueError(f"{name} is not supported with a memory: {reason}")
+    if kwargs.get("cache_implementation", getattr(settings, "cache_implementation", None)) == "paged":
+        raise ValueError("cache_implementation='paged' is not supported with a memory: it joins prompts in one row")
+
+
+def _tags(edits: dict) -> Tags:
+    if not isinstance(edits, dict) or not {"tags"} <= edits.keys() <= {"tags", "untagged"}:
+        raise TypeError(f'edits must be {{"tags": [...]}} with "untagged" or without, got {edits!r}')
+    return Tags(frozenset(check_tags(edits["tags"])), bool(edits.get("untagged", False)))

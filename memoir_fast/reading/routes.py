@@ -1,0 +1,143 @@
+"""Routes: which stored edit, if any, each sequence of a batch reads (MEMOIR, section 3.3), and what it reads there.
+
+Routes are the reader's view of the memory: made once, when the prompt has been read, and immutable from then on. They hold copies of the
+rows that the matched edits read, so that no later edit, deletion or refresh changes an answer that has begun.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .. import ops
+
+
+@dataclass(frozen=True)
+class Routes:
+    """The decision for one batch of B sequences.
+
+    Attributes:
+        edits: B stored edit ids, -1 where the row reads nothing.
+        overlaps: B overlaps with the nearest stored edit, 0..1 (0 when nothing is stored).
+        rows: (B,) int32 on the model's device: each row's line in `indices`, or -1. None when no row matched.
+        indices: (R, k) int32 on the model's device: the masks of the matched edits. None when no row matched.
+        blocks: (R, k, d) float32: the effective memory's rows on these masks. None when no row matched.
+    """
+
+    edits: list[int]
+    overlaps: list[float]
+    rows: torch.Tensor | None = None
+    indices: torch.Tensor | None = None
+    blocks: torch.Tensor | None = None
+
+    @classmethod
+    def none(cls, batch: int) -> Routes:
+        """Routes of a batch that reads nothing."""
+        return cls([-1] * batch, [0.0] * batch)
+
+    def __deepcopy__(self, memo: dict) -> Routes:
+        return self  # nothing in it ever changes
+
+    def select(self, positions: torch.Tensor) -> Routes:
+        """The routes of the given rows, in the given order (a cache's batch was reordered, repeated or cut)."""
+        order = positions.tolist()
+        rows = None if self.rows is None else self.rows[positions.to(self.rows.device)]
+        return Routes(
+            [self.edits[i] for i in order], [self.overlaps[i] for i in order], rows, self.indices, self.blocks
+        )
+
+    def read(self, x: torch.Tensor, out: torch.Tensor, length: int) -> torch.Tensor:
+        """`out` plus the memory's output; sequences that read nothing keep every bit.
+
+        Args:
+            x: the projection's input, (..., D) with B * length rows in all; out: (..., d), its output for them.
+            length: tokens of each sequence in this pass.
+
+        Returns:
+            `out` itself, changed in place, when no gradient is recorded; otherwise a new tensor.
+        """
+        if self.rows is None or self.indices is None or self.blocks is None:
+            return out
+        route = self.rows if length == 1 else self.rows.repeat_interleave(length)
+        flat, base = x.reshape(-1, x.shape[-1]), out.reshape(-1, out.shape[-1])
+        if torch.is_grad_enabled() and (x.requires_grad or out.requires_grad):
+            return (base + ops.block_matmul(flat, self.blocks, self.indices, route, 1.0)).reshape(out.shape)
+        ops.block_matmul_(base, flat, self.blocks, self.indices, route, 1.0)
+        return base.reshape(out.shape)
+
+
+# ---- routes kept with a cache ------------------------------------------------------------------------------------
+
+
+class _Following:
+    """Mixed into the class of a key-value cache that routes are kept with: they follow the cache's own changes of its batch.
+
+    The cache's class is exchanged for a subclass. (Methods put on the object itself would make it part of a reference cycle, and its
+    memory would wait for the garbage collector.)
+    """
+
+    memoir_routes: Routes
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        super().reorder_cache(beam_idx)  # type: ignore[misc]
+        self.memoir_routes = self.memoir_routes.select(beam_idx)
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        super().batch_select_indices(indices)  # type: ignore[misc]
+        self.memoir_routes = self.memoir_routes.select(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)  # type: ignore[misc]
+        batch = len(self.memoir_routes.edits)
+        self.memoir_routes = self.memoir_routes.select(torch.arange(batch).repeat_interleave(repeats))
+
+    def reset(self) -> None:
+        super().reset()  # type: ignore[misc]
+        self.__class__ = type(self).__bases__[1]
+        del self.memoir_routes
+
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        return _restored, (type(self).__bases__[1],), vars(self)  # this class has no name to be found by
+
+
+_following: dict[type, type] = {}  # a cache's class -> the subclass that follows; classes, not objects
+
+
+def keep_routes(cache: Any, routes: Routes) -> None:
+    """Keep the routes with the cache that the pass filled. Nothing happens without a cache."""
+    if cache is None or routes_of(cache) is routes:
+        return
+    if not isinstance(cache, _Following):
+        cache.__class__ = _class_for(type(cache))
+    cache.memoir_routes = routes
+
+
+def _class_for(kind: type) -> type:
+    if kind not in _following:
+        _following[kind] = type(kind.__name__, (_Following, kind), {"__module__": kind.__module__})
+    return _following[kind]
+
+
+def _restored(kind: type) -> Any:
+    """An empty cache of this kind that follows, for copying and unpickling."""
+    following = _class_for(kind)
+    return following.__new__(following)
+
+
+def routes_of(cache: Any) -> Routes | None:
+    """The routes kept with a cache, or None."""
+    return getattr(cache, "memoir_routes", None)
+
+
+def cache_among(values: Any) -> Any:
+    """The key-value cache among a forward pass's arguments or outputs, whatever they are called, or None."""
+    return next((value for value in values if hasattr(value, "get_seq_length")), None)
+
+
+def is_filled(cache: Any) -> bool:
+    """Whether a cache holds tokens."""
+    if isinstance(cache, _Following):
+        return True  # a static cache counts on the device: reading the count would stall every token
+    return bool(cache.get_seq_length() > 0)

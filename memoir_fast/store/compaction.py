@@ -1,0 +1,103 @@
+"""Keeping a store small: snapshots, a fresh log segment, and updates that are given up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..base import files
+from ..errors import StoreError
+from ..journal.record import Entry, encode
+from . import manifest
+from .log import Writer, scan, segment_path, segments
+from .manifest import Snapshot
+
+if TYPE_CHECKING:
+    from .store import Store
+
+
+def compact(store: Store, forget_before: int | None = None) -> None:
+    """Write a snapshot and begin a new log segment; the older ones become the archive that undo reads.
+
+    Args:
+        forget_before: give up the undo of edits with smaller ids: their updates are dropped from the archive.
+    """
+    writer, state, memory = store._writer(), store.state, store.memory
+    store.flush()
+    if forget_before is not None and (isinstance(forget_before, bool) or not isinstance(forget_before, int)):
+        raise TypeError(f"forget_before must be an edit's id, got {forget_before!r}")
+    if store._rebuilt != state.changed and memory.C is not None:
+        _rebuild_C(store)
+    ids = memory.index.ids
+    tensors = {
+        "V": memory.V,
+        "ids": torch.tensor(ids, dtype=torch.int64),
+        "signatures": torch.from_numpy(memory.index.signatures()),
+        **({} if memory.C is None else {"C": memory.C}),
+    }
+    name = f"snapshot-{state.seq:012d}.safetensors"
+    try:
+        found = manifest.write_tensors(store.folder / name, tensors)
+        snapshot = Snapshot(state.seq, name, found, memory.scale)
+        updated = store.manifest.with_snapshot(snapshot)
+        if writer.end:
+            _begin_segment(store)
+        updated.save(store.folder)
+    except OSError as error:
+        raise StoreError(f"{store.folder}: compaction failed ({error.strerror}); nothing is lost") from error
+    store.manifest = updated
+    kept = {s.file for s in updated.snapshots}
+    for path in store.folder.glob("snapshot-*.safetensors"):
+        if path.name not in kept:
+            path.unlink()
+    if forget_before is not None:
+        _forget(store, forget_before)
+
+
+def _begin_segment(store: Store) -> None:
+    """Go on in a new segment, once its name is durable: an acknowledged record must not vanish with its file."""
+    old, fresh = store._log, Writer(segment_path(store.folder, store.state.seq + 1), 0)
+    try:
+        files.sync_folder(store.folder)
+    except OSError:
+        fresh.close()
+        try:
+            fresh.path.unlink()
+        except OSError:
+            old.broken = True
+        raise
+    store._log = fresh
+    old.close()
+
+
+def _rebuild_C(store: Store) -> None:
+    """C from the records, where they are all there: what subtraction left of rounding goes."""
+    if any(store.state.entries[edit].forgotten for edit in store.state.written()):
+        return
+    total = torch.zeros_like(store.memory.C)
+    for edit in store.state.written():
+        update = store.state.update_of(edit).to(total.device)
+        rows = update.rows.long()
+        total[rows[:, None], rows] += update.features.T @ update.features
+    store.memory.C.copy_(total)
+    store._rebuilt = store.state.changed
+
+
+def _forget(store: Store, before: int) -> None:
+    """Write the archive's segments anew, without the updates of edits below this id."""
+    for first, path in segments(store.folder)[:-1]:
+        entries, problem = scan(path, first)
+        if problem is not None:
+            raise problem
+        drops = [entry.header["kind"] == "edit" and entry.header["id"] < before for entry in entries]
+        records = [_forgotten(e) if drop else e.raw() for e, drop in zip(entries, drops, strict=True)]
+        files.replace(path, b"".join(records))
+    for entry in store.history():
+        if entry.header["kind"] == "edit":
+            store.state.entries[entry.header["id"]] = entry
+
+
+def _forgotten(entry: Entry) -> bytes:
+    header = {name: value for name, value in entry.header.items() if name != "body"}
+    return encode(header)

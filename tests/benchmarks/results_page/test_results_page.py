@@ -1,0 +1,64 @@
+"""The committed page and plots are what the generator makes of the committed rows, and say where figures come from."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from benchmarks import rows
+from benchmarks.harness import ROOT
+from benchmarks.results_page import page, plots
+from benchmarks.results_page import streams as of
+
+DOCS = ROOT / "docs"
+
+
+def test_the_page_is_made_of_the_rows():
+    again = "run `python -m benchmarks.results_page` and commit what it writes"
+    assert (DOCS / "results.md").read_text("utf-8") == page.made(rows.RESULTS), again
+    pictures = set(re.findall(r"\(images/(\w+)\.svg\)", (DOCS / "results.md").read_text()))
+    assert pictures == set(plots.PLOTS)
+    for name, collect in plots.PLOTS.items():
+        drawn = (DOCS / "images" / f"{name}.svg").read_text()
+        assert plots.digest(name, collect(rows.RESULTS)) in drawn, f"{name}.svg: {again}"
+
+
+def test_every_run_is_on_the_page_and_untraced_ones_say_so():
+    text = (DOCS / "results.md").read_text()
+    for path in rows.RESULTS.glob("*.jsonl"):
+        found = rows.read(path.stem)
+        if path.stem in of.BENCHMARKS:
+            assert all(f"| {row.name} |" in text for row in found)
+        else:
+            assert f"`{path.stem}.jsonl`" in text or path.stem == "long_edits"
+    for line in text.splitlines():
+        if re.search(r"no commit|\+changes", line) and not line.startswith("Every figure"):
+            assert "**not traced**" in line, line
+
+
+def test_a_later_traced_run_takes_the_place_of_the_one_before(tmp_path):
+    before = of.pick(of.read(rows.RESULTS), of.ZSRE_100)
+    assert [row.settings["seed"] for row in before] == [0, 1, 2]
+    (tmp_path / "retention.jsonl").write_bytes((rows.RESULTS / "retention.jsonl").read_bytes())
+    fields = json.loads(before[1].line()) | {
+        "commit": "abcdef123456",
+        "traced": True,
+        "name": "again",
+        "date": "2027-01-01",
+    }
+    rows.append(rows.Row(**fields), tmp_path)
+    after = of.pick(of.read(tmp_path), of.ZSRE_100)
+    assert [row.commit for row in after] == [None, "abcdef123456", None]
+    text = page.made(tmp_path)
+    assert "commit `abcdef123456`, 2027-01-01" in text and "no commit (**not traced**), 2026-11-25" in text
+
+
+def test_plots_are_the_same_each_time(tmp_path):
+    pytest.importorskip("matplotlib")
+    for folder in ("a", "b"):
+        plots.draw_all(rows.RESULTS, tmp_path / folder)
+    for name in plots.PLOTS:
+        first, second = ((tmp_path / folder / f"{name}.svg").read_bytes() for folder in ("a", "b"))
+        assert first == second and len(first) > 5000
