@@ -15,7 +15,13 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 CPU, SUBJECTS = "csrc/cpu", ("tophash", "products", "scatter", "hamming")
-HEADERS = [f"{CPU}/kernels.h", f"{CPU}/kernels.inl", f"{CPU}/pool.h", f"{CPU}/bindings/bindings.h", f"{CPU}/kernels/elements.inl"]
+HEADERS = [
+    f"{CPU}/kernels.h",
+    f"{CPU}/kernels.inl",
+    f"{CPU}/pool.h",
+    f"{CPU}/bindings/bindings.h",
+    f"{CPU}/kernels/elements.inl",
+]
 HEADERS += [f"{CPU}/kernels/{subject}.inl" for subject in SUBJECTS]
 SOURCES = [f"{CPU}/level_scalar.cpp", f"{CPU}/level_avx2.cpp", f"{CPU}/level_avx512.cpp", f"{CPU}/pool.cpp"]
 SOURCES += [f"{CPU}/bindings/{part}.cpp" for part in ("module", "levels", *SUBJECTS)]
@@ -79,7 +85,12 @@ def extensions():
 setup(
     packages=[*find_packages(include=["memoir_fast", "memoir_fast.*"]), *find_packages("kernels")],
     package_dir={"memoir_fast_kernels": "kernels/memoir_fast_kernels"},
-    package_data={"memoir_fast": ["py.typed", "data/*.jsonl"], "memoir_fast.ops": ["*.pyi"], "memoir_fast.compat": ["hparams/*.yaml"], "memoir_fast_kernels": ["py.typed"]},
+    package_data={
+        "memoir_fast": ["py.typed", "data/*.jsonl"],
+        "memoir_fast.ops": ["*.pyi"],
+        "memoir_fast.compat": ["hparams/*.yaml"],
+        "memoir_fast_kernels": ["py.typed"],
+    },
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildExt},
 )

@@ -19,8 +19,12 @@ from memoir_fast.serving.serve import FLAGS, server_command
 from memoir_fast.store import Store
 from memoir_fast.text.encoder import Encoder
 
+# The published protocol: plain text, no end behind the target, ten contexts.
+PLAIN = {"chat_template": False, "end": "none", "contexts": 10}
+
 __all__ = [
     "FLAGS",
+    "PLAIN",
     "BaseEditor",
     "EditRequest",
     "Encoder",

@@ -11,6 +11,7 @@ from typing import Any
 FORMAT_VERSION = 1
 # Settings that a memory is made with and keeps.
 SHAPING = ("layer", "top_k", "chat_template", "write", "feature")
+ENDS = ("auto", "eos", "none")
 WRITES = ("sgd", "preconditioned")
 PRECISIONS = ("exact", "fast")
 FEATURES = ("mean_decentered", "rare_decentered", "mean", "last")
@@ -85,16 +86,41 @@ class MemoirConfig:
         "same with rare tokens up), mean (without the background) or last (its last token)",
         choices=FEATURES,
     )
-    chat_template: bool = _setting(
-        False, "prompts are a user's words, put into the tokenizer's chat template for editing and asking"
+    chat_template: bool | None = _setting(
+        None,
+        "prompts are a user's words, put into the tokenizer's chat template for editing and asking; none does so where there is one",
+    )
+    template_options: dict | None = _setting(  # noqa: RUF009  (the annotation is mutable, its default is None)
+        None,
+        "a JSON object handed to the chat template (enable_thinking, date_string, ...); system is a system message",
+    )
+    end: str = _setting(
+        "auto",
+        "what an answer ends with: auto is the end of turn in a chat and the end of text otherwise, eos the end of text, none nothing",
+        choices=ENDS,
+    )
+    joiner: str = _setting(
+        "auto",
+        "what stands between a plain prompt and its target: auto is one space, or nothing behind an opening quote, a hyphen or a "
+        "currency sign and in scripts written without spaces; else the text itself",
+    )
+    contexts: int | None = _setting(
+        None,
+        "behind how many of the model's ten short contexts an edit is trained as well; none takes 0 in a chat, where the answer always "
+        "follows the same header, and 10 in plain text",
+        0,
     )
     batch_size: int = _setting(16, "rows per forward pass in measuring and calibrating", 1)
 
     def __post_init__(self) -> None:
         if self.layer is not None and (isinstance(self.layer, bool) or not isinstance(self.layer, (int, str))):
             raise TypeError(f"layer must be None, an int or a dotted module path, got {self.layer!r}")
-        if not isinstance(self.chat_template, bool):
-            raise TypeError(f"chat_template must be True or False, got {self.chat_template!r}")
+        if not isinstance(self.chat_template, (bool, type(None))):
+            raise TypeError(f"chat_template must be None, True or False, got {self.chat_template!r}")
+        if not isinstance(self.template_options, (dict, type(None))) or not isinstance(self.joiner, str):
+            raise TypeError(
+                f"template_options must be a dict and joiner a text, got {self.template_options!r}, {self.joiner!r}"
+            )
         for f in fields(self):
             value, accepts = getattr(self, f.name), f.metadata
             if accepts["choices"] and value not in accepts["choices"]:

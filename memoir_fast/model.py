@@ -64,7 +64,11 @@ class MemoirModel(Attached, Answering, Undo):
             layer=self.target.path, top_k=config.top_k or default_top_k(self.target.in_features)
         )
         limit = getattr(model.config, "max_position_embeddings", None)
-        self.encoder = Encoder(tokenizer, config.chat_template, limit)
+        stops = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+        self.encoder = Encoder(
+            tokenizer, config.chat_template, limit, config.end, config.joiner, config.template_options, stops=stops
+        )
+        self.config = self.config.updated(chat_template=self.encoder.is_chat)
         self.fingerprint = fingerprints.fingerprint(model, tokenizer, self.target)
         if state is not None:
             fingerprints.check(state.fingerprint, self.fingerprint)

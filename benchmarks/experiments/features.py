@@ -12,7 +12,7 @@ from collections import Counter
 import torch
 
 from benchmarks import harness
-from benchmarks.library import SignatureIndex, Threshold, passes, rarity, reference
+from benchmarks.library import PLAIN, SignatureIndex, Threshold, passes, rarity, reference
 from benchmarks.quality import tasks
 from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
 
@@ -81,7 +81,7 @@ def measure(model, pool, prompts: dict, scaled: bool) -> dict:
 def main() -> None:
     args = harness.arguments(__doc__, count=300).parse_args()
     recorder = harness.Recorder("features", args)
-    model = MemoirModel(*load_model(args.model), MemoirConfig(), args.background)
+    model = MemoirModel(*load_model(args.model), MemoirConfig(**PLAIN), args.background)
     rows, texts = tasks.load_rows(args.edits, 0, args.count), load_texts(args.background)
     prompts = {"prompt": [r.prompt for r in rows], "rephrase": [r.rephrase for r in rows], "unrelated": [r.unrelated for r in rows],
                "background": texts.for_mean, "calibration": texts.for_threshold}  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks import harness
-from benchmarks.library import metrics
+from benchmarks.library import PLAIN, metrics
 from benchmarks.quality import tasks
 from memoir_fast import MemoirConfig, MemoirModel, load_model
 
@@ -28,7 +28,9 @@ def main() -> None:
     recorder, found = harness.Recorder("newer", args), []
     permutation = None
     for threshold in args.thresholds:
-        model = MemoirModel(base, tokenizer, MemoirConfig(precision=args.precision), args.background, permutation)
+        model = MemoirModel(
+            base, tokenizer, MemoirConfig(**PLAIN, precision=args.precision), args.background, permutation
+        )
         permutation = model.memory.permutation.clone()
         with tempfile.TemporaryDirectory() as folder:
             model.create_store(folder, conflict_threshold=threshold)

@@ -12,6 +12,7 @@ import time
 from tqdm import tqdm
 
 from benchmarks import harness
+from benchmarks.library import PLAIN
 from benchmarks.quality import measures, tasks
 from benchmarks.rivals.peers import Grace, InContext, Peer, Published, adapted, fine_tuned
 from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
@@ -21,14 +22,14 @@ PUBLISHED_THRESHOLD = 0.5  # one for all; between the overlaps of rephrasings an
 
 def published(args) -> Published:
     like = MemoirModel(
-        *load_model(args.model), MemoirConfig(write="sgd", threshold=PUBLISHED_THRESHOLD), args.background
+        *load_model(args.model), MemoirConfig(**PLAIN, write="sgd", threshold=PUBLISHED_THRESHOLD), args.background
     )
     return Published(*load_model(args.model), like)
 
 
 def peers(args):
     """(name, peer), each on a base model of its own, made when its turn comes."""
-    path = MemoirModel(*load_model(args.model), MemoirConfig(), args.background).target.path
+    path = MemoirModel(*load_model(args.model), MemoirConfig(**PLAIN), args.background).target.path
     yield "unedited", Peer(*load_model(args.model))
     yield "ft_l", fine_tuned(*load_model(args.model), path)
     yield "lora", adapted(*load_model(args.model), path)

@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import harness
+from benchmarks.library import PLAIN
 from benchmarks.quality import measures, tasks
 from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
 
@@ -88,7 +89,7 @@ def start(args, variant: Variant, commit: str | None):
         kept["settings"]["config"] |= settings
         return model, kept
     torch.manual_seed(args.seed)
-    model = MemoirModel(base, tokenizer, MemoirConfig(**settings), args.background)
+    model = MemoirModel(base, tokenizer, MemoirConfig(**{**PLAIN, **settings}), args.background)
     about = {
         "task": args.task,
         "model": args.model,

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import torch
 
-from benchmarks.library import Encoder, SignatureIndex, Threshold, prompt_signatures
+from benchmarks.library import PLAIN, Encoder, SignatureIndex, Threshold, prompt_signatures
 from benchmarks.rivals.grace import Codebook
 from benchmarks.rivals.published import PublishedEditor
 from memoir_fast import MemoirConfig, MemoirModel
@@ -20,7 +20,7 @@ class Peer:
     """A plain model that answers like an edited one."""
 
     def __init__(self, model, tokenizer):
-        self.model, self.tokenizer, self.encoder = model, tokenizer, Encoder(tokenizer, False)
+        self.model, self.tokenizer, self.encoder = model, tokenizer, Encoder(tokenizer, False, end="none")
         self.config = SimpleNamespace(batch_size=16)
 
     def __call__(self, prompt_mask=None, **inputs):
@@ -76,7 +76,7 @@ class InContext(Peer):
 
     def __init__(self, model, tokenizer, background):
         super().__init__(model, tokenizer)
-        self._memoir = MemoirModel(model, tokenizer, MemoirConfig(), background)
+        self._memoir = MemoirModel(model, tokenizer, MemoirConfig(**PLAIN), background)
         memory = self._memoir.memory
         self.index, self.facts = SignatureIndex(memory.in_features, memory.top_k), []
         self.threshold = Threshold(
@@ -93,7 +93,7 @@ class InContext(Peer):
         self.index.add([len(self.facts)], signature)
         self.facts.append((prompt, target))
 
-    def _pair(self, prompt, target):
+    def _pair(self, prompt, target, ended=False):
         found, overlap = self.index.nearest(self._signature(prompt))
         if found[0] >= 0 and overlap[0] >= self.threshold.of(found)[0]:
             stored, answer = self.facts[found[0]]

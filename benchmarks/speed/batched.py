@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks import harness
-from benchmarks.library import load_facts
+from benchmarks.library import PLAIN, load_facts
 from benchmarks.speed.edit_speed import measured
 from memoir_fast import MemoirConfig, MemoirModel, load_model
 
@@ -21,7 +21,9 @@ def main() -> None:
     recorder, rows = harness.Recorder("batched", args), []
     permutation = None
     for precision, size in [("exact", size) for size in args.batch_sizes] + [("fast", 1)]:
-        model = MemoirModel(base, tokenizer, MemoirConfig(threshold=args.threshold), args.background, permutation)
+        model = MemoirModel(
+            base, tokenizer, MemoirConfig(**PLAIN, threshold=args.threshold), args.background, permutation
+        )
         permutation = model.memory.permutation.clone()
         began = time.perf_counter()
         results = model.edit_many(pairs, batch_size=size, precision=precision)

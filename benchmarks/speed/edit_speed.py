@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import harness
-from benchmarks.library import lay_out, load_facts, metrics
+from benchmarks.library import PLAIN, lay_out, load_facts, metrics
 from benchmarks.rivals.published import PublishedEditor
 from benchmarks.timing import ratio
 from memoir_fast import MemoirConfig, MemoirModel, load_model
@@ -92,7 +92,7 @@ def models_of(args) -> dict[str, MemoirModel]:
     models: dict[str, MemoirModel] = {}
     permutation = None
     for name in ("exact",) if args.exact_only else settings:
-        config = MemoirConfig(threshold=args.threshold, **settings[name])
+        config = MemoirConfig(threshold=args.threshold, **{**PLAIN, **settings[name]})
         models[name] = MemoirModel(*load_model(args.model), config, args.background, permutation)
         permutation = models[name].memory.permutation.clone()
     return models

@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache
 
 from benchmarks import harness
-from benchmarks.library import load_facts
+from benchmarks.library import PLAIN, load_facts
 from memoir_fast import MemoirConfig, MemoirModel, load_model
 
 
@@ -119,7 +119,7 @@ def main() -> None:
     args = parser.parse_args()
     recorder = harness.Recorder("generate", args)
     facts = load_facts(harness.SHIPPED, 8)
-    model = MemoirModel(*load_model(args.model), MemoirConfig(threshold=0.6, steps=args.steps))
+    model = MemoirModel(*load_model(args.model), MemoirConfig(**PLAIN, threshold=0.6, steps=args.steps))
     base = load_model(args.model)[0]
     for fact in facts:
         model.edit(fact.prompt, fact.target)

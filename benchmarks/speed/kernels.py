@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from benchmarks import harness
-from benchmarks.library import load_facts, metrics, ops
+from benchmarks.library import PLAIN, load_facts, metrics, ops
 from benchmarks.speed.edit_speed import measured
 from memoir_fast import MemoirConfig, MemoirModel, load_model
 
@@ -20,7 +20,7 @@ def main() -> None:
     for backend in ("auto", "reference"):
         with ops.use_backend(backend):
             served = {op: ops.backend_of(op) for op in ops.OPERATIONS}
-            model = MemoirModel(base, tokenizer, MemoirConfig(), args.background, permutation)
+            model = MemoirModel(base, tokenizer, MemoirConfig(**PLAIN), args.background, permutation)
             permutation = model.memory.permutation.clone()
             losses = [model.edit(fact.prompt, fact.target).loss for fact in facts]
             answers[backend] = metrics.answers(model, [fact.prompt for fact in facts], 16)

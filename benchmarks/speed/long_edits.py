@@ -19,7 +19,7 @@ import psutil
 import torch
 
 from benchmarks import harness
-from benchmarks.library import load_facts
+from benchmarks.library import PLAIN, load_facts
 from benchmarks.rivals.published import PublishedEditor
 from memoir_fast import MemoirConfig, MemoirModel, load_model
 
@@ -29,7 +29,7 @@ def alone(kind: str, args) -> dict:
     facts = load_facts(args.edits, args.count)
     torch.manual_seed(0)  # the same permutation in every process
     model = MemoirModel(
-        *load_model(args.model), MemoirConfig(threshold=0.5, steps=args.steps, write="sgd"), args.background
+        *load_model(args.model), MemoirConfig(**PLAIN, threshold=0.5, steps=args.steps, write="sgd"), args.background
     )
     editor = PublishedEditor(load_model(args.model)[0], model) if kind == "published" else None
     if kind != "published":

@@ -16,7 +16,7 @@ import psutil
 import torch
 
 from benchmarks import harness
-from benchmarks.library import import_memory, load_facts
+from benchmarks.library import PLAIN, import_memory, load_facts
 from benchmarks.timing import seconds_of
 from memoir_fast import MemoirConfig, MemoirModel, load_model
 
@@ -54,7 +54,7 @@ def saved_and_loaded(model, base, tokenizer) -> tuple[dict, MemoirModel]:
 
 def measure(base, tokenizer, size: int, warm, fact, rng) -> dict:
     """The costs with `size` edits stored, the last two of them made here: one to warm up, one that is timed."""
-    model = filled(base, tokenizer, MemoirConfig(threshold=0.95), size - 2, rng)
+    model = filled(base, tokenizer, MemoirConfig(**PLAIN, threshold=0.95), size - 2, rng)
     try:
         model.edit(warm.prompt, warm.target)
         edit = model.edit(fact.prompt, fact.target)

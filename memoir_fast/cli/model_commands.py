@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import fields
 
 from ..config import MemoirConfig, help_of
@@ -57,8 +58,10 @@ def _model_options(parser, store: bool = False) -> None:
     for field in fields(MemoirConfig):
         flag, text = "--" + field.name.replace("_", "-"), help_of(field.name).replace("%", "%%")
         kind = {"int": int, "float": float}.get(str(field.type).replace(" | None", ""), str)
-        if field.type == "bool":
+        if "bool" in str(field.type):
             settings.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif field.type == "dict | None":
+            settings.add_argument(flag, type=json.loads, metavar="JSON", help=text)
         elif field.metadata["choices"]:
             settings.add_argument(flag, choices=field.metadata["choices"], help=text)
         else:

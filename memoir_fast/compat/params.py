@@ -93,6 +93,8 @@ class MEMOIRHyperParams:
             write="sgd",
             feature=self.prompt_feature_agg,
             chat_template=bool(self.use_chat_template),
+            end="none",
+            contexts=10,
         )
 
 

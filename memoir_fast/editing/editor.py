@@ -17,7 +17,7 @@ from ..memory.residual import ResidualMemory
 from ..memory.update import Update
 from ..reading.features import tophash_segments
 from ..reading.router import Router
-from ..text.encoder import Encoder
+from ..text.encoder import Encoder, Sequence
 from .layout import lay_out, packing_pays
 from .replay import Replay, halved_copies
 from .request import EditRequest
@@ -33,6 +33,7 @@ class Finished:
         requests: what was edited, b of them.
         updates: what each of them adds to the memory.
         losses: per request, its loss before each step, and the last one tested; steps: per request, SGD steps made.
+        final: per request, its loss after the last step.
         seconds: wall time of all together.
     """
 
@@ -40,6 +41,7 @@ class Finished:
     updates: list[Update]
     losses: list[list[float]]
     steps: list[int]
+    final: list[float]
     seconds: float
 
 
@@ -70,8 +72,7 @@ class Editor:
             EditError: a loss or its gradient became infinite or NaN.
         """
         began, config = time.perf_counter(), settled(config)
-        pair = self.encoder.pair
-        edits = [[pair(r.prompt, r.target), *(pair(r.prompt, r.target, c) for c in self.contexts)] for r in requests]
+        edits = [self._sequences(request, config) for request in requests]
         # Outside inference mode even if the caller is inside: the steps need autograd.
         with torch.inference_mode(False), _at_rest(self.model):
             layout = lay_out(edits, self._packed(edits), self.memory.V.device)
@@ -79,9 +80,18 @@ class Editor:
             indices, signatures = self._masks(replay)
             memory = self.memory.without(without) if without else self.memory
             rows, write = self._prepare(replay, indices, config, memory)
-            losses, steps = self._descend(replay, write, config)
+            losses, steps, final = self._descend(replay, write, config)
             updates = write.updates(rows, indices, signatures.cpu().numpy(), self.memory)
-        return Finished(list(requests), updates, losses, steps, time.perf_counter() - began)
+        return Finished(list(requests), updates, losses, steps, final, time.perf_counter() - began)
+
+    def _sequences(self, request: EditRequest, config: MemoirConfig) -> list[Sequence]:
+        """What an edit is trained on: prompt and target, the template's variants, and the same behind some of the contexts."""
+        wanted = config.contexts
+        if wanted is None:
+            wanted = 0 if self.encoder.is_chat else len(self.contexts)
+        prompt, target, encoder = request.prompt, request.target, self.encoder
+        chosen = self.contexts[:wanted]
+        return [*encoder.pairs(prompt, target), *(encoder.pair(prompt, target, context) for context in chosen)]
 
     @torch.no_grad()
     def _masks(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,7 +144,12 @@ class Editor:
             if not any(moving):
                 break
             write.step(gradient, moving)
-        return losses, steps
+        final = [seen[-1] for seen in losses]
+        if any(moving):  # the steps ran out: what the last one did is not known yet
+            terms, _ = replay.losses_and_gradient(base + write.contribution())
+            found = torch.zeros(edits, device=terms.device).index_add_(0, layout.owners, terms).tolist()
+            final = [after if still else last for after, still, last in zip(found, moving, final, strict=True)]
+        return losses, steps, final
 
     def _replay(self, layout, config: MemoirConfig) -> Suffix | Replay:
         """The layers above the projection, by hand where they are of a known kind, otherwise by the model's own code."""
@@ -180,9 +195,11 @@ class Editor:
 @contextlib.contextmanager
 def _at_rest(model):
     """In eval mode, and with parameters that ask for no gradient (autograd would keep what their gradients need); given back after."""
-    modes = [(module, module.training) for module in model.modules()]
+    # `model.eval()` sets every module, which takes as long as two steps of a small model; mostly there is nothing to set.
+    training = [module for module in model.modules() if module.training]
     asking = [p for p in model.parameters() if p.requires_grad]
-    model.eval()
+    for module in training:
+        module.training = False
     for parameter in asking:
         parameter.requires_grad_(False)
     try:
@@ -190,8 +207,8 @@ def _at_rest(model):
     finally:
         for parameter in asking:
             parameter.requires_grad_(True)
-        for module, training in modes:
-            module.training = training
+        for module in training:
+            module.training = True
 
 
 def _halving_pays(device: torch.device) -> bool:

@@ -20,6 +20,7 @@ FREE = (
 FREE_EXACT = (
     "free generation: greedy, cut at the end of the sentence; share of answers that are the target, nothing more"
 )
+FREE_ENDED = "free generation: greedy, not cut; share of answers that are the target and then end"
 FREE_LOCALITY = (
     "free generation: greedy, cut at the end of the sentence; share of answers equal to the unedited model's"
 )
@@ -32,7 +33,7 @@ def target_logits(model, pairs: list[tuple[str, str]], progress=None):
     size = model.config.batch_size
     chosen = "logits_to_keep" in inspect.signature(model.model.forward).parameters
     for start in range(0, len(pairs), size):
-        sequences = [model.encoder.pair(prompt, target) for prompt, target in pairs[start : start + size]]
+        sequences = [model.encoder.pair(prompt, target, ended=False) for prompt, target in pairs[start : start + size]]
         batch = pad(sequences, model.model.device)
         columns = (
             (batch.labels != -100).any(0).nonzero().flatten()
@@ -78,9 +79,14 @@ def agreement(first: list[list[int]], second: list[list[int]]) -> list[float]:
     return [sum(a == b for a, b in zip(x, y, strict=True)) / len(x) for x, y in zip(first, second, strict=True)]
 
 
+def whole_answers(model, prompts: list[str], max_new_tokens: int = 32) -> list[str]:
+    """Free answers as they are: greedy, up to where the model ends them or `max_new_tokens`."""
+    return [text.strip() for text in model.ask(list(prompts), max_new_tokens=max_new_tokens)]
+
+
 def answers(model, prompts: list[str], max_new_tokens: int = 32) -> list[str]:
     """Free answers: greedy, cut at the end of the first sentence."""
-    return [first_sentence(text) for text in model.ask(list(prompts), max_new_tokens=max_new_tokens)]
+    return [first_sentence(text) for text in whole_answers(model, prompts, max_new_tokens)]
 
 
 def first_sentence(text: str, least: int = 0) -> str:

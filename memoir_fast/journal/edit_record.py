@@ -57,7 +57,11 @@ HEADER: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class EditResult:
-    """What one edit did; the fields are the `EditRecord`'s."""
+    """What one edit did; the fields are the `EditRecord`'s, and:
+
+    Attributes:
+        converged: whether the loss after the last step is within `MemoirConfig.stop_loss`: the fact was learned.
+    """
 
     id: int
     loss: float
@@ -66,3 +70,4 @@ class EditResult:
     nearest: int | None
     overlap: float
     supersedes: list[int] = field(default_factory=list)
+    converged: bool = True

@@ -55,7 +55,7 @@ class EditWriter:
                 replaced[number] = [i for i in journal.conflicts(signatures[number], request.target) if i not in taken]
                 taken.update(replaced[number])
         without = [journal.state.update_of(i) for i in sorted({old for some in replaced for old in some})]
-        return self.keep(self.editor.optimise(requests, config, without), replaced, note)
+        return self.keep(self.editor.optimise(requests, config, without), replaced, note, config)
 
     def _contradicts(self, number: int, requests: list[EditRequest], signatures: np.ndarray) -> bool:
         """Whether a request has the prompt of an earlier one of its batch, and another target."""
@@ -63,7 +63,9 @@ class EditWriter:
         pairs = zip(near, requests, strict=False)
         return any(o >= self.journal.conflict_threshold and r.target != requests[number].target for o, r in pairs)
 
-    def keep(self, finished: Finished, replaced: list[list[int]], note: dict[str, Any]) -> list[EditResult]:
+    def keep(
+        self, finished: Finished, replaced: list[list[int]], note: dict[str, Any], config: MemoirConfig
+    ) -> list[EditResult]:
         """Keep finished edits. replaced: per edit the stored ones that it supersedes."""
         began, journal = time.perf_counter(), self.journal
         signatures = np.stack([update.signature for update in finished.updates])
@@ -73,7 +75,7 @@ class EditWriter:
             facts.append({
                 "prompt": request.prompt,
                 "target": request.target,
-                "loss": finished.losses[number][-1],
+                "loss": finished.final[number],
                 "steps": finished.steps[number],
                 "seconds": (finished.seconds + time.perf_counter() - began) / len(finished.requests),
                 "nearest": int(nearest[number]) if nearest[number] >= 0 else None,
@@ -83,7 +85,12 @@ class EditWriter:
             })  # fmt: skip
         names = ("loss", "steps", "seconds", "nearest", "overlap", "supersedes")
         ids = journal.add(facts, finished.updates)
-        return [EditResult(i, **{name: fact[name] for name in names}) for i, fact in zip(ids, facts, strict=True)]
+        seconds = (finished.seconds + time.perf_counter() - began) / len(facts)  # with what keeping them took
+        results = []
+        for number, (edit, fact) in enumerate(zip(ids, facts, strict=True)):
+            converged = finished.final[number] <= config.stop_loss
+            results.append(EditResult(edit, **{n: fact[n] for n in names} | {"seconds": seconds}, converged=converged))
+        return results
 
 
 def note_of(author: str, tags: Iterable[str], metadata: dict | None) -> dict[str, Any]:

@@ -119,6 +119,8 @@ class Answering:
             words[row, width - len(s.tokens) :] = torch.tensor(s.prompt_mask)
         device = self.model.device
         settings = {"do_sample": False, "num_beams": 1, "pad_token_id": self._pad_token, **kwargs}
+        if self.encoder.stops:
+            settings.setdefault("eos_token_id", list(self.encoder.stops))
         out = self.generate(tokens.to(device), prompt_mask=words.to(device), attention_mask=attention.to(device),
                             max_new_tokens=max_new_tokens, **settings)  # fmt: skip
         return self.tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)

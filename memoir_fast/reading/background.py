@@ -92,7 +92,7 @@ def background_of(
         return given
     if not config.feature.endswith("_decentered"):
         return memory.background
-    key += "-chat" if encoder.chat_template else "-plain"
+    key += "-chat" if encoder.is_chat else "-plain"
     if config.feature != "mean_decentered":
         key += f"-{config.feature}"
     return measure_background(model, router, encoder, texts, key, config.batch_size)

@@ -1,96 +1,305 @@
-"""From a prompt and its target to the token sequences that an edit is trained on (MEMOIR, section 3; method of WISE)."""
+"""Texts to tokens, the same way for editing, measuring, asking and serving: plain text or a chat template, and where answers end.
+
+Nothing here searches a text for a user's words: where they stand in a rendered chat is found by rendering the same chat with a
+placeholder in their place. What a template puts between the question and the answer, and behind the answer, is found likewise.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import unicodedata
+from functools import cached_property
+from typing import NamedTuple
 
-import torch
+from ..config import ENDS
+from .batch import Batch, Sequence, pad
+
+__all__ = ["ENDS", "Batch", "Encoder", "Sequence", "automatic_joiner", "pad"]
+
+# Options that templates are known to read and that put something between the question and the answer (a thinking block).
+_SWITCHES = ({"enable_thinking": True}, {"enable_thinking": False}, {"thinking": True}, {"thinking": False})
+_RESERVED = ("tokenize", "add_generation_prompt", "continue_final_message", "return_dict", "return_tensors", "padding")
+_PLACEHOLDERS = ("quxwordzazplacequv", "vuplaceholderxuwoz")  # one word each, with different first and last letters
+# Unicode names of letters that are written without blanks between words; Korean is written with blanks.
+_UNSPACED = tuple("CJK |HIRAGANA|KATAKANA|BOPOMOFO|THAI |LAO |KHMER|MYANMAR|TIBETAN|FULLWIDTH|IDEOGRAPHIC".split("|"))
 
 
-@dataclass(frozen=True)
-class Sequence:
-    """Tokens of one text, with the roles of its parts.
+class _Rendered(NamedTuple):
+    """A chat's text up to the place where the assistant's answer begins; the user's words are text[start:end]."""
 
-    Attributes:
-        tokens: ids of prompt and target.
-        prompt_length: the first target token's position; BOS counts as a prompt token.
-        words: (start, end) positions of the tokens that route: the whole prompt, or a chat's user words.
-    """
+    text: str
+    start: int
+    end: int
 
-    tokens: list[int]
-    prompt_length: int
-    words: tuple[int, int]
 
-    @property
-    def prompt_mask(self) -> list[bool]:
-        return [self.words[0] <= position < self.words[1] for position in range(len(self.tokens))]
+class _Answer(NamedTuple):
+    """What a template puts around an answer: `lead` before it, `end` behind it, and `block`, the text between the question and a
+    finished answer where it is not the one that generation starts from (an empty thinking block), or None."""
+
+    lead: str = ""
+    end: str = ""
+    block: str | None = None
 
 
 class Encoder:
-    """Texts to tokens, the same way for editing, measuring and asking.
+    """Texts to tokens.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
-        chat_template: prompts are a user's words, rendered by the tokenizer's chat template.
+        chat_template: None takes the chat template where the tokenizer has one; False is plain text; True demands a template.
         max_length: the model's context length in tokens, or None.
+        end: what an answer ends with. "auto": in a chat the end of turn that the template itself puts behind an answer, in plain
+            text the end of text; "eos": the end of text; "none": nothing.
+        joiner: what stands between a plain prompt and its target. "auto": one space; nothing behind an opening quote or bracket, a
+            hyphen or a currency sign, and in scripts written without spaces. Or the text itself.
+        template_options: handed to the template (enable_thinking, date_string, tools, ...). "system" is put in front, as a system
+            message, of chats that have none.
+        variants: for `pairs`, changes of `template_options` that an answer must serve as well; None tries the known switches.
+        stops: token ids at which the model's own generation stops (its generation config's `eos_token_id`).
+
+    Attributes:
+        is_chat: whether prompts go through the chat template.
+        end_ids: the tokens that an answer ends with; stops: the tokens at which asking, streaming and serving must stop.
     """
 
-    def __init__(self, tokenizer, chat_template: bool = False, max_length: int | None = None):
-        if chat_template and not getattr(tokenizer, "chat_template", None):
-            raise ValueError("chat_template: this tokenizer has no chat template; use chat_template=False")
-        self.tokenizer, self.chat_template, self.max_length = tokenizer, chat_template, max_length
+    def __init__(self, tokenizer, chat_template: bool | None = None, max_length: int | None = None, end: str = "auto",
+                 joiner: str = "auto", template_options: dict | None = None, variants: list[dict] | None = None, stops=()):  # fmt: skip
+        if chat_template not in (None, True, False):
+            raise ValueError(f"chat_template must be None (auto), True or False, got {chat_template!r}")
+        has = bool(getattr(tokenizer, "chat_template", None))
+        if chat_template and not has:
+            raise ValueError("chat_template: this tokenizer has no chat template; use chat_template=None or False")
+        if end not in ENDS:
+            raise ValueError(f"end must be one of {ENDS}, got {end!r}")
+        if not isinstance(joiner, str):
+            raise TypeError(f'joiner must be "auto" or the text between prompt and target, got {joiner!r}')
+        options = dict(template_options or {})
+        for name in _RESERVED:
+            if name in options:
+                raise ValueError(f"template_options: {name!r} is set by the encoder itself; leave it out")
+        self.tokenizer, self.max_length, self.joiner, self.end = tokenizer, max_length, joiner, end
+        self.is_chat = has if chat_template is None else chat_template
+        self.template_options, self.variants = options, variants
+        self._answers: dict[str, _Answer] = {}
+        eos = tokenizer.eos_token_id
+        given = [stops] if isinstance(stops, int) else list(stops or ())
+        self._enders = {*given, *([] if eos is None else [eos])}
+        self.end_ids = self._end_ids()
+        self.stops = tuple(sorted({*given, *self.end_ids[-1:]} or self._enders))
 
     def prompt(self, prompt: str) -> Sequence:
-        """A query: the prompt alone."""
-        if not isinstance(prompt, str):
-            raise TypeError(f"prompt must be text, got {type(prompt).__name__}")
-        if self.chat_template:
+        """A query: the prompt alone, stripped of outer blanks."""
+        prompt = _stripped(prompt, "prompt")
+        if self.is_chat:
             return self.chat([{"role": "user", "content": prompt}])
-        tokens = self.tokenizer(prompt)["input_ids"]
-        if not tokens:
-            raise ValueError("prompt is empty: it gives no token")
+        tokens = self._plain(prompt)
         return self._checked(Sequence(tokens, len(tokens), (0, len(tokens))), "prompt")
 
     def chat(self, messages: list[dict]) -> Sequence:
         """A conversation that the assistant is to continue; it routes on the words of the last user message."""
-        users = [m["content"] for m in messages if m.get("role") == "user"]
-        if not users or not isinstance(users[-1], str) or not users[-1].strip():
-            raise ValueError("messages: the last user message must be text and not empty")
-        text = self._render(messages)
-        start = text.rfind(users[-1].strip())
-        if start < 0:
-            raise ValueError("messages: the chat template changes the user's words, so their tokens cannot be found")
-        end = start + len(users[-1].strip())
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        inside = [i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a < end and b > start]
-        tokens = encoded["input_ids"]
-        return self._checked(Sequence(tokens, len(tokens), (inside[0], inside[-1] + 1)), "messages")
+        rendered = self._render(_checked_messages(messages), self.template_options)
+        tokens, words = self._located(rendered)
+        return self._checked(Sequence(tokens, len(tokens), words), "messages")
 
-    def pair(self, prompt: str, target: str, context: str = "") -> Sequence:
-        """`context prompt target`, with the target's tokens told apart from the prompt's.
+    def pair(self, prompt: str, target: str, context: str = "", ended: bool = True) -> Sequence:
+        """`context prompt target end`, with the target's tokens told apart from the prompt's; without `ended`, no end.
+
+        The prompt's tokens are exactly those of the query: the target's are what the tokenizer makes of the text behind them.
 
         Raises:
-            ValueError: the prompt's tokens are not the first tokens of the whole (so no position starts the target),
-                no target token is left, or the whole is longer than the model's context.
+            ValueError: a text is empty, the target leaves no token or holds the token that ends answers, or the whole is longer
+                than the model's context.
         """
-        asked = self.prompt(f"{context} {prompt}" if context else prompt)
-        if self.chat_template:
-            rendered = self._render([{"role": "user", "content": f"{context} {prompt}" if context else prompt}])
-            whole = self.tokenizer(rendered + target, add_special_tokens=False)["input_ids"]
-        else:
-            whole = self.tokenizer(f"{context} {prompt} {target}" if context else f"{prompt} {target}")["input_ids"]
-        length = asked.prompt_length
-        if whole[:length] != asked.tokens:
-            raise ValueError(
-                f"prompt {_short(prompt)} is not a token prefix of prompt + target: the tokenizer merges its end with "
-                "the target; end the prompt at a word (no trailing space)"
-            )
-        if len(whole) == length:
-            raise ValueError(f"target {_short(target)} adds no token to the prompt: nothing could be learned")
-        return self._checked(Sequence(whole, length, asked.words), "prompt and target")
+        prompt, target = _stripped(prompt, "prompt"), _stripped(target, "target")
+        asked = f"{context} {prompt}" if context.strip() else prompt
+        if not self.is_chat:
+            query = self.prompt(asked)
+            return self._joined(query, asked, self.joiner_of(asked, target) + target, target, ended)
+        rendered = self._render([{"role": "user", "content": asked}], self.template_options)
+        return self._chat_pair(rendered, target, self._answer(self.template_options), ended)
 
-    def _render(self, messages: list[dict]) -> str:
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    def pairs(self, prompt: str, target: str, context: str = "") -> list[Sequence]:
+        """`pair`, and the same for every variant of the template that puts something else between the question and the answer."""
+        first = self.pair(prompt, target, context)
+        if not self.is_chat:
+            return [first]
+        prompt, target = prompt.strip(), target.strip()
+        messages = [{"role": "user", "content": f"{context} {prompt}" if context.strip() else prompt}]
+        found = [first]
+        for options, block in self._variants:
+            rendered = self._render(messages, options)
+            if block is not None:
+                rendered = _Rendered(rendered.text[: rendered.end] + block, rendered.start, rendered.end)
+            found.append(self._chat_pair(rendered, target, _Answer(end=self._answer(options).end)))
+        return found
+
+    def joiner_of(self, prompt: str, target: str) -> str:
+        """What stands between this prompt and this target in plain text."""
+        return automatic_joiner(prompt.strip(), target.strip()) if self.joiner == "auto" else self.joiner
+
+    def _chat_pair(self, rendered: _Rendered, target: str, answer: _Answer, ended: bool = True) -> Sequence:
+        tokens, words = self._located(rendered)
+        query = Sequence(tokens, len(tokens), words)
+        return self._joined(query, rendered.text, answer.lead + target, target, ended, special=False)
+
+    def _joined(
+        self, query: Sequence, text: str, rest: str, target: str, ended: bool, special: bool = True
+    ) -> Sequence:
+        """The query's tokens, then those of `rest` as they follow `text`, then the end."""
+        length = query.prompt_length
+        whole = self._plain(text + rest) if special else self._raw(text + rest)
+        answer = whole[length:] if whole[:length] == query.tokens else self._continuation(rest)
+        if not answer:
+            raise ValueError(f"target {_short(target)} adds no token to the prompt: nothing could be learned")
+        if self.end_ids and self.end_ids[-1] in answer:
+            end = self.tokenizer.decode(self.end_ids[-1:])
+            raise ValueError(f"target {_short(target)} holds {end!r}, at which generation stops: leave it out")
+        return self._checked(
+            Sequence(query.tokens + answer + (self.end_ids if ended else []), length, query.words), "prompt and target"
+        )
+
+    def _continuation(self, rest: str) -> list[int]:
+        """Tokens of a text that goes on where the tokenizer would have merged its beginning with what stands before."""
+        for anchor in ("\n", ".", "a"):  # a tokenizer that marks the beginning of a text marks the anchor, not the rest
+            before, whole = self._raw(anchor), self._raw(anchor + rest)
+            if whole[: len(before)] == before:
+                return whole[len(before) :]
+        return self._raw(rest)
+
+    def _raw(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _plain(self, text: str) -> list[int]:
+        """A text's tokens as its model reads them: BOS in front where the tokenizer puts one, no EOS behind."""
+        front, behind = self._edges
+        tokens = list(self.tokenizer(text)["input_ids"])
+        tokens = tokens[: len(tokens) - behind]
+        if len(tokens) <= front:
+            raise ValueError(f"prompt {_short(text)} gives no token: give the text to ask")
+        return tokens
+
+    @cached_property
+    def _edges(self) -> tuple[int, int]:
+        """How many tokens the tokenizer puts of itself in front of a text, and behind it."""
+        bare, full = self._raw("a"), list(self.tokenizer("a")["input_ids"])
+        front = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
+        return front, len(full) - len(bare) - front
+
+    def _apply(self, messages: list[dict], options: dict, start: bool) -> str:
+        """A chat's text; with `start` up to the place where the assistant goes on."""
+        options = dict(options)
+        system = options.pop("system", None)
+        if system and not any(m["role"] in ("system", "developer") for m in messages):
+            messages = [{"role": "system", "content": system}, *messages]
+        try:
+            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=start, **options)
+        except Exception as error:  # jinja2's own, and whatever a template raises
+            raise ValueError(
+                f"messages: the chat template refuses them ({type(error).__name__}: {error}); change the messages' roles or "
+                f"template_options, which are {self.template_options!r}"
+            ) from error
+
+    def _render(self, messages: list[dict], options: dict) -> _Rendered:
+        """The chat's text, and where the last user's words stand in it, by rendering it with a placeholder for them."""
+        last = max(i for i, m in enumerate(messages) if m["role"] == "user")
+        taken = repr(messages) + repr(options)
+        for _ in range(3):  # a clock that a template shows may move on between two renderings
+            mark = next(p for p in (x + "q" * n for n in range(100) for x in _PLACEHOLDERS) if p not in taken)
+            changed = [*messages[:last], {**messages[last], "content": mark}, *messages[last + 1 :]]
+            marked = self._apply(changed, options, True)
+            text = self._apply(messages, options, True)
+            head, found, tail = marked.rpartition(mark)
+            if not found:
+                break
+            end = len(text) - len(tail)
+            if text.startswith(head) and text.endswith(tail) and len(head) < end:
+                return _Rendered(text, len(head), end)
+        raise ValueError(
+            "messages: the chat template leaves out or rewrites the last user message, so its tokens cannot be told from the "
+            "template's; use chat_template=False or another template"
+        )
+
+    def _located(self, rendered: _Rendered) -> tuple[list[int], tuple[int, int]]:
+        """The tokens of a rendered chat, and the (start, end) of those that hold a character of the user's words."""
+        try:
+            encoded = self.tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
+        except NotImplementedError:
+            return self._located_without_offsets(rendered)
+        tokens, offsets = encoded["input_ids"], encoded["offset_mapping"]
+        inside = [i for i, (a, b) in enumerate(offsets) if a < rendered.end and b > rendered.start]
+        if not inside:
+            raise ValueError("messages: the tokenizer gives the last user message no token: give the text to ask")
+        return list(tokens), (inside[0], inside[-1] + 1)
+
+    def _located_without_offsets(self, rendered: _Rendered) -> tuple[list[int], tuple[int, int]]:
+        """The same for tokenizers that tell no offsets: the tokens that change with the words, compared with two other words."""
+        tokens = self._raw(rendered.text)
+        head, tail = rendered.text[: rendered.start], rendered.text[rendered.end :]
+        others = [self._raw(head + mark + tail) for mark in _PLACEHOLDERS]
+        start = min(_common(tokens, other) for other in others)
+        behind = min(_common(tokens[::-1], other[::-1]) for other in others)
+        return tokens, (start, max(start + 1, len(tokens) - behind))
+
+    def _answer(self, options: dict) -> _Answer:
+        """Lead, end and block of a template under some options, found by rendering a finished answer."""
+        key = repr(options)
+        if key not in self._answers:
+            self._answers[key] = self._find_answer(options)
+        return self._answers[key]
+
+    def _find_answer(self, options: dict) -> _Answer:
+        asked, answered = _PLACEHOLDERS
+        user = {"role": "user", "content": asked}
+        tail = self._apply([user], options, True).rpartition(asked)[2]
+        try:
+            whole = self._apply([user, {"role": "assistant", "content": answered}], options, False)
+        except ValueError:  # a template that takes no finished answers
+            return _Answer()
+        front, found, end = whole.rpartition(answered)
+        between = front.rpartition(asked)[2]
+        if not found:
+            return _Answer()
+        extra = between[len(tail) :] if between.startswith(tail) else between
+        return _Answer(lead=extra, end=end) if not extra.strip() else _Answer(end=end, block=between)
+
+    @cached_property
+    def _variants(self) -> list[tuple[dict, str | None]]:
+        """(options, block) of every variant whose text between question and answer is a new one; block None: as options give it."""
+        user = [{"role": "user", "content": _PLACEHOLDERS[0]}]
+        tails, found = {self._tail(user, self.template_options)}, []
+        for change in _SWITCHES if self.variants is None else self.variants:
+            options = {**self.template_options, **change}
+            try:
+                tail = self._tail(user, options)
+            except ValueError:
+                continue
+            if tail not in tails:
+                tails.add(tail)
+                found.append((options, None))
+        block = self._answer(self.template_options).block
+        if self.variants is None and block is not None and block not in tails:
+            found.append((self.template_options, block))
+        return found
+
+    def _tail(self, messages: list[dict], options: dict) -> str:
+        """What the template puts between the user's words and the answer."""
+        rendered = self._render(messages, options)
+        return rendered.text[rendered.end :]
+
+    def _end_ids(self) -> list[int]:
+        """The tokens that an answer ends with: up to the first at which generation stops, or that is special."""
+        eos = self.tokenizer.eos_token_id
+        if self.end == "none":
+            return []
+        if self.end == "eos" and eos is None:
+            raise ValueError('end="eos": this tokenizer has no end-of-text token; use end="none"')
+        if self.is_chat and self.end == "auto":
+            # Behind a letter, so that a tokenizer that marks the beginning of a text does not mark the end's.
+            behind = self._continuation(self._answer(self.template_options).end)
+            special = self._enders.union(self.tokenizer.all_special_ids, _special_ids(self.tokenizer))
+            for number, token in enumerate(behind):
+                if token in special:
+                    return behind[: number + 1]
+        return [] if eos is None else [eos]
 
     def _checked(self, sequence: Sequence, name: str) -> Sequence:
         if self.max_length is not None and len(sequence.tokens) > self.max_length:
@@ -100,37 +309,62 @@ class Encoder:
         return sequence
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Sequences as one right-padded batch.
+def automatic_joiner(prompt: str, target: str) -> str:
+    """One space, or nothing: behind an opening quote or bracket, a hyphen or a currency sign, and in scripts without spaces."""
+    last = prompt[-1:]
+    if not last:
+        return ""
+    kind = unicodedata.category(last)
+    if kind in ("Ps", "Pi", "Sc") or last in "-\u2010\u2011¿¡":
+        return ""
+    if last in "\"'`":
+        before = prompt[-2:-1]
+        opening = not before or before.isspace() or unicodedata.category(before) in ("Ps", "Pi")
+        return "" if opening else " "
+    if _is_unspaced(last):
+        return ""
+    letters = [c for c in prompt if c.isalpha()]
+    follows = next((c for c in target if c.isalnum()), "")
+    return "" if letters and _is_unspaced(letters[-1]) and _is_unspaced(follows) else " "
 
-    Attributes:
-        input_ids: (B, T) int64. Padding stands on the right, where a causal model never looks at it.
-        attention_mask: (B, T) int64, 1 for real tokens.
-        prompt_mask: (B, T) bool, the tokens that route.
-        labels: (B, T) int64, the target's tokens at the positions that predict them, elsewhere -100.
-    """
 
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    prompt_mask: torch.Tensor
-    labels: torch.Tensor
+def _is_unspaced(character: str) -> bool:
+    """Whether a letter or mark belongs to a script that is written without blanks between words."""
+    return bool(character) and unicodedata.name(character, "").startswith(_UNSPACED)
 
 
-def pad(sequences: list[Sequence], device="cpu") -> Batch:
-    """The sequences as a batch; pad tokens have id 0."""
-    shape = len(sequences), max(len(s.tokens) for s in sequences)
-    input_ids = torch.zeros(shape, dtype=torch.int64)
-    attention_mask = torch.zeros(shape, dtype=torch.int64)
-    prompt_mask = torch.zeros(shape, dtype=torch.bool)
-    labels = torch.full(shape, -100, dtype=torch.int64)
-    for row, sequence in enumerate(sequences):
-        length = len(sequence.tokens)
-        input_ids[row, :length] = torch.tensor(sequence.tokens)
-        attention_mask[row, :length] = 1
-        prompt_mask[row, :length] = torch.tensor(sequence.prompt_mask)
-        labels[row, sequence.prompt_length - 1 : length - 1] = torch.tensor(sequence.tokens[sequence.prompt_length :])
-    return Batch(*(t.to(device) for t in (input_ids, attention_mask, prompt_mask, labels)))
+def _special_ids(tokenizer) -> set[int]:
+    """Tokens that the tokenizer counts as special, also those with no role of their own (<|eot_id|>, <end_of_turn>)."""
+    added = getattr(tokenizer, "added_tokens_decoder", None) or {}
+    return {number for number, token in added.items() if getattr(token, "special", False)}
+
+
+def _stripped(text: str, name: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be text, got {type(text).__name__}")
+    if not text.strip():
+        raise ValueError(f"{name} is empty, got {text!r}: give the text")
+    return text.strip()
+
+
+def _checked_messages(messages) -> list[dict]:
+    """The messages, the last user's words stripped of outer blanks."""
+    if not isinstance(messages, (list, tuple)) or not all(isinstance(m, dict) and "role" in m for m in messages):
+        raise TypeError(f'messages must be a list of {{"role": ..., "content": ...}}, got {_short(repr(messages))}')
+    users = [i for i, m in enumerate(messages) if m["role"] == "user"]
+    words = messages[users[-1]].get("content") if users else None
+    if not isinstance(words, str) or not words.strip():
+        raise ValueError(
+            f"messages: the last user message must be text and not empty, got {_short(repr(words))}: give its text as `content`"
+        )
+    if users[-1] != len(messages) - 1 and messages[-1]["role"] == "assistant":
+        raise ValueError("messages: the last one is the assistant's, so nothing is asked: leave it out")
+    return [{**m, "content": words.strip()} if i == users[-1] else m for i, m in enumerate(messages)]
+
+
+def _common(one: list, other: list) -> int:
+    """How many first items two lists share."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _short(text: str) -> str:

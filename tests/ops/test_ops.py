@@ -13,6 +13,7 @@ import torch
 
 from memoir_fast import ops
 from memoir_fast.ops import cpu
+from memoir_fast.reading.routes import Routes
 from tests.support.models import tiny_memoir
 from tests.support.operations import LEVELS, product_case, tophash_case
 
@@ -60,15 +61,18 @@ def test_opcheck(backend):
     check(torch.ops.memoir_fast.masked_scatter_.default, (V, indices[0], A, G, 1.0))
 
 
-def test_the_edited_layer_compiles_as_one_graph():
+def test_a_projection_and_what_routes_read_compile_as_one_graph():
     model = tiny_memoir()
     model.edit("w100 w101 w102", "w150")
     memory = model.memory
-    indices, route = memory.indices_of(0)[None], torch.tensor([0, -1, 0], dtype=torch.int32)
+    indices, block = memory.block_of(0)
+    rows = torch.tensor([0, -1, 0], dtype=torch.int32)
+    routes = Routes([0, -1, 0], [1.0, 0.0, 1.0], rows, indices[None], block[None])
     layer = model.model.get_submodule(model.target.path)
+    model.detach()  # the hook on the layer keeps its state in a context variable, which torch cannot trace
 
     def edited(x):
-        return memory.read(x, layer(x), indices, route)
+        return routes.read(x, layer(x), 1)
 
     x = torch.randn(3, 96)
     compiled = torch.compile(edited, fullgraph=True, backend="aot_eager")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.library import PLAIN
 from benchmarks.rivals.published import PublishedEditor
 from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
 from memoir_fast.evaluation import metrics
@@ -34,7 +35,7 @@ def test_same_losses_steps_and_scores(family):
 
 
 def test_same_losses_on_the_real_model(smollm2):
-    ours = MemoirModel(*smollm2, MemoirConfig(write="sgd", steps=4), load_texts())
+    ours = MemoirModel(*smollm2, MemoirConfig(write="sgd", steps=4, **PLAIN), load_texts())
     del ours.contexts[3:]
     theirs = PublishedEditor(load_model("smollm2")[0], ours)
     try:
