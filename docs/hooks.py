@@ -91,8 +91,12 @@ def api() -> str:
     """The public names of the package, documented from their docstrings."""
     import memoir_fast
 
+    # What the front takes over from its parts (asking, undo, attaching) is told of as its own.
+    more = {"MemoirModel": "\n    options:\n      inherited_members: true"}
     return "\n\n".join(
-        f"::: memoir_fast.{module}.{name}" for name, module in memoir_fast._NAMES.items() if module != "errors"
+        f"::: memoir_fast.{module}.{name}{more.get(name, '')}"
+        for name, module in memoir_fast._NAMES.items()
+        if module != "errors"
     )
 
 

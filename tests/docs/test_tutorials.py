@@ -93,6 +93,6 @@ def test_an_example_runs(path, here, capsys, monkeypatch):
 def test_every_python_block_of_the_documentation_compiles():
     pages = sorted((ROOT / "docs").rglob("*.md"))
     found = [(page, number, part) for page in pages for number, part in enumerate(blocks(page))]
-    assert len(found) > 25
+    assert len(found) >= 20
     for page, number, part in found:
         compile(part, f"{page.name}, block {number}", "exec")
