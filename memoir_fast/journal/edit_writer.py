@@ -43,9 +43,11 @@ class EditWriter:
         return results
 
     def _batch(self, requests: list[EditRequest], config: MemoirConfig, note: dict[str, Any]) -> list[EditResult]:
-        journal, replaced = self.journal, [[] for _ in requests]
+        journal = self.journal
+        replaced: list[list[int]] = [[] for _ in requests]
         if journal.conflict != "keep":
-            editor, taken = self.editor, set()
+            editor = self.editor
+            taken: set[int] = set()
             prompts = [editor.encoder.prompt(request.prompt) for request in requests]
             signatures = prompt_signatures(editor.model, editor.router, prompts, config.batch_size).numpy()
             for number, request in enumerate(requests):
@@ -93,8 +95,8 @@ class EditWriter:
         return results
 
 
-def note_of(author: str, tags: Iterable[str], metadata: dict | None) -> dict[str, Any]:
-    """What the user wants kept with an edit, checked."""
+def note_of(author: str, tags: Iterable[str], metadata: dict[str, Any] | None) -> dict[str, Any]:
+    """What the user wants kept with an edit, checked. Raises TypeError for another kind of value, or metadata that is not JSON."""
     if not isinstance(author, str):
         raise TypeError(f"author must be text, got {author!r}")
     if not isinstance(metadata, (dict, type(None))):

@@ -203,7 +203,9 @@ class Journal(ABC):
         for entry in kept:
             past.apply(entry, effect=False)
         wanted = {edit: past.statuses.get(edit, "deleted") for edit in self.state.statuses}
-        changes = [[edit, status] for edit, status in wanted.items() if status != self.state.statuses[edit]]
+        changes: list[list[Any]] = [
+            [edit, status] for edit, status in wanted.items() if status != self.state.statuses[edit]
+        ]
         if changes:
             # What goes first: so that two edits of one prompt are never in the memory together.
             self._change(sorted(changes, key=lambda change: change[1] == "active"))
@@ -227,7 +229,7 @@ class Journal(ABC):
             raise ValueError(f"edit {edit} is {self.state.statuses[edit]}, not {before}")
         self._change([[edit, after]])
 
-    def _change(self, changes: list[list]) -> None:
+    def _change(self, changes: list[list[Any]]) -> None:
         self.check_writable()
         for edit, status in changes:
             if self.state.needs_update(edit, status):

@@ -15,6 +15,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,14 +35,15 @@ LONGEST_HEADER = 64 << 20
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def digest(*parts: bytes) -> bytes:
+def digest(*parts: bytes | memoryview) -> bytes:
+    """BLAKE2b of the parts, 16 bytes."""
     found = hashlib.blake2b(digest_size=DIGEST)
     for part in parts:
         found.update(part)
     return found.digest()
 
 
-def encode(header: dict, body: bytes = b"") -> bytes:
+def encode(header: dict[str, Any], body: bytes = b"") -> bytes:
     """A record's bytes."""
     text = json.dumps({**header, "body": digest(body).hex()}, ensure_ascii=True, separators=(",", ":")).encode()
     lengths = LENGTHS.pack(MAGIC, len(text), len(body))
@@ -57,7 +59,7 @@ class Entry:
         offset, length: the record's bytes in it; body_length: those of its body, at its end.
     """
 
-    header: dict
+    header: dict[str, Any]
     path: Path
     offset: int
     length: int
@@ -66,6 +68,7 @@ class Entry:
 
     @property
     def seq(self) -> int:
+        """The record's number, from 1 on; 0 for an edit from a memory folder."""
         return self.header["seq"]
 
     @property
@@ -74,19 +77,19 @@ class Entry:
         return self.header["kind"] == "edit" and self.body_length == 0
 
     def raw(self) -> bytes:
-        """The record's bytes, as they are on the disk."""
-        own = None if self.descriptor is not None else files.open_regular(self.path, os.O_RDONLY)
+        """The record's bytes, as they are on the disk. Raises Damaged where the file ends before them."""
+        descriptor = files.open_regular(self.path, os.O_RDONLY) if self.descriptor is None else self.descriptor
         try:
-            data = os.pread(self.descriptor if own is None else own, self.length, self.offset)
+            data = os.pread(descriptor, self.length, self.offset)
         finally:
-            if own is not None:
-                os.close(own)
+            if self.descriptor is None:
+                os.close(descriptor)
         if len(data) != self.length:
             raise Damaged(f"{self.path}: the record at byte {self.offset} is cut off")
         return data
 
     def body(self) -> bytes:
-        """The body, checked."""
+        """The body. Raises Damaged where it fails its checksum or is cut off."""
         data = self.raw()
         data = data[len(data) - self.body_length :]
         if digest(data).hex() != self.header["body"]:
@@ -94,7 +97,7 @@ class Entry:
         return data
 
 
-def read_entry(data, size: int, path: Path, offset: int) -> Entry:
+def read_entry(data: bytes | memoryview, size: int, path: Path, offset: int) -> Entry:
     """The record that begins `data` (bytes or a view of them); its body may lie beyond.
 
     Args:
@@ -130,7 +133,7 @@ def read_entry(data, size: int, path: Path, offset: int) -> Entry:
 
 # ---- headers -----------------------------------------------------------------------------------------------------
 
-_FIELDS: dict[str, dict] = {
+_FIELDS: dict[str, dict[str, Any]] = {
     "edit": HEADER,
     "status": {"changes": list, "created": str},
     "tags": {"id": int, "tags": list, "created": str},
@@ -179,7 +182,7 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
         tensors = load(entry.body())
     except SafetensorError as error:
         raise Damaged(f"{where}: its body is not a safetensors file ({error})") from None
-    dtype = DTYPES.get(header.get("dtype"))
+    dtype = DTYPES.get(header.get("dtype", ""))
     signature = tensors.pop("signature", None)
     if signature is None or signature.dtype != torch.uint8 or tuple(signature.shape) != ((D + 7) // 8,):
         raise Damaged(f"{where}: tensor 'signature' must be uint8 of shape {((D + 7) // 8,)}")
@@ -189,7 +192,9 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
         raise Damaged(f"{where}: tensor 'signature' must have {k} ones within {D} bits, got {len(rows)}")
     n = tensors["moves"].shape[0] if "moves" in tensors and tensors["moves"].dim() == 2 else None
     m = tensors["features"].shape[0] if "features" in tensors and tensors["features"].dim() == 2 else None
-    expected = {"block": (k, d)} if "block" in tensors else {"moves": (n, k), "G": (n, d)}
+    expected: dict[str, tuple[int | None, int]] = (
+        {"block": (k, d)} if "block" in tensors else {"moves": (n, k), "G": (n, d)}
+    )
     if tracked:
         expected["features"] = (m, k)
     if set(tensors) != set(expected) or dtype is None:
@@ -200,7 +205,8 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
             raise Damaged(
                 f"{where}: tensor {name!r} must be finite, {shape} {dtype}, got {tuple(tensor.shape)} {tensor.dtype}"
             )
-    decay, scale = header.get("decay"), header.get("scale")
+    decay: Any = header.get("decay")
+    scale: Any = header.get("scale")
     for name, value in (("decay", decay), ("scale", scale)):
         if not isinstance(value, float) or not math.isfinite(value) or not 0 < value <= 1:
             raise Damaged(f"{where}: {name} must be a number in (0, 1], got {value!r}")

@@ -9,13 +9,15 @@ nearest candidates are compared in full.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..ops import cpu as _cpu
 
 
-def _faiss():
+def _faiss() -> Any:
     try:
         import faiss
     except ImportError:
@@ -53,6 +55,16 @@ class _Rows:
         self.count = len(rows)
 
 
+class Listener(Protocol):
+    """What `SignatureIndex.listen` tells of changes; the index is in its new state when it is called."""
+
+    def added(self, edits: list[int], signatures: np.ndarray) -> None:
+        """These edits were stored, with these signatures (n, ceil(D/8)) uint8."""
+
+    def removed(self, edits: list[int]) -> None:
+        """These edits are stored no longer."""
+
+
 class SignatureIndex:
     """Signatures of stored edits, by id.
 
@@ -82,7 +94,7 @@ class SignatureIndex:
         self._codes = _Rows(self.width)
         self._slices: _Rows | None = None  # made by the first search that needs it
         self._lock = threading.RLock()  # a search sees an edit whole or not at all
-        self._listeners: list = []
+        self._listeners: list[Listener] = []
         self._ids: list[int] = []  # ascending, as the codes: ties go to the earliest edit
         self._row: dict[int, int] = {}
 
@@ -111,13 +123,13 @@ class SignatureIndex:
         with self._lock:
             return self._codes.view.copy()
 
-    def listen(self, listener) -> None:
+    def listen(self, listener: Listener) -> None:
         """Tell `listener` of every change, before any search sees it: `added(ids, signatures)` and `removed(ids)` are called, with the
         index in its new state."""
         with self._lock:
             self._listeners.append(listener)
 
-    def add(self, ids, signatures) -> None:
+    def add(self, ids: Iterable[int], signatures: np.ndarray) -> None:
         """Store signatures under new ids.
 
         Args:
@@ -159,8 +171,8 @@ class SignatureIndex:
         self._ids = [self._ids[row] for row in order]
         self._row = {edit_id: row for row, edit_id in enumerate(self._ids)}
 
-    def subset(self, ids) -> SignatureIndex:
-        """An index of some of the stored edits, by itself."""
+    def subset(self, ids: Iterable[int]) -> SignatureIndex:
+        """An index of some of the stored edits, by itself; ids that are not stored are passed over."""
         index = SignatureIndex(self.dimension, self.top_k)
         with self._lock:
             ids = sorted(i for i in ids if i in self._row)
@@ -169,14 +181,14 @@ class SignatureIndex:
             index.add(ids, codes)
         return index
 
-    def within(self, signature, least: float) -> list[int]:
+    def within(self, signature: np.ndarray, least: float) -> list[int]:
         """The stored edits whose overlap with a signature (ceil(D/8),) is at least `least`, ascending."""
         query = self._checked(np.asarray(signature)[None])[0]
         with self._lock:
             shared = np.bitwise_count(self._codes.view & query).sum(1, dtype=np.int64)
             return [self._ids[row] for row in np.flatnonzero(shared / self.top_k >= least)]
 
-    def remove(self, ids) -> None:
+    def remove(self, ids: Iterable[int]) -> None:
         """Remove stored edits; the others keep their ids. Costs one pass over the index. ValueError for unknown ids."""
         ids = list(ids)
         gone = set(ids)
@@ -200,7 +212,7 @@ class SignatureIndex:
         with self._lock:
             self.version += 1
 
-    def nearest(self, signatures, exhaustive: bool | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def nearest(self, signatures: np.ndarray, exhaustive: bool | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The stored edit with the largest overlap, for each query; the lowest id among equals.
 
         Args:
@@ -220,7 +232,7 @@ class SignatureIndex:
             ids = np.array([self._ids[row] for row in rows], dtype=np.int64)
         return ids, (self.top_k - distances // 2) / self.top_k  # of two masks with k ones, k - H/2 are shared
 
-    def _search(self, signatures: np.ndarray, exhaustive: bool):
+    def _search(self, signatures: np.ndarray, exhaustive: bool) -> tuple[np.ndarray, np.ndarray]:
         codes = self._codes.view
         if not _cpu.available():
             distances, rows = _faiss().knn_hamming(signatures, codes, 1)
@@ -232,7 +244,7 @@ class SignatureIndex:
             self._slices.append(codes[:, : self.slice_width])
         return _cpu.hamming_nearest(signatures, codes, self._slices.view, max(1024, len(codes) // 200))
 
-    def _checked(self, signatures) -> np.ndarray:
+    def _checked(self, signatures: np.ndarray) -> np.ndarray:
         array = np.asarray(signatures)
         if array.dtype != np.uint8 or array.ndim != 2 or array.shape[1] != self.width:
             raise ValueError(

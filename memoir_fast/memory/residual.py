@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import weakref
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ class ResidualMemory:
         return f"ResidualMemory(D={self.in_features}, d={self.out_features}, k={self.top_k}, edits={len(self)})"
 
     def to(self, device: torch.device) -> ResidualMemory:
-        """Move the memory to a device; its dtypes stay."""
+        """Move the memory to a device and return it; its dtypes stay."""
         if self.V.device != device:
             with self.lock:
                 for name in ("V", "background", "permutation", "C"):
@@ -87,11 +88,12 @@ class ResidualMemory:
         rows = update.rows
         with self.lock:
             self._blocks.clear()
-            if update.moves is None:
-                self.V.index_add_(0, rows.long(), update.block, alpha=sign / update.scale)
-            else:
+            if update.moves is not None and update.G is not None:
                 ops.masked_scatter_(self.V, rows, update.moves, update.G, sign / update.scale)
+            else:
+                self.V.index_add_(0, rows.long(), update.delta(), alpha=sign / update.scale)
             if self.C is not None:
+                assert update.features is not None
                 rows = rows.long()
                 self.C[rows[:, None], rows] += sign * (update.features.T @ update.features)
 
@@ -109,12 +111,15 @@ class ResidualMemory:
                 self.C.zero_()
             self.scale = 1.0
 
-    def fill(self, V: torch.Tensor, scale: float, ids, signatures: np.ndarray, C: torch.Tensor | None = None) -> None:
+    def fill(
+        self, V: torch.Tensor, scale: float, ids: Sequence[int], signatures: np.ndarray, C: torch.Tensor | None = None
+    ) -> None:
         """Fill an empty memory: V (D, d) float32, C (D, D) where it is kept, ids (n,) ascending and their signatures (n, bytes)."""
         with self.lock:
             self._blocks.clear()
             self.V.copy_(V)
             if self.C is not None:
+                assert C is not None
                 self.C.copy_(C)
             self.scale = scale
             if len(ids):

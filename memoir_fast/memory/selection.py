@@ -14,11 +14,12 @@ class Tags:
     untagged: bool = False
 
     def admits(self, carried: list[str]) -> bool:
+        """Whether an edit that carries these tags may be read."""
         return bool(self.tags.intersection(carried)) or (self.untagged and not carried)
 
 
 def check_tags(tags: Iterable[str]) -> list[str]:
-    """Tags as a list of distinct texts."""
+    """Tags as a list of distinct texts. Raises TypeError for anything but non-empty texts."""
     found = [tags] if isinstance(tags, str) else list(tags)
     if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in found):
         raise TypeError(f"tags must be a list of non-empty texts, got {tags!r}")

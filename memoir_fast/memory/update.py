@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,21 +35,30 @@ class Update:
 
     def delta(self) -> torch.Tensor:
         """(k, d) float32, before the division by `scale`."""
-        return self.block if self.moves is None else self.moves.T @ self.G
+        if self.moves is not None and self.G is not None:
+            return self.moves.T @ self.G
+        assert self.block is not None
+        return self.block
 
     def compact(self) -> Update:
         """The same update in the form that takes fewer numbers."""
-        if self.moves is None or self.moves.numel() + self.G.numel() <= len(self.rows) * self.G.shape[1]:
+        if (
+            self.moves is None
+            or self.G is None
+            or self.moves.numel() + self.G.numel() <= len(self.rows) * self.G.shape[1]
+        ):
             return self
         return replace(self, block=self.delta(), moves=None, G=None)
 
     def rounded(self, dtype: torch.dtype) -> Update:
         """The same update with its values rounded to a dtype (and held in float32): what a file of that dtype gives back."""
-        return replace(self, **{name: tensor.to(dtype).float() for name, tensor in self.values().items()})
+        values: dict[str, Any] = {name: tensor.to(dtype).float() for name, tensor in self.values().items()}
+        return replace(self, **values)
 
     def to(self, device: torch.device) -> Update:
         """The same update with its tensors on a device."""
-        return replace(self, rows=self.rows.to(device), **{name: t.to(device) for name, t in self.values().items()})
+        values: dict[str, Any] = {name: tensor.to(device) for name, tensor in self.values().items()}
+        return replace(self, rows=self.rows.to(device), **values)
 
     def values(self) -> dict[str, torch.Tensor]:
         """The floating-point tensors that are there, by name."""
@@ -56,4 +66,5 @@ class Update:
         return {name: tensor for name, tensor in found.items() if tensor is not None}
 
     def is_finite(self) -> bool:
+        """Whether no value of it, nor of its delta, is NaN or infinity."""
         return all(bool(torch.isfinite(tensor).all()) for tensor in (self.delta(), *self.values().values()))

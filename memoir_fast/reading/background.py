@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save
+from torch import nn
 
 from ..base import files
 from ..base.loading import cache_folder
@@ -78,7 +79,13 @@ def texts_of(background: BackgroundTexts | str | Path | None) -> BackgroundTexts
 
 
 def background_of(
-    model, router: Router, encoder: Encoder, texts: BackgroundTexts, config: MemoirConfig, key: str, given=None
+    model: nn.Module,
+    router: Router,
+    encoder: Encoder,
+    texts: BackgroundTexts,
+    config: MemoirConfig,
+    key: str,
+    given: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """(D,) float32: the background that a memory with these settings uses.
 
@@ -98,13 +105,17 @@ def background_of(
     return measure_background(model, router, encoder, texts, key, config.batch_size)
 
 
-def calibration_of(model, router: Router, encoder: Encoder, texts: BackgroundTexts, config: MemoirConfig) -> np.ndarray:
+def calibration_of(
+    model: nn.Module, router: Router, encoder: Encoder, texts: BackgroundTexts, config: MemoirConfig
+) -> np.ndarray:
     """(m, ceil(D/8)) uint8: the signatures of the texts that thresholds are calibrated with."""
     prompts = [encoder.prompt(text) for text in texts.for_threshold]
     return prompt_signatures(model, router, prompts, config.batch_size).numpy()
 
 
-def measure_background(model, router: Router, encoder: Encoder, texts: BackgroundTexts, key: str, batch_size: int):
+def measure_background(
+    model: nn.Module, router: Router, encoder: Encoder, texts: BackgroundTexts, key: str, batch_size: int
+) -> torch.Tensor:
     """(D,) float32: the mean prompt feature of the texts; kept in the user's cache under `key` (a model fingerprint)."""
     path = cache_folder() / "background" / f"{key}-{texts.digest}.safetensors"
     if path.is_file():

@@ -63,7 +63,9 @@ def last_only(prompt_mask: torch.Tensor) -> torch.Tensor:
     return prompt_mask & (later == 1)
 
 
-def mean_features(activations: torch.Tensor, prompt_mask: torch.Tensor, weights: torch.Tensor | None = None):
+def mean_features(
+    activations: torch.Tensor, prompt_mask: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """(B, D) float32 mean of each row's prompt tokens, by weights (B, T) if given; the background is the mean of these over
     unrelated prompts."""
     weight = prompt_mask.to(torch.float32).unsqueeze(-1)

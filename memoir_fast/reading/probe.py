@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import torch
+from torch import nn
 
 from ..text.encoder import Batch, Sequence, pad
 from .features import mean_features, rarity, tophash_prompts
@@ -16,15 +19,15 @@ class _Stop(Exception):
 
 
 @torch.no_grad()
-def run_to_projection(model, router: Router, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+def run_to_projection(model: nn.Module, router: Router, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """One forward pass over `inputs`, cut off at the projection; the memory takes no part.
 
     Returns:
         the projection's input (R*T or R, T, D) and its base output, in the shapes that the model uses.
     """
-    seen = []
+    seen: list[torch.Tensor] = []
 
-    def tap(projection, x, out):
+    def tap(projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> NoReturn:
         seen.extend((x, out))
         raise _Stop
 
@@ -32,10 +35,12 @@ def run_to_projection(model, router: Router, inputs: dict) -> tuple[torch.Tensor
         model(**inputs)
     if not seen:
         raise ValueError("layer: the model's forward pass never reaches the edited projection")
-    return tuple(seen)
+    return seen[0], seen[1]
 
 
-def passes(model, router: Router, sequences: list[Sequence], batch_size: int):
+def passes(
+    model: Any, router: Router, sequences: list[Sequence], batch_size: int
+) -> Iterator[tuple[torch.Tensor, Batch]]:
     """(activations (B, T, D), the `Batch`) of the sequences, batch by batch."""
     for start in range(0, len(sequences), batch_size):
         batch = pad(sequences[start : start + batch_size], model.device)
@@ -44,7 +49,7 @@ def passes(model, router: Router, sequences: list[Sequence], batch_size: int):
         yield activations.reshape(*batch.input_ids.shape, -1), batch
 
 
-def prompt_features(model, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
+def prompt_features(model: nn.Module, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
     """(len(sequences), D) float32: each sequence's mean projection input over its routing tokens, not de-centred; with
     feature="rare_decentered" the weighted mean."""
 
@@ -55,7 +60,7 @@ def prompt_features(model, router: Router, sequences: list[Sequence], batch_size
     return torch.cat([mean(*found) for found in passes(model, router, sequences, batch_size)])
 
 
-def prompt_signatures(model, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
+def prompt_signatures(model: nn.Module, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
     """(len(sequences), ceil(D/8)) uint8 on the CPU: the signatures with which these prompts would be looked up."""
     parts = []
     for activations, batch in passes(model, router, sequences, batch_size):

@@ -194,7 +194,8 @@ class Router:
     # ---- the model's forward passes ------------------------------------------------------------------------------
 
     def before(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
-        context, token = self._context.get(), []
+        context = self._context.get()
+        token: list[Token] = []
         reading = context.tap is None or isinstance(context.tap, _Read)
         token.append(self._context.set(replace(context, tap=None if reading else context.tap, token=token)))
         if not reading:

@@ -120,9 +120,9 @@ def _class_for(kind: type) -> type:
     return _following[kind]
 
 
-def _restored(kind: type) -> Any:
+def _restored(kind: type[Any]) -> Any:
     """An empty cache of this kind that follows, for copying and unpickling."""
-    following = _class_for(kind)
+    following: type[Any] = _class_for(kind)
     return following.__new__(following)
 
 

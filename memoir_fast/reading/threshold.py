@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 from ..memory.index import SignatureIndex
@@ -43,13 +45,13 @@ class Threshold:
         self.recount()
         index.listen(self)
 
-    def added(self, edits, signatures: np.ndarray) -> None:
+    def added(self, edits: Iterable[int], signatures: np.ndarray) -> None:
         """Edits were stored with these signatures (n, bytes); for `SignatureIndex.listen`."""
         for edit, signature in zip(edits, signatures, strict=True):
             self._meet(int(edit), signature)
         self.margin = self._conformal()
 
-    def removed(self, edits) -> None:
+    def removed(self, edits: Iterable[int]) -> None:
         """Edits are stored no longer. Only the unrelated prompts that were nearest to one of them are compared anew."""
         gone = set(edits)
         for edit in gone:
@@ -87,7 +89,7 @@ class Threshold:
         self.fixed, self.rate = None, rate
         self.margin = self._conformal()
 
-    def of(self, edits) -> np.ndarray:
+    def of(self, edits: Sequence[int] | np.ndarray) -> np.ndarray:
         """(len(edits),) float64: tau of each edit; a query nearest to it reads it when their overlap is >= tau. Above 1 for -1 (no
         edit)."""
         if self.fixed is not None:
@@ -122,7 +124,7 @@ class Threshold:
                 found[prompt] = second if whose == prompt else first
         return found
 
-    def _tau(self, closest, margin):
+    def _tau(self, closest: np.ndarray, margin: float) -> np.ndarray:
         return np.clip(np.round((closest + margin) * self.top_k + 1) / self.top_k, self.FLOOR, 1.0)
 
     def false_activation_rate(self) -> float:

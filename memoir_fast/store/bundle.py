@@ -10,6 +10,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..base import files
 from ..errors import Damaged, StoreError
@@ -20,8 +21,12 @@ from .manifest import BASE, Manifest
 from .store import Store
 
 
-def export_bundle(store: Store, path) -> None:
-    """Write a store with its whole history to one file, whole or not at all."""
+def export_bundle(store: Store, path: str | Path) -> None:
+    """Write a store with its whole history to one file, whole or not at all.
+
+    Raises:
+        StoreError: updates were given up, and no snapshot holds them. OSError: the file could not be written.
+    """
     path, kept = Path(path), store.manifest
     history = store.history()
     forgotten = any(entry.forgotten for entry in history)
@@ -36,7 +41,7 @@ def export_bundle(store: Store, path) -> None:
     files.replace(path, b"".join(parts))
 
 
-def import_bundle(path, folder) -> Store:
+def import_bundle(path: str | Path, folder: str | Path) -> Store:
     """Make a new store from a bundle and open it for writing.
 
     Raises:
@@ -75,7 +80,7 @@ def import_bundle(path, folder) -> Store:
         raise
 
 
-def merge(store: Store, other: Store) -> dict:
+def merge(store: Store, other: Store) -> dict[str, list[int]]:
     """Add the active edits of another store of the same base model, permutation and settings; its conflict policy is this one's.
 
     Updates are added as they are, not optimised again, so two edits that share columns disturb each other more than when one
@@ -103,7 +108,9 @@ def merge(store: Store, other: Store) -> dict:
             found["rejected"].append(edit)
             continue
         left = other.memory.scale / update.scale  # of its strength, after the weight decay of later edits there
-        values = {name: tensor * left for name, tensor in update.values().items() if name in ("block", "G")}
+        values: dict[str, Any] = {
+            name: tensor * left for name, tensor in update.values().items() if name in ("block", "G")
+        }
         fact = {n: v for n, v in fact.items() if n not in ("id", "status", "seq")}
         fact |= {
             "supersedes": replaced,

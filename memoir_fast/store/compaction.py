@@ -28,7 +28,7 @@ def compact(store: Store, forget_before: int | None = None) -> None:
     if forget_before is not None and (isinstance(forget_before, bool) or not isinstance(forget_before, int)):
         raise TypeError(f"forget_before must be an edit's id, got {forget_before!r}")
     if store._rebuilt != state.changed and memory.C is not None:
-        _rebuild_C(store)
+        _rebuild(memory.C, store)
     ids = memory.index.ids
     tensors = {
         "V": memory.V,
@@ -57,7 +57,7 @@ def compact(store: Store, forget_before: int | None = None) -> None:
 
 def _begin_segment(store: Store) -> None:
     """Go on in a new segment, once its name is durable: an acknowledged record must not vanish with its file."""
-    old, fresh = store._log, Writer(segment_path(store.folder, store.state.seq + 1), 0)
+    old, fresh = store._writer(), Writer(segment_path(store.folder, store.state.seq + 1), 0)
     try:
         files.sync_folder(store.folder)
     except OSError:
@@ -71,16 +71,17 @@ def _begin_segment(store: Store) -> None:
     old.close()
 
 
-def _rebuild_C(store: Store) -> None:
-    """C from the records, where they are all there: what subtraction left of rounding goes."""
+def _rebuild(C: torch.Tensor, store: Store) -> None:
+    """C anew from the records, where they are all there: what subtraction left of rounding goes."""
     if any(store.state.entries[edit].forgotten for edit in store.state.written()):
         return
-    total = torch.zeros_like(store.memory.C)
+    total = torch.zeros_like(C)
     for edit in store.state.written():
         update = store.state.update_of(edit).to(total.device)
+        assert update.features is not None
         rows = update.rows.long()
         total[rows[:, None], rows] += update.features.T @ update.features
-    store.memory.C.copy_(total)
+    C.copy_(total)
     store._rebuilt = store.state.changed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +33,11 @@ class Saved:
     """
 
     config: MemoirConfig
-    fingerprint: dict
+    fingerprint: dict[str, Any]
     scale: float
     contexts: list[str]
     next_id: int
-    edits: list[dict]
+    edits: list[dict[str, Any]]
     tensors: dict[str, torch.Tensor]
 
 
@@ -80,7 +81,7 @@ def write(folder: str | Path, state: MemoryState, threshold: float) -> None:
     files.replace(folder / CONFIG, json.dumps(config, ensure_ascii=False, indent=2).encode())
 
 
-def read(folder) -> Saved:
+def read(folder: str | Path) -> Saved:
     """Read and check a memory folder.
 
     Raises:
@@ -134,7 +135,7 @@ def _check(folder: Path, saved: Saved) -> None:
     dimension = int(saved.fingerprint.get("in_features", -1))
     hidden = int(saved.fingerprint.get("out_features", -1))
     edits, width = len(saved.edits), (dimension + 7) // 8
-    expected = {
+    expected: dict[str, tuple[tuple[int, ...] | None, torch.dtype]] = {
         "V": ((dimension, hidden), torch.float32),
         "background": ((dimension,), torch.float32),
         "permutation": ((dimension,), torch.int32),
@@ -155,7 +156,7 @@ def _check(folder: Path, saved: Saved) -> None:
         raise ValueError(f"{folder / EDITS}: its ids are not those of {TENSORS}")
 
 
-def _json(path: Path, kind: type):
+def _json(path: Path, kind: type) -> Any:
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:

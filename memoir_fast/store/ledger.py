@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from ..base import files
 from ..journal.edit_record import FIELDS
@@ -24,7 +25,7 @@ CREATE TABLE IF NOT EXISTS log (one INTEGER PRIMARY KEY CHECK (one = 1), seq INT
 
 
 class Ledger:
-    """Opened by the writer; `acknowledged` is the last record of the log that it knows."""
+    """Opened by the writer; `acknowledged` is the last record of the log that it knows. Raises sqlite3.Error for a damaged file."""
 
     def __init__(self, folder: Path):
         self.path = folder / FILE
@@ -41,7 +42,7 @@ class Ledger:
             raise
         self.acknowledged = row[0] if row else 0
 
-    def put(self, rows: list[dict], seq: int, everything: bool = False) -> None:
+    def put(self, rows: list[dict[str, Any]], seq: int, everything: bool = False) -> None:
         """Insert or replace the edits' rows, all of them or none, up to record `seq`. everything: these rows are the whole ledger."""
         marks = ",".join("?" * len(COLUMNS))
         values = [tuple(_cell(name, row[name]) for name in COLUMNS) for row in rows]
@@ -52,11 +53,12 @@ class Ledger:
             self._connection.execute("INSERT OR REPLACE INTO log VALUES (1, ?)", (seq,))
         self.acknowledged = seq
 
-    def rows(self) -> list[dict]:
+    def rows(self) -> list[dict[str, Any]]:
         """All rows, by id."""
         return _rows(self._connection)
 
     def close(self) -> None:
+        """Close the database; nothing happens when it is closed."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
@@ -93,7 +95,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _rows(connection) -> list[dict]:
+def _rows(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     rows = []
     for values in connection.execute(f"SELECT {','.join(COLUMNS)} FROM edits ORDER BY id"):
         row = dict(zip(COLUMNS, values, strict=True))
@@ -101,13 +103,13 @@ def _rows(connection) -> list[dict]:
     return rows
 
 
-def _cell(name: str, value):
+def _cell(name: str, value: Any) -> Any:
     if name in _JSON:
         return json.dumps(value, ensure_ascii=True, sort_keys=True)
     # Half a surrogate pair is text to Python, but not to SQLite.
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
-def as_stored(row: dict) -> dict:
+def as_stored(row: dict[str, Any]) -> dict[str, Any]:
     """A row as `rows` gives it back."""
     return {name: row[name] if name in _JSON else _cell(name, row[name]) for name in COLUMNS}

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..base import files
 from ..errors import Damaged, StoreError
@@ -19,6 +21,7 @@ _WINDOW = 1 << 16  # bytes read at a time for headers
 
 
 def segment_path(folder: Path, first: int) -> Path:
+    """The segment whose first record is number `first`."""
     return folder / f"log-{first:012d}.bin"
 
 
@@ -82,8 +85,11 @@ class History:
                 raise Damaged(
                     f"{path}: begins with record {first}, expected {expected}: a segment of the log is missing"
                 )
-            goes_on = after and self._place is not None and self._place[:2] == (path, after)
-            entries, problem = scan(path, after + 1, self._place[2]) if goes_on else scan(path, first)
+            place = self._place
+            if after and place is not None and place[:2] == (path, after):
+                entries, problem = scan(path, after + 1, place[2])
+            else:
+                entries, problem = scan(path, first)
             found += entries
             if problem is not None:
                 seq = found[-1].seq + 1 if found else max(first, after + 1)
@@ -92,16 +98,19 @@ class History:
                         f"{problem}. It was record {seq}, which is not the unfinished end of the log: put the file back from a copy"
                     )
                 if self.report is not None:
-                    self._cut(path, entries[-1].offset + entries[-1].length if entries else 0)
+                    _cut(path, entries[-1].offset + entries[-1].length if entries else 0)
+                    self.report.append(
+                        f"{path.name}: an unfinished record at its end was cut off (it was never acknowledged)"
+                    )
         if found:
             self._place = (found[-1].path, found[-1].seq, found[-1].offset + found[-1].length)
         return [entry for entry in found if entry.seq > after]
 
-    def _cut(self, path: Path, end: int) -> None:
-        with open(files.open_regular(path, os.O_RDWR), "rb+") as file:
-            file.truncate(end)
-            files.sync(file.fileno())
-        self.report.append(f"{path.name}: an unfinished record at its end was cut off (it was never acknowledged)")
+
+def _cut(path: Path, end: int) -> None:
+    with open(files.open_regular(path, os.O_RDWR), "rb+") as file:
+        file.truncate(end)
+        files.sync(file.fileno())
 
 
 class Writer:
@@ -115,8 +124,12 @@ class Writer:
         self.path, self.end, self.broken = path, end, False
         self._descriptor = files.open_regular(path, os.O_RDWR | os.O_CREAT)
 
-    def append(self, records: list[tuple[dict, bytes]], durable: bool = True) -> list[Entry]:
-        """Write records and, if `durable`, wait until they are on the disk. Fails whole: the segment is as it was."""
+    def append(self, records: list[tuple[dict[str, Any], bytes]], durable: bool = True) -> list[Entry]:
+        """Write records and, if `durable`, wait until they are on the disk. Fails whole: the segment is as it was.
+
+        Raises:
+            StoreError: the disk refused.
+        """
         data = [encode(header, body) for header, body in records]
         try:
             os.lseek(self._descriptor, self.end, os.SEEK_SET)
@@ -135,7 +148,7 @@ class Writer:
             self.end += len(raw)
         return entries
 
-    def take_back(self, entries: list[Entry] = ()) -> None:
+    def take_back(self, entries: Sequence[Entry] = ()) -> None:
         """Cut off what was written after the last acknowledged record, or these last records."""
         end = entries[0].offset if entries else self.end
         try:
@@ -146,9 +159,11 @@ class Writer:
         self.end = end
 
     def sync(self) -> None:
+        """Wait until everything written is on the disk. Raises OSError."""
         files.sync(self._descriptor)
 
     def close(self) -> None:
+        """Close the segment; nothing happens when it is closed."""
         if self._descriptor >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)

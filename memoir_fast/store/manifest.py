@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeAlias, cast
 
 import torch
 from safetensors import SafetensorError
@@ -61,9 +62,11 @@ class Manifest:
     snapshots: list[Snapshot] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
+        """Write `config.json`, whole or not at all."""
         files.replace(folder / CONFIG, self.to_bytes())
 
     def to_bytes(self) -> bytes:
+        """The JSON text, with its checksum."""
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
         values["checksum"] = _checksum(values)
         return json.dumps(values, indent=2, ensure_ascii=False).encode()
@@ -74,7 +77,8 @@ class Manifest:
         return cls.from_bytes(files.read(folder / CONFIG), folder / CONFIG)
 
     @classmethod
-    def from_bytes(cls, data: bytes, path) -> Manifest:
+    def from_bytes(cls, data: bytes, path: Path) -> Manifest:
+        """From the JSON text, every field checked; path: for messages. Raises ValueError naming file and field."""
         try:
             values = json.loads(data)
         except (ValueError, RecursionError) as error:
@@ -107,19 +111,24 @@ class Manifest:
         return self
 
     def with_snapshot(self, snapshot: Snapshot) -> Manifest:
+        """A copy with a newer snapshot; the newest two are kept."""
         return replace(self, snapshots=[snapshot, *(s for s in self.snapshots if s.seq != snapshot.seq)][:2])
 
     @property
     def sizes(self) -> tuple[int, int, int]:
         """(D, d, k)."""
-        return self.fingerprint["in_features"], self.fingerprint["out_features"], self.config.top_k
+        return self.fingerprint["in_features"], self.fingerprint["out_features"], cast(int, self.config.top_k)
 
 
-def _checksum(values: dict) -> str:
+def _checksum(values: dict[str, Any]) -> str:
     return digest(json.dumps(values, sort_keys=True, ensure_ascii=True).encode()).hex()
 
 
 # ---- tensor files ------------------------------------------------------------------------------------------------
+
+
+# What a tensor file must hold: name -> (shape, None for any size, and dtype).
+Shapes: TypeAlias = "dict[str, tuple[tuple[int | None, ...], torch.dtype]]"
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
@@ -131,23 +140,27 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
     return digest(data).hex()
 
 
-def read_tensors(path: Path, expected_digest: str, shapes: dict) -> dict[str, torch.Tensor]:
-    """The tensors of a file, checked. `shapes`: name -> (shape with None for any size, dtype)."""
+def read_tensors(path: Path, expected_digest: str, shapes: Shapes) -> dict[str, torch.Tensor]:
+    """The tensors of a file. Raises ValueError unless its digest and its tensors are as expected."""
     data = files.read(path)
     if digest(data).hex() != expected_digest:
         raise ValueError(f"{path}: its checksum is not the one in {CONFIG}: truncated, damaged, or of another store")
     return check_tensors(data, path, shapes)
 
 
-def check_tensors(data: bytes, path, shapes: dict) -> dict[str, torch.Tensor]:
+def check_tensors(data: bytes, path: Path, shapes: Shapes) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file's bytes; path: for messages. Raises ValueError for a wrong shape or dtype, NaN or infinity."""
     try:
         tensors = load(data)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file ({error})") from None
     for name, (shape, dtype) in shapes.items():
         tensor = tensors.get(name)
-        fits = tensor is not None and tensor.dtype == dtype and tensor.dim() == len(shape)
-        if not fits or any(want is not None and have != want for have, want in zip(tensor.shape, shape, strict=True)):
+        if (
+            tensor is None
+            or (tensor.dtype, tensor.dim()) != (dtype, len(shape))
+            or any(want is not None and have != want for have, want in zip(tensor.shape, shape, strict=True))
+        ):
             found = "nothing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
             raise ValueError(f"{path}: tensor {name!r} is {found}, expected {shape} {dtype}")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -155,7 +168,8 @@ def check_tensors(data: bytes, path, shapes: dict) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def base_shapes(dimension: int) -> dict:
+def base_shapes(dimension: int) -> Shapes:
+    """What `base.safetensors` holds for D input features."""
     width = (dimension + 7) // 8
     return {
         "permutation": ((dimension,), torch.int32),
@@ -164,15 +178,19 @@ def base_shapes(dimension: int) -> dict:
     }
 
 
-def snapshot_shapes(dimension: int, hidden: int, tracked: bool) -> dict:
+def snapshot_shapes(dimension: int, hidden: int, tracked: bool) -> Shapes:
+    """What a snapshot holds for D input and d output features; tracked: with C."""
     width = (dimension + 7) // 8
-    shapes = {
+    shapes: Shapes = {
         "V": ((dimension, hidden), torch.float32),
         "ids": ((None,), torch.int64),
         "signatures": ((None, width), torch.uint8),
     }
-    return shapes | ({"C": ((dimension, dimension), torch.float32)} if tracked else {})
+    if tracked:
+        shapes["C"] = ((dimension, dimension), torch.float32)
+    return shapes
 
 
 def permutation_digest(permutation: torch.Tensor) -> str:
+    """The hexadecimal digest of a permutation (D,)."""
     return digest(permutation.to("cpu", torch.int32).contiguous().numpy().tobytes()).hex()

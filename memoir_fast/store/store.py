@@ -58,7 +58,9 @@ class Store(Journal):
         StoreError: another process is writing.
     """
 
-    def __init__(self, folder, writer: bool = False, durability: str = "edit", compact_bytes: int = 256 << 20):
+    def __init__(
+        self, folder: str | Path, writer: bool = False, durability: str = "edit", compact_bytes: int = 256 << 20
+    ):
         super().__init__()
         if durability not in DURABILITIES:
             raise ValueError(f"durability must be one of {DURABILITIES}, got {durability!r}")
@@ -81,7 +83,7 @@ class Store(Journal):
             self.record_dtype = self.manifest.record_dtype
             self._make_memory()
             # Asked before the log is read: what the ledger knows is in the log.
-            known_to = self._ledger.acknowledged if writer else acknowledged(self.folder)
+            known_to = self._rows().acknowledged if writer else acknowledged(self.folder)
             self._history = History(self.folder, known_to, self._torn, self.report if writer else None)
             self._load()
             if self.state.seq < known_to:
@@ -155,7 +157,7 @@ class Store(Journal):
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __str__(self) -> str:
@@ -169,14 +171,20 @@ class Store(Journal):
     def check_writable(self) -> None:
         self._writer()
 
-    def ledger_rows(self) -> list[dict]:
-        """The ledger's rows; for the writer."""
+    def ledger_rows(self) -> list[dict[str, Any]]:
+        """The ledger's rows; for the writer. Raises StoreError for a reader."""
         self._writer()
-        return self._ledger.rows()
+        return self._rows().rows()
 
     @property
     def is_writer(self) -> bool:
+        """Whether the store is open for writing."""
         return self._lock is not None
+
+    def _rows(self) -> Ledger:
+        """The writer's ledger."""
+        assert self._ledger is not None
+        return self._ledger
 
     def _open_ledger(self) -> None:
         self._torn = Damaged if (self.folder / FILE).exists() else CutOff
@@ -231,7 +239,7 @@ class Store(Journal):
         self._log = Writer(path, path.stat().st_size if path.exists() else 0)
         files.sync_folder(self.folder)
         rows = [as_stored(self.state.row(edit)) for edit in self.state.entries]
-        ledger = self._ledger
+        ledger = self._rows()
         behind = ledger.acknowledged < self.state.seq
         try:
             same = ledger.rows() == rows
@@ -278,7 +286,7 @@ class Store(Journal):
 
     # ---- writing -------------------------------------------------------------------------------------------------
 
-    def _commit(self, records: list[tuple[dict, bytes]]) -> None:
+    def _commit(self, records: list[tuple[dict[str, Any], bytes]]) -> None:
         writer = self._writer()
         entries = writer.append(records, durable=self.durability == "edit")
         try:
@@ -289,7 +297,7 @@ class Store(Journal):
             self.reload()
             with contextlib.suppress(sqlite3.Error):  # it may have gone ahead before an interrupt
                 rows = [self.state.row(edit) for edit in self.state.entries]
-                self._ledger.put(rows, min(self._ledger.acknowledged, self.state.seq), everything=True)
+                self._rows().put(rows, min(self._rows().acknowledged, self.state.seq), everything=True)
             if isinstance(error, (sqlite3.Error, OSError)):
                 raise StoreError(
                     f"{self.folder / 'ledger.sqlite'}: writing failed ({error}); nothing was changed"
@@ -305,8 +313,9 @@ class Store(Journal):
         for entry in entries:
             self.state.apply(entry)
         # With durability="batch" the ledger must not claim records that may still be lost.
-        known = self.state.seq if self.durability == "edit" else self._ledger.acknowledged
-        self._ledger.put([self.state.row(edit) for edit in self.touched(entries)], known)
+        ledger = self._rows()
+        known = self.state.seq if self.durability == "edit" else ledger.acknowledged
+        ledger.put([self.state.row(edit) for edit in self.touched(entries)], known)
 
     @exclusive
     def reload(self) -> None:
@@ -319,13 +328,14 @@ class Store(Journal):
     @exclusive
     def flush(self) -> None:
         """With durability="batch": wait until all edits so far are on the disk."""
+        writer = self._writer()
         try:
-            self._writer().sync()
-            self._ledger.put([], self.state.seq)
+            writer.sync()
+            self._rows().put([], self.state.seq)
         except (OSError, sqlite3.Error) as error:
-            self._log.broken = True
+            writer.broken = True
             raise StoreError(
-                f"{self._log.path}: flushing failed ({error}); edits since the last flush may be lost"
+                f"{writer.path}: flushing failed ({error}); edits since the last flush may be lost"
             ) from error
 
     def _writer(self) -> Writer:
@@ -348,11 +358,11 @@ class Store(Journal):
         with self.writing:
             compaction.compact(self, forget_before)
 
-    def verify(self) -> dict:
+    def verify(self) -> dict[str, Any]:
         """Read and replay everything; see `verify.verify`."""
         return verify(self)
 
 
-def is_store(folder) -> bool:
+def is_store(folder: str | Path) -> bool:
     """Whether a folder holds a store, be it a damaged one (opening it says what is wrong)."""
     return all((Path(folder) / name).exists() for name in (BASE, CONFIG))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ..journal.record import Entry
 from ..journal.state import STATUSES, State
 from ..memory.residual import ResidualMemory
 from . import manifest
 from .ledger import as_stored
 
+if TYPE_CHECKING:
+    from .store import Store
 
-def verify(store) -> dict:
+
+def verify(store: Store) -> dict[str, Any]:
     """Read everything and replay it: checksums, signatures, the memory against the records, the ledger against the log.
 
     Returns:
@@ -45,7 +50,7 @@ def verify(store) -> dict:
     }
 
 
-def _replayed(store, history: list[Entry], problems: list[str]) -> float | None:
+def _replayed(store: Store, history: list[Entry], problems: list[str]) -> float | None:
     """How far the memory is from its records' sum."""
     if problems or any(entry.forgotten for entry in history):
         return None

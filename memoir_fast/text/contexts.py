@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 SEEDS = ("I", "You", "Because", "Yes", "Q: ")
@@ -9,12 +11,12 @@ TOKENS = (5, 10)
 
 
 @torch.no_grad()
-def make_contexts(model, tokenizer) -> list[str]:
+def make_contexts(model: Any, tokenizer: Any) -> list[str]:
     """The ten short contexts that an edit is also trained behind: greedy continuations of five seeds, cut at 5 and 10 tokens.
 
     They depend on the model only, so they are made once per model and saved with the memory.
     """
-    contexts = []
+    contexts: list[str] = []
     for seed in SEEDS:
         encoded = tokenizer(seed, return_tensors="pt").to(model.device)
         length = encoded["input_ids"].shape[1]

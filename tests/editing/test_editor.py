@@ -309,7 +309,9 @@ def test_a_prompt_that_merges_with_its_target_keeps_its_tokens_and_a_target_need
     merging = Encoder(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(bpe), unk_token="<unk>"))
     assert merging.pair("b", "a").prompt_length == 1
     asked = merging.prompt("a").tokens
-    assert merging.pair("a", "b").tokens[: len(asked)] == asked  # the query's own tokens, whatever the tokenizer would merge
+    assert (
+        merging.pair("a", "b").tokens[: len(asked)] == asked
+    )  # the query's own tokens, whatever the tokenizer would merge
     whole = models.WordLevel({"<unk>": 0}, unk_token="<unk>")  # any text is one token
     single = Encoder(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(whole), unk_token="<unk>"))
     with pytest.raises(ValueError, match="adds no token"):
