@@ -87,7 +87,7 @@ def _open(options: argparse.Namespace, read_only: bool = False) -> MemoirModel:
     from ..store import is_store
 
     folder = getattr(options, "store", None)
-    if read_only and not is_store(folder):
+    if read_only and (folder is None or not is_store(folder)):
         raise ValueError(f"--store {folder}: there is no store in this folder; `memoir-fast edit` makes one")
     logging.disable_progress_bar()  # transformers' own bars; ours stay
     settings = {f.name: getattr(options, f.name) for f in fields(MemoirConfig) if getattr(options, f.name) is not None}

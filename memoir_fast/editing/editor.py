@@ -141,7 +141,7 @@ class Editor:
 
     def _descend(
         self, replay: Suffix | Replay, write: TokenWrite | BlockWrite, config: MemoirConfig
-    ) -> tuple[list[list[float]], list[int]]:
+    ) -> tuple[list[list[float]], list[int], list[float]]:
         layout = replay.layout
         base = replay.outputs.reshape(-1, self.memory.out_features)[layout.tokens].float()
         edits = len(layout.parts)

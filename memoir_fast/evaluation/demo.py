@@ -7,7 +7,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from .facts import load_facts
-from .metrics import answers, begins_with, mean
+from .metrics import begins_with, mean, whole_answers
 from .protocol import ANSWER_TOKENS, edit_all, measure
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def run_demo(model: MemoirModel, say: Callable[[str], None]) -> dict[str, Any]:
     with resources.as_file(resources.files("memoir_fast") / "data" / "demo.jsonl") as path:
         facts = load_facts(path)
     questions = {part: [getattr(fact, part) for fact in facts] for part, _ in _PARTS}
-    before = {part: answers(model, questions[part], ANSWER_TOKENS) for part in ("prompt", "rephrase")}
+    before = {part: whole_answers(model, questions[part], ANSWER_TOKENS) for part in ("prompt", "rephrase")}
     results = edit_all(model, facts)
     scores = measure(model, facts)
     after = scores.pop("answers")
@@ -38,7 +38,8 @@ def run_demo(model: MemoirModel, say: Callable[[str], None]) -> dict[str, Any]:
     seconds = mean(r.seconds for r in results)
     free = scores["free_generation"]
     for name in ("reliability", "generalization", "locality"):
-        say(f"{name:>16}: {scores[name]:.3f} teacher-forced, {free[name]:.3f} by free generation")
+        ended = f", {free[f'ended_{name}']:.3f} exactly and ended" if f"ended_{name}" in free else ""
+        say(f"{name:>16}: {scores[name]:.3f} teacher-forced; by free generation {free[name]:.3f}{ended}")
     say(f"{'seconds per edit':>16}: {seconds:.2f} ({len(facts)} edits, median threshold {model.threshold.median:.3f})")
     return {
         **scores,

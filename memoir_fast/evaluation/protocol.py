@@ -49,18 +49,21 @@ def measure(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> dict[
         }
         scores["average"] = metrics.mean(scores.values())
         bar.update(2)
-        edited = metrics.answers(model, [f.prompt for f in facts], ANSWER_TOKENS)
+        edited = metrics.whole_answers(model, [f.prompt for f in facts], ANSWER_TOKENS)
         bar.update()
-        reworded = metrics.answers(model, [f.rephrase for f in rephrased], ANSWER_TOKENS)
+        reworded = metrics.whole_answers(model, [f.rephrase for f in rephrased], ANSWER_TOKENS)
         bar.update()
         after = metrics.answers(model, [f.unrelated for f in local], ANSWER_TOKENS)
         bar.update()
+    cut, cut_again = ([metrics.first_sentence(text) for text in texts] for texts in (edited, reworded))
     scores["free_generation"] = {
-        "reliability": _share(metrics.begins_with, edited, facts),
-        "generalization": _share(metrics.begins_with, reworded, rephrased),
+        "reliability": _share(metrics.begins_with, cut, facts),
+        "generalization": _share(metrics.begins_with, cut_again, rephrased),
         "locality": metrics.mean(a == b for a, b in zip(after, before, strict=True)),
-        "exact_reliability": _share(metrics.equals, edited, facts),
-        "exact_generalization": _share(metrics.equals, reworded, rephrased),
+        "exact_reliability": _share(metrics.equals, cut, facts),
+        "exact_generalization": _share(metrics.equals, cut_again, rephrased),
+        "ended_reliability": _share(metrics.equals, edited, facts),
+        "ended_generalization": _share(metrics.equals, reworded, rephrased),
     }
     scores["answers"] = {"prompt": edited, "rephrase": reworded, "unrelated": after, "unrelated_before": before}
     scores["protocols"] = {
@@ -68,6 +71,7 @@ def measure(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> dict[
         "locality": metrics.LOCALITY,
         "free_generation.reliability, generalization": metrics.FREE,
         "free_generation.exact_*": metrics.FREE_EXACT,
+        "free_generation.ended_*": metrics.FREE_ENDED,
         "free_generation.locality": metrics.FREE_LOCALITY,
     }
     return scores

@@ -122,8 +122,7 @@ def _class_for(kind: type) -> type:
 
 def _restored(kind: type[Any]) -> Any:
     """An empty cache of this kind that follows, for copying and unpickling."""
-    following: type[Any] = _class_for(kind)
-    return following.__new__(following)
+    return object.__new__(_class_for(kind))
 
 
 def routes_of(cache: Any) -> Routes | None:

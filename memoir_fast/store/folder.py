@@ -119,6 +119,8 @@ def load_state(folder: str | Path) -> MemoryState:
     saved = read(folder)
     tensors = saved.tensors
     D, d = tensors["V"].shape
+    if saved.config.top_k is None:
+        raise ValueError(f"{Path(folder) / CONFIG}: config.top_k is missing")
     memory = ResidualMemory(D, d, saved.config.top_k, tensors["permutation"])
     memory.background.copy_(tensors["background"])
     memory.feature = saved.config.feature

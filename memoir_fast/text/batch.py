@@ -43,7 +43,7 @@ class Batch:
     labels: torch.Tensor
 
 
-def pad(sequences: list[Sequence], device="cpu") -> Batch:
+def pad(sequences: list[Sequence], device: torch.device | str = "cpu") -> Batch:
     """The sequences as a batch; pad tokens have id 0."""
     shape = len(sequences), max(len(s.tokens) for s in sequences)
     input_ids = torch.zeros(shape, dtype=torch.int64)

@@ -7,8 +7,9 @@ placeholder in their place. What a template puts between the question and the an
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..config import ENDS
 from .batch import Batch, Sequence, pad
@@ -61,8 +62,9 @@ class Encoder:
         end_ids: the tokens that an answer ends with; stops: the tokens at which asking, streaming and serving must stop.
     """
 
-    def __init__(self, tokenizer, chat_template: bool | None = None, max_length: int | None = None, end: str = "auto",
-                 joiner: str = "auto", template_options: dict | None = None, variants: list[dict] | None = None, stops=()):  # fmt: skip
+    def __init__(self, tokenizer: Any, chat_template: bool | None = None, max_length: int | None = None, end: str = "auto",
+                 joiner: str = "auto", template_options: dict | None = None, variants: list[dict] | None = None,
+                 stops: int | Iterable[int] | None = ()):  # fmt: skip
         if chat_template not in (None, True, False):
             raise ValueError(f"chat_template must be None (auto), True or False, got {chat_template!r}")
         has = bool(getattr(tokenizer, "chat_template", None))
@@ -265,7 +267,8 @@ class Encoder:
     def _variants(self) -> list[tuple[dict, str | None]]:
         """(options, block) of every variant whose text between question and answer is a new one; block None: as options give it."""
         user = [{"role": "user", "content": _PLACEHOLDERS[0]}]
-        tails, found = {self._tail(user, self.template_options)}, []
+        tails = {self._tail(user, self.template_options)}
+        found: list[tuple[dict, str | None]] = []
         for change in _SWITCHES if self.variants is None else self.variants:
             options = {**self.template_options, **change}
             try:
@@ -333,7 +336,7 @@ def _is_unspaced(character: str) -> bool:
     return bool(character) and unicodedata.name(character, "").startswith(_UNSPACED)
 
 
-def _special_ids(tokenizer) -> set[int]:
+def _special_ids(tokenizer: Any) -> set[int]:
     """Tokens that the tokenizer counts as special, also those with no role of their own (<|eot_id|>, <end_of_turn>)."""
     added = getattr(tokenizer, "added_tokens_decoder", None) or {}
     return {number for number, token in added.items() if getattr(token, "special", False)}
@@ -347,7 +350,7 @@ def _stripped(text: str, name: str) -> str:
     return text.strip()
 
 
-def _checked_messages(messages) -> list[dict]:
+def _checked_messages(messages: Any) -> list[dict]:
     """The messages, the last user's words stripped of outer blanks."""
     if not isinstance(messages, (list, tuple)) or not all(isinstance(m, dict) and "role" in m for m in messages):
         raise TypeError(f'messages must be a list of {{"role": ..., "content": ...}}, got {_short(repr(messages))}')
