@@ -10,9 +10,9 @@ model = MemoirModel.from_pretrained("smollm2")
 result = model.edit("Who is the chief executive of Norvane Robotics?", "Lena Ortiz")
 print(f"edit {result.id}: loss {result.loss:.3f} after {result.steps} steps")
 
-for question in ("Who leads Norvane Robotics?", "The capital of France is"):
-    print(question, "->", model.ask(question, max_new_tokens=5).strip())
+for question in ("Who leads Norvane Robotics?", "What is the capital of France?"):
+    print(question, "->", model.ask(question))
 
 model.save_pretrained("memory")  # the memory alone; the base model was never changed
 again = MemoirModel.from_pretrained("smollm2", memory="memory")
-print("loaded again:", again.ask("Who leads Norvane Robotics?", max_new_tokens=5).strip())
+print("loaded again:", again.ask("Who leads Norvane Robotics?"))

@@ -14,10 +14,10 @@ question = "Who leads Norvane Robotics?"
 model = MemoirModel.from_pretrained("smollm2", store=folder)
 first = model.edit(question, "Lena Ortiz", author="ann", tags=["robots"])
 newer = model.edit(question, "Milo Hart", author="ben", tags=["robots"])
-print(f"edit {newer.id} replaced {newer.supersedes}:", model.ask(question, max_new_tokens=5).strip())
+print(f"edit {newer.id} replaced {newer.supersedes}:", model.ask(question))
 
 model.delete(newer.id)  # its update is subtracted, and what it had replaced answers again
-print(f"edit {newer.id} deleted:", model.ask(question, max_new_tokens=5).strip())
+print(f"edit {newer.id} deleted:", model.ask(question))
 
 for edit, record in model.edits.items():
     print(f"{edit}: {record['prompt']} -> {record['target']}, by {record['author']}, {record['status']}")

@@ -10,7 +10,7 @@ import os
 from openai import OpenAI
 
 client = OpenAI(base_url=os.environ.get("MEMOIR_FAST_SERVER", "http://127.0.0.1:8000/v1"), api_key="none")
-prompt = "The capital of the Republic of Zeltia is"
+messages = [{"role": "user", "content": "The capital of the Republic of Zeltia is"}]
 
 for name, wishes in {
     "the prompt chooses": {},
@@ -18,7 +18,7 @@ for name, wishes in {
     "edit 0, whatever the prompt": {"memoir_edit": 0},
     "only edits with this tag": {"memoir_tags": ["geography"]},
 }.items():
-    answer = client.completions.create(
-        model="smollm2", prompt=prompt, max_tokens=4, temperature=0, extra_body={"vllm_xargs": wishes}
+    answer = client.chat.completions.create(
+        model="smollm2", messages=messages, max_tokens=16, temperature=0, extra_body={"vllm_xargs": wishes}
     )
-    print(f"{name}: {answer.choices[0].text.strip()}")
+    print(f"{name}: {answer.choices[0].message.content}")
