@@ -19,7 +19,7 @@ _NAMES = {
 __all__ = [*_NAMES, "__version__"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     # Loaded on first use: `import memoir_fast` itself stays instant and touches neither torch nor transformers.
     if name in _NAMES:
         import importlib

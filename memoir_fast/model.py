@@ -69,7 +69,7 @@ class MemoirModel(Attached, Answering, Undo):
         if state is not None:
             fingerprints.check(state.fingerprint, self.fingerprint)
         self.memory = new_memory(self.config, self.target, permutation) if state is None else state.memory
-        self.memory.to(next((p.device for p in model.get_submodule(self.target.path).parameters()), model.device))
+        self.memory.to(next((p.device for p in model.get_submodule(self.target.path).parameters()), self.model.device))
         self.router = Router(self.memory)
         self.attachment = Attachment(model, self.target, self.router)
         self.attach()

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
+from .causal_lm import CausalLM
 from .projection import Target
 
 
@@ -31,7 +33,7 @@ class Observer(Protocol):
 class _Hook:
     """A callable that refuses to be copied: a copy of the model would call into this model's memory."""
 
-    def __init__(self, function: Callable, attachment: Attachment):
+    def __init__(self, function: Callable[..., Any], attachment: Attachment):
         self.function, self.attachment = function, attachment
 
     def __call__(self, *args: Any) -> Any:
@@ -56,9 +58,9 @@ class Attachment:
         observer: what is told of its forward passes.
     """
 
-    def __init__(self, model: nn.Module, target: Target, observer: Observer):
+    def __init__(self, model: CausalLM, target: Target, observer: Observer):
         self.model, self.target, self.observer = model, target, observer
-        self._handles: list = []
+        self._handles: list[RemovableHandle] = []
 
     @property
     def attached(self) -> bool:
@@ -127,13 +129,13 @@ class Attached:
         )
 
 
-def attachment_of(model: nn.Module) -> Attachment | None:
+def attachment_of(model: CausalLM) -> Attachment | None:
     """The attachment whose hooks a model carries, or None."""
     hooks = running_module(model)._forward_pre_hooks.values()
     return next((hook.attachment for hook in hooks if isinstance(hook, _Hook)), None)
 
 
-def running_module(model: nn.Module) -> nn.Module:
+def running_module(model: CausalLM) -> CausalLM:
     """The module whose `forward` runs in `generate`: a PEFT model's `generate` goes past its own `forward` to the base model's."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 

@@ -38,6 +38,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def sync(descriptor: int) -> None:
+    """Wait until a file's bytes are on the disk."""
     os.fsync(descriptor)
 
 

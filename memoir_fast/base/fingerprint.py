@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 
+from .causal_lm import CausalLM, text_config
 from .projection import Target
 
 
-def fingerprint(model, tokenizer, target: Target) -> dict:
+def fingerprint(model: CausalLM, tokenizer: Any, target: Target) -> dict[str, Any]:
     """Architecture, sizes, tokenizer hash and the hash of the target projection's weight, as a JSON-ready mapping.
 
     The weight's hash is taken of its bfloat16 rounding, and from the source checkpoint where it is on this disk, so that
     one checkpoint has one fingerprint in float32, bfloat16 and quantised to 8 or 4 bits. It is None when neither the
     source nor a floating-point weight is at hand; such a weight is not compared.
     """
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    config = text_config(model)
     return {
         "architecture": (getattr(config, "architectures", None) or [type(model).__name__])[0],
         "layers": config.num_hidden_layers,
@@ -33,7 +35,7 @@ def fingerprint(model, tokenizer, target: Target) -> dict:
     }
 
 
-def of_folder(folder: Path, stored: dict) -> dict:
+def of_folder(folder: Path, stored: dict[str, Any]) -> dict[str, Any]:
     """The fingerprint of a checkpoint on this disk, without loading the model: for the projection that `stored` names."""
     from transformers import AutoConfig, AutoTokenizer
 
@@ -53,12 +55,12 @@ def of_folder(folder: Path, stored: dict) -> dict:
     }
 
 
-def digest(values: dict) -> str:
+def digest(values: dict[str, Any]) -> str:
     """A short name for a fingerprint."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def check(stored: dict, present: dict) -> None:
+def check(stored: dict[str, Any], present: dict[str, Any]) -> None:
     """Raise ValueError, naming the differing fields, unless a memory of `stored` fits a model of `present`."""
     differing = [
         f"{name} (memory: {stored.get(name)!r}, model: {present[name]!r})"
@@ -72,12 +74,12 @@ def check(stored: dict, present: dict) -> None:
         )
 
 
-def _tokenizer_digest(tokenizer) -> str:
+def _tokenizer_digest(tokenizer: Any) -> str:
     vocabulary = sorted(tokenizer.get_vocab().items())
     return hashlib.sha256(json.dumps(vocabulary, ensure_ascii=True).encode()).hexdigest()[:32]
 
 
-def _weight_digest(model, target: Target) -> str | None:
+def _weight_digest(model: CausalLM, target: Target) -> str | None:
     weight = _source_weight(getattr(model.config, "_name_or_path", ""), target)
     if weight is None:
         weight = getattr(model.get_submodule(target.path), "weight", None)

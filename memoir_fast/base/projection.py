@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any, cast
 
 from torch import nn
 
 from ..config import default_layer
+from .causal_lm import CausalLM, text_config
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,12 @@ class Target:
     out_features: int
 
 
-def linear_sizes(module: nn.Module) -> tuple[int, int] | None:
+def layers_of(model: CausalLM, target: Target) -> nn.ModuleList:
+    """The decoder layers that a projection's layer is one of."""
+    return cast(nn.ModuleList, model.get_submodule(target.layers_path))
+
+
+def linear_sizes(module: Any) -> tuple[int, int] | None:
     """(in_features, out_features) of a linear-like module (nn.Linear, a quantised or adapted one, GPT-2's Conv1D)."""
     if hasattr(module, "in_features") and hasattr(module, "out_features"):
         return int(module.in_features), int(module.out_features)
@@ -30,7 +37,7 @@ def linear_sizes(module: nn.Module) -> tuple[int, int] | None:
     return None
 
 
-def find_target(model: nn.Module, layer: int | str | None = None) -> Target:
+def find_target(model: CausalLM, layer: int | str | None = None) -> Target:
     """The projection to edit.
 
     Args:
@@ -62,10 +69,9 @@ def find_target(model: nn.Module, layer: int | str | None = None) -> Target:
     return _down_projection(model, layers_path, layers, number)
 
 
-def _decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
+def _decoder_layers(model: CausalLM) -> tuple[str, nn.ModuleList]:
     """The path and the list of the text decoder's layers: the ModuleList as long as the config says."""
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
-    depth = getattr(config, "num_hidden_layers", None)
+    depth = getattr(text_config(model), "num_hidden_layers", None)
     found = [
         (path, module)
         for path, module in model.named_modules()
@@ -76,10 +82,9 @@ def _decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     return min(found, key=lambda item: item[0].count("."))
 
 
-def _down_projection(model, layers_path, layers, number) -> Target:
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
-    hidden = config.hidden_size
-    found = {}
+def _down_projection(model: CausalLM, layers_path: str, layers: nn.ModuleList, number: int) -> Target:
+    hidden = text_config(model).hidden_size
+    found: dict[str, tuple[int, int]] = {}
     for path, module in layers[number].named_modules():
         inside = [layers[number].get_submodule(path.rsplit(".", up)[0]) for up in range(1, path.count(".") + 1)]
         names = path.lower() + " " + " ".join(type(m).__name__.lower() for m in inside)

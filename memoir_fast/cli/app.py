@@ -8,6 +8,7 @@ import sys
 from .. import __version__
 from ..errors import StoreError
 from . import model_commands, serve_command, store_commands
+from .parsers import Commands, Run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def command(commands, name: str, run, text: str) -> argparse.ArgumentParser:
+def command(commands: Commands, name: str, run: Run, text: str) -> argparse.ArgumentParser:
     """A command's parser: `run(options)` does it, `text` says what it does."""
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(run=run)

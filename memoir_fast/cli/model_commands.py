@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from ..config import MemoirConfig, help_of
+from .parsers import Command, Commands
 from .terminal import say, write_json
 
+if TYPE_CHECKING:
+    from ..model import MemoirModel
 
-def add(commands, command) -> None:
+
+def add(commands: Commands, command: Command) -> None:
     """Add the commands to the parser. command: `app.command`."""
     edit = command(commands, "edit", _edit, "teach facts; the memory is kept in --store")
     _model_options(edit, store=True)
@@ -47,7 +53,7 @@ def add(commands, command) -> None:
     _model_options(demo)
 
 
-def _model_options(parser, store: bool = False) -> None:
+def _model_options(parser: argparse.ArgumentParser, store: bool = False) -> None:
     parser.add_argument("--model", default="smollm2", help="smollm2, a hub id, a folder or a .gguf file (%(default)s)")
     parser.add_argument("--dtype", default="float32", help="dtype of the base model's weights (%(default)s)")
     if store:
@@ -56,7 +62,7 @@ def _model_options(parser, store: bool = False) -> None:
     settings = parser.add_argument_group("settings of the memory (stored with it)")
     for field in fields(MemoirConfig):
         flag, text = "--" + field.name.replace("_", "-"), help_of(field.name).replace("%", "%%")
-        kind = {"int": int, "float": float}.get(str(field.type).replace(" | None", ""), str)
+        kind: Callable[[str], object] = {"int": int, "float": float}.get(str(field.type).replace(" | None", ""), str)
         if field.type == "bool":
             settings.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif field.metadata["choices"]:
@@ -70,14 +76,14 @@ def _layer(text: str) -> int | str:
     return int(text) if text.lstrip("-").isdigit() else text
 
 
-def _open(options, read_only: bool = False):
+def _open(options: argparse.Namespace, read_only: bool = False) -> MemoirModel:
     """The edited model that the options describe, with its store where the command has one."""
     from transformers.utils import logging
 
     from ..model import MemoirModel
     from ..store import is_store
 
-    folder = getattr(options, "store", None)
+    folder: Any = getattr(options, "store", None)
     if read_only and not is_store(folder):
         raise ValueError(f"--store {folder}: there is no store in this folder; `memoir-fast edit` makes one")
     logging.disable_progress_bar()  # transformers' own bars; ours stay
@@ -92,7 +98,7 @@ def _open(options, read_only: bool = False):
     )
 
 
-def _edit(options) -> None:
+def _edit(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from ..editing.editor import EditError
@@ -127,7 +133,7 @@ def _edit(options) -> None:
     write_json(options, results)
 
 
-def _ask(options) -> None:
+def _ask(options: argparse.Namespace) -> None:
     model = _open(options, read_only=True)
     texts = model.ask(options.questions, max_new_tokens=options.max_new_tokens)
     rows = []
@@ -139,7 +145,7 @@ def _ask(options) -> None:
     write_json(options, rows)
 
 
-def _eval(options) -> None:
+def _eval(options: argparse.Namespace) -> None:
     from ..evaluation.facts import load_facts
     from ..evaluation.protocol import evaluate
 
@@ -156,7 +162,7 @@ def _eval(options) -> None:
     write_json(options, {"edits": options.edits, "model": options.model, **result})
 
 
-def _calibrate(options) -> None:
+def _calibrate(options: argparse.Namespace) -> None:
     from ..evaluation.facts import load_facts
     from ..evaluation.protocol import overlap_report
     from ..store import is_store
@@ -176,7 +182,7 @@ def _calibrate(options) -> None:
     write_json(options, report)
 
 
-def _demo(options) -> None:
+def _demo(options: argparse.Namespace) -> None:
     from ..evaluation.demo import run_demo
 
     model = _open(options)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
 
 from ..serving.serve import check_vllm, server_command
+from .parsers import Command, Commands
 from .terminal import say, write_json
 
 
-def add(commands, command) -> None:
+def add(commands: Commands, command: Command) -> None:
     """Add the commands to the parser. command: `app.command`; `export` itself is the store's, with `--target vllm`."""
     serve = command(commands, "serve", _serve, "serve an edited model with vLLM's OpenAI server")
     serve.add_argument("--store", metavar="DIR", required=True)
@@ -29,7 +31,7 @@ def add(commands, command) -> None:
     serve.add_argument("vllm", nargs="*", metavar="-- VLLM ARGUMENT", help="handed to vLLM's server as they are")
 
 
-def _serve(options) -> None:
+def _serve(options: argparse.Namespace) -> None:
     from ..serving.export import export_vllm
 
     check_vllm()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from typing import TYPE_CHECKING
 
+from .parsers import Command, Commands
 from .terminal import say, shown, write_json
+
+if TYPE_CHECKING:
+    from ..store import Store
 
 _CHANGES = {
     "delete": "take an edit back; what it superseded comes back",
@@ -14,7 +20,7 @@ _CHANGES = {
 }
 
 
-def add(commands, command) -> None:
+def add(commands: Commands, command: Command) -> None:
     """Add the commands to the parser. command: `app.command`."""
     info = command(commands, "info", _info, "describe a store")
     log = command(commands, "log", _log, "list a store's edits")
@@ -50,13 +56,13 @@ def add(commands, command) -> None:
         parser.add_argument("--store", metavar="DIR", required=True)
 
 
-def _open(options, writer: bool = False):
+def _open(options: argparse.Namespace, writer: bool = False) -> Store:
     from ..store import Store
 
     return Store(options.store, writer=writer)
 
 
-def _info(options) -> None:
+def _info(options: argparse.Namespace) -> None:
     with _open(options) as store:
         kept = store.manifest
         statuses = list(store.state.statuses.values())
@@ -70,7 +76,7 @@ def _info(options) -> None:
     write_json(options, value)
 
 
-def _log(options) -> None:
+def _log(options: argparse.Namespace) -> None:
     with _open(options) as store:
         rows = [store.state.row(edit) for edit in store.state.entries]
     rows = [row for row in rows if options.all or row["status"] in ("active", "disabled")]
@@ -82,7 +88,7 @@ def _log(options) -> None:
     write_json(options, rows)
 
 
-def _show(options) -> None:
+def _show(options: argparse.Namespace) -> None:
     with _open(options) as store:
         if options.id not in store.state.entries:
             raise ValueError(f"there is no edit {options.id} in {options.store}")
@@ -92,7 +98,7 @@ def _show(options) -> None:
     write_json(options, row)
 
 
-def _change(options) -> None:
+def _change(options: argparse.Namespace) -> None:
     with _open(options, writer=True) as store:
         for edit in options.ids:
             getattr(store, options.command)(edit)
@@ -105,7 +111,7 @@ def _change(options) -> None:
     write_json(options, rows)
 
 
-def _rollback(options) -> None:
+def _rollback(options: argparse.Namespace) -> None:
     with _open(options, writer=True) as store:
         changed = store.rollback(int(options.to) if options.to.lstrip("-").isdigit() else options.to)
         rows = [store.state.row(edit) for edit in changed]
@@ -115,13 +121,13 @@ def _rollback(options) -> None:
     write_json(options, rows)
 
 
-def _compact(options) -> None:
+def _compact(options: argparse.Namespace) -> None:
     with _open(options, writer=True) as store:
         store.compact(forget_before=options.forget_before)
     _info(options)
 
 
-def _verify(options) -> None:
+def _verify(options: argparse.Namespace) -> None:
     with _open(options) as store:
         report = store.verify()
     for name in ("records", "active", "superseded", "deleted", "disabled", "bytes", "difference"):
@@ -132,7 +138,7 @@ def _verify(options) -> None:
     say(options, "no problem found")
 
 
-def _export(options) -> None:
+def _export(options: argparse.Namespace) -> None:
     from ..store import export_bundle
 
     if options.target == "vllm":
@@ -148,14 +154,14 @@ def _export(options) -> None:
         write_json(options, {"file": options.to, "edits": len(store.edits)})
 
 
-def _import(options) -> None:
+def _import(options: argparse.Namespace) -> None:
     from ..store import import_bundle
 
     import_bundle(options.file, options.store).close()
     _info(options)
 
 
-def _merge(options) -> None:
+def _merge(options: argparse.Namespace) -> None:
     from ..store import Store, merge
 
     with _open(options, writer=True) as store, Store(options.other) as other:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def write_json(options, value) -> None:
+def write_json(options: argparse.Namespace, value: Any) -> None:
+    """A command's result as JSON, to where `--json` says; nothing without that option."""
     if options.json == "-":
         print(json.dumps(value, indent=2, ensure_ascii=False))
     elif options.json:
@@ -17,7 +20,7 @@ def write_json(options, value) -> None:
         os.replace(aside, options.json)
 
 
-def say(options, text: str) -> None:
+def say(options: argparse.Namespace, text: str) -> None:
     """For people; on stderr when standard output carries JSON."""
     print(text, file=sys.stderr if options.json == "-" else sys.stdout)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # Per data type: field here -> names in the files, the first found wins. `?` marks a field that may be missing.
-_NAMES = {
+_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "ZsRE": {"prompt": ("src", "prompt"), "target_new": ("alt", "target_new"), "rephrase_prompt?": ("rephrase", "rephrase_prompt"),
              "locality_prompt?": ("loc", "locality_prompt"), "locality_ground_truth?": ("loc_ans", "locality_ground_truth"),
              "subject?": ("subject",)},
@@ -47,7 +49,7 @@ def load_records(path: str | Path, data_type: str = "ZsRE", size: int | None = N
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"data: there is no file {str(path)!r}")
-    records = []
+    records: list[Record] = []
     for where, value in _entries(path):
         if size is not None and len(records) == size:
             break
@@ -57,7 +59,7 @@ def load_records(path: str | Path, data_type: str = "ZsRE", size: int | None = N
     return records
 
 
-def _entries(path: Path):
+def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     """(where, value) of each record."""
     text = path.read_text("utf-8")
     if text.lstrip().startswith("["):
@@ -75,7 +77,7 @@ def _entries(path: Path):
                 raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
 
 
-def _record(value, where: str, names: dict) -> Record:
+def _record(value: Any, where: str, names: dict[str, tuple[str, ...]]) -> Record:
     if not isinstance(value, dict):
         raise ValueError(f"{where}: expected an object, got {type(value).__name__}")
     found = {}

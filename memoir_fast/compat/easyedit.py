@@ -11,6 +11,8 @@ import copy as copying
 import functools
 import time
 import weakref
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 import torch
 
@@ -27,7 +29,11 @@ from .tensors import load_background
 __all__ = ["BaseEditor", "EditedModel", "MEMOIRHyperParams", "apply_memoir_to_model", "summary_metrics"]
 
 # EasyEdit passes the bare model again and again: its front, for as long as anyone holds it.
-_fronts: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+_fronts: weakref.WeakValueDictionary[int, MemoirModel] = weakref.WeakValueDictionary()
+# A request is a dictionary as `apply_memoir_to_model` takes it; several may be one text or a list; inputs are named (prompt, ground_truth).
+Request: TypeAlias = dict[str, Any]
+Texts: TypeAlias = str | Sequence[str]
+Inputs: TypeAlias = dict[str, dict[str, Any]]
 EVAL_METRICS = ("token em", "ppl", "ood_ppl")
 
 
@@ -41,7 +47,7 @@ class EditedModel:
     def __init__(self, memoir: MemoirModel):
         self.memoir = memoir
 
-    def __call__(self, *args, last_prompt_token_loc_inference=None, **kwargs):
+    def __call__(self, *args: Any, last_prompt_token_loc_inference: Any = None, **kwargs: Any) -> Any:
         """The forward pass; `last_prompt_token_loc_inference` (an int, or one a row) is where each prompt ends."""
         if last_prompt_token_loc_inference is not None:
             tokens = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
@@ -53,11 +59,11 @@ class EditedModel:
             kwargs["prompt_mask"] = mask
         return self.memoir(*args, **kwargs)
 
-    def generate(self, *args, **kwargs):
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' `generate`, with the memory."""
         return self.memoir.generate(*args, **kwargs)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name == "memoir":
             raise AttributeError(name)
         return getattr(self.memoir.model, name)
@@ -79,7 +85,7 @@ class WeightsCopy:
         """Restore."""
         self._journal.return_to(self._mark)
 
-    def items(self):
+    def items(self) -> list[tuple[str, torch.Tensor]]:
         """Restore, and the edited projection's own parameters, by their present names."""
         self()
         path = self._memoir.target.path
@@ -87,8 +93,12 @@ class WeightsCopy:
         return [(f"{path}.{name}", value.detach().clone()) for name, value in projection.named_parameters()]
 
 
-def memoir_of(model, tok, hparams: MEMOIRHyperParams) -> MemoirModel:
-    """The memory that a model carries already, or a new one beside it."""
+def memoir_of(model: Any, tok: Any, hparams: MEMOIRHyperParams) -> MemoirModel:
+    """The memory that a model carries already, or a new one beside it.
+
+    Raises:
+        ValueError: the model carries a memory that was not made here, or the settings do not fit the model.
+    """
     if isinstance(model, EditedModel):
         return model.memoir
     if isinstance(model, MemoirModel):
@@ -107,8 +117,15 @@ def memoir_of(model, tok, hparams: MEMOIRHyperParams) -> MemoirModel:
 
 
 def apply_memoir_to_model(
-    model, tok, requests, hparams, copy=False, return_orig_weights=False, keep_original_weight=False, **kwargs
-):
+    model: Any,
+    tok: Any,
+    requests: Iterable[Request],
+    hparams: MEMOIRHyperParams,
+    copy: bool = False,
+    return_orig_weights: bool = False,
+    keep_original_weight: bool = False,
+    **kwargs: Any,
+) -> tuple[EditedModel, WeightsCopy]:
     """What EasyEdit's algorithm dictionary calls: edit `requests` into the model.
 
     Args:
@@ -156,10 +173,12 @@ class BaseEditor:
         return cls(hparams)
 
     def edit(
-        self, prompts=None, target_new=None, ground_truth=None, target_neg=None, rephrase_prompts=None, locality_inputs=None,
-        portability_inputs=None, sequential_edit=False, verbose=True, eval_metric="token em", *, subject=None, loc_prompts=None,
-        keep_original_weight=False, test_generation=False, requests=None, pre_edit=None, pre_file=None, **kwargs,
-    ):  # fmt: skip
+        self, prompts: Texts | None = None, target_new: Texts | None = None, ground_truth: Texts | None = None, target_neg: Any = None,
+        rephrase_prompts: Texts | None = None, locality_inputs: Inputs | None = None, portability_inputs: Inputs | None = None,
+        sequential_edit: bool = False, verbose: bool = True, eval_metric: str = "token em", *, subject: Texts | None = None,
+        loc_prompts: Any = None, keep_original_weight: bool = False, test_generation: bool = False, requests: list[Request] | None = None,
+        pre_edit: list[dict[str, Any]] | None = None, pre_file: str | None = None, **kwargs: Any,
+    ) -> tuple[list[dict[str, Any]], EditedModel, WeightsCopy]:  # fmt: skip
         """Edit, and measure before and after.
 
         Args:
@@ -205,19 +224,19 @@ class BaseEditor:
 
     def batch_edit(
         self,
-        prompts,
-        target_new,
-        ground_truth=None,
-        rephrase_prompts=None,
-        locality_inputs=None,
-        verbose=True,
-        **kwargs,
-    ):
+        prompts: Texts,
+        target_new: Texts,
+        ground_truth: Texts | None = None,
+        rephrase_prompts: Texts | None = None,
+        locality_inputs: Inputs | None = None,
+        verbose: bool = True,
+        **kwargs: Any,
+    ) -> tuple[list[dict[str, Any]], EditedModel, WeightsCopy]:
         """Edit `hparams.batch_size` facts at a time, optimised jointly; measured after all. Returns as `edit`."""
         requests = _requests(prompts, target_new, ground_truth, rephrase_prompts, locality_inputs, None, None)
         memoir = memoir_of(self.model, self.tok, self.hparams)
         whole = WeightsCopy(memoir)
-        found = [{"pre": self._measure(memoir, request)} for request in requests]
+        found: list[dict[str, Any]] = [{"pre": self._measure(memoir, request)} for request in requests]
         results = memoir.edit_many(
             [(r["prompt"], r["target_new"]) for r in requests], batch_size=self.hparams.batch_size
         )
@@ -230,10 +249,12 @@ class BaseEditor:
         self.model = EditedModel(memoir)
         return found, self.model, whole
 
-    def _measure(self, memoir: MemoirModel, request: dict, eval_metric="token em", test_generation=False) -> dict:
+    def _measure(
+        self, memoir: MemoirModel, request: Request, eval_metric: str = "token em", test_generation: bool = False
+    ) -> dict[str, Any]:
         """EasyEdit's scores of one request in the model's present state."""
         prompt, target = request["prompt"], request["target_new"]
-        found: dict = {"locality": {}, "portability": {}}
+        found: dict[str, Any] = {"locality": {}, "portability": {}}
         if eval_metric == "ppl":
             found["rewrite_ppl"] = metrics.perplexity(memoir, [(prompt, target)])
         else:
@@ -252,9 +273,9 @@ class BaseEditor:
         return found
 
 
-def summary_metrics(all_metrics: list[dict]) -> dict:
+def summary_metrics(all_metrics: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Means over the cases, per stage and score; also printed, as EasyEdit does."""
-    summary: dict = {}
+    summary: dict[str, dict[str, float]] = {}
     for stage in ("pre", "post"):
         scores: dict[str, list[float]] = {}
         for entry in all_metrics:
@@ -270,11 +291,11 @@ def summary_metrics(all_metrics: list[dict]) -> dict:
     return summary
 
 
-def _device(device) -> str:
+def _device(device: int | str) -> str:
     return f"cuda:{device}" if isinstance(device, int) or str(device).isdigit() else str(device)
 
 
-def _list(name: str, value, count: int) -> list:
+def _list(name: str, value: Texts, count: int) -> list[Any]:
     values = [value] if isinstance(value, str) else list(value)
     if len(values) != count:
         raise ValueError(f"{name} must have {count} entries, one per prompt, got {len(values)}")
@@ -282,13 +303,19 @@ def _list(name: str, value, count: int) -> list:
 
 
 def _requests(
-    prompts, target_new, ground_truth, rephrase_prompts, locality_inputs, portability_inputs, subject
-) -> list[dict]:
+    prompts: Texts | None,
+    target_new: Texts | None,
+    ground_truth: Texts | None,
+    rephrase_prompts: Texts | None,
+    locality_inputs: Inputs | None,
+    portability_inputs: Inputs | None,
+    subject: Texts | None,
+) -> list[Request]:
     if prompts is None or target_new is None:
         raise ValueError("prompts and target_new must be given (or requests)")
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     count = len(prompts)
-    requests = [
+    requests: list[Request] = [
         {"prompt": p, "target_new": t} for p, t in zip(prompts, _list("target_new", target_new, count), strict=True)
     ]
     for name, key, values in (("ground_truth", "ground_truth", ground_truth), ("rephrase_prompts", "rephrase_prompt", rephrase_prompts),
@@ -307,12 +334,12 @@ def _requests(
     return requests
 
 
-def _pairs(entry: dict) -> list[tuple[str, str]]:
+def _pairs(entry: dict[str, Any]) -> list[tuple[str, str]]:
     prompts, answers = entry["prompt"], entry["ground_truth"]
     return list(zip(prompts, answers, strict=True)) if isinstance(prompts, list) else [(prompts, answers)]
 
 
-def _given(pre_edit, pre_file, count: int) -> list[dict] | None:
+def _given(pre_edit: list[dict[str, Any]] | None, pre_file: str | None, count: int) -> list[dict[str, Any]] | None:
     if pre_file is not None:
         import json
         from pathlib import Path
@@ -327,7 +354,7 @@ def _given(pre_edit, pre_file, count: int) -> list[dict] | None:
     return [{"pre": copying.deepcopy(entry.get("pre", entry))} for entry in pre_edit]
 
 
-def _compare_locality(entry: dict) -> None:
+def _compare_locality(entry: dict[str, Any]) -> None:
     """Replace the tokens of before and after by their agreement: EasyEdit's `neighborhood_acc`."""
     before, after = entry["pre"].get("locality", {}), entry["post"]["locality"]
     for name in [n for n in after if n.endswith("_output")]:

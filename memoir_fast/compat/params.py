@@ -6,9 +6,11 @@ import warnings
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ..config import FEATURES, MemoirConfig
 
+_Kind = TypeVar("_Kind", int, float)
 SHIPPED = resources.files("memoir_fast.compat") / "hparams"
 
 
@@ -21,9 +23,9 @@ class MEMOIRHyperParams:
     `dir_to_save_background_features` names a file.
     """
 
-    model_name: object
+    model_name: Any
     alg_name: str = "MEMOIR"
-    device: object = 0
+    device: int | str = 0
     edit_lr: float = 1.0
     n_iter: int = 30
     objective_optimization: str = "only_label"
@@ -39,7 +41,7 @@ class MEMOIRHyperParams:
     batch_size: int = 1
     max_length: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.alg_name != "MEMOIR":
             raise ValueError(f"alg_name must be MEMOIR, got {self.alg_name!r}: this file is for another method")
         for name, kind in (("edit_lr", float), ("irr_threshold", float), ("n_iter", int), ("batch_size", int)):
@@ -107,7 +109,7 @@ def _read(name: str) -> tuple[str, str]:
     raise ValueError(f"hparams: there is no file {name!r}; shipped ones are {', '.join(names)}")
 
 
-def _number(name: str, value, kind):
+def _number(name: str, value: Any, kind: type[_Kind]) -> _Kind:
     try:
         number = float(value)
         if isinstance(value, bool) or (kind is int and number != int(number)):

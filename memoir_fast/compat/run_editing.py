@@ -33,6 +33,7 @@ def find_file(data_dir: str, data_type: str) -> Path:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the script; returns the exit status (2 for bad input, with the reason on stderr)."""
     parser = argparse.ArgumentParser(prog="run_editing", description=__doc__.splitlines()[0])
     parser.add_argument("--editing_method", default="MEMOIR", choices=["MEMOIR"])
     parser.add_argument("--hparams_dir", required=True, help="YAML file, or the name of a shipped one")
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run(args) -> Path:
+def run(args: argparse.Namespace) -> Path:
     """Edit and measure; returns the file written."""
     hparams = MEMOIRHyperParams.from_hparams(args.hparams_dir)
     overrides = {e.name: getattr(args, e.name) for e in fields(hparams) if getattr(args, e.name) is not None}
@@ -64,7 +65,7 @@ def run(args) -> Path:
     hparams = MEMOIRHyperParams(**{**{e.name: getattr(hparams, e.name) for e in fields(hparams)}, **overrides})
     records = load_records(find_file(args.data_dir, args.data_type), args.data_type, args.ds_size)
 
-    def column(name: str) -> list | None:
+    def column(name: str) -> list[str] | None:
         """A field of all records; None when one of them lacks it."""
         values = [getattr(record, name) for record in records]
         return None if None in values else values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ def permutation_of(path: str | Path) -> torch.Tensor:
     return found["permutation"].to(torch.int32)
 
 
-def _load(path):
+def _load(path: str | Path) -> Any:
     if not Path(path).is_file():
         raise ValueError(f"there is no file {str(path)!r}")
     try:

@@ -6,20 +6,23 @@ import contextlib
 import functools
 import math
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
-from ..base.projection import Target
+from ..base.causal_lm import CausalLM
+from ..base.projection import Target, layers_of
 from ..config import MemoirConfig
 from ..errors import EditError
 from ..memory.residual import ResidualMemory
 from ..memory.update import Update
 from ..reading.features import tophash_segments
 from ..reading.router import Router
-from ..text.encoder import Encoder
-from .layout import lay_out, packing_pays
-from .replay import Replay, halved_copies
+from ..text.encoder import Encoder, Sequence
+from .layout import Layout, lay_out, packing_pays
+from .replay import Halved, Replay, halved_copies
 from .request import EditRequest
 from .rules import RULES, BlockWrite, TokenWrite, make_write, preconditioned, settled
 from .suffix import Suffix, supports
@@ -53,13 +56,23 @@ class Editor:
         contexts: the model's short contexts, see `request.make_contexts`.
     """
 
-    def __init__(self, model, memory: ResidualMemory, router: Router, target: Target, encoder: Encoder, contexts):
+    def __init__(
+        self,
+        model: CausalLM,
+        memory: ResidualMemory,
+        router: Router,
+        target: Target,
+        encoder: Encoder,
+        contexts: list[str],
+    ):
         self.model, self.memory, self.router, self.target = model, memory, router, target
         self.encoder, self.contexts = encoder, contexts
         self._packs: bool | None = None
-        self._halved = None
+        self._halved: Halved | None = None
 
-    def optimise(self, requests: list[EditRequest], config: MemoirConfig, without: list[Update] = ()) -> Finished:
+    def optimise(
+        self, requests: list[EditRequest], config: MemoirConfig, without: list[Update] | None = None
+    ) -> Finished:
         """Run the edits' SGD, all in the same steps; one request alone is the published edit.
 
         Args:
@@ -96,7 +109,9 @@ class Editor:
         return tophash_segments(activations, ends.to(tokens.device), tokens, memory)
 
     @torch.no_grad()
-    def _prepare(self, replay: Suffix | Replay, indices: torch.Tensor, config: MemoirConfig, memory: ResidualMemory):
+    def _prepare(
+        self, replay: Suffix | Replay, indices: torch.Tensor, config: MemoirConfig, memory: ResidualMemory
+    ) -> tuple[torch.Tensor, TokenWrite | BlockWrite]:
         """The rows that may move, and the write's start: A (and U) with zeros outside each edit's own mask."""
         layout = replay.layout
         rows = indices[0] if len(indices) == 1 else indices.unique()
@@ -108,11 +123,15 @@ class Editor:
             own = activations[part][:, mask.long()].float()
             features[part, place] = own
             if moves is not None:
-                moves[part, place] = preconditioned(own, memory.stiffness(mask), config.ridge)
+                stiffness = memory.stiffness(mask)
+                assert stiffness is not None
+                moves[part, place] = preconditioned(own, stiffness, config.ridge)
         before = (features @ memory.V[rows.long()]) * memory.scale
         return rows, make_write(features, before, config, moves, layout.parts)
 
-    def _descend(self, replay: Suffix | Replay, write: TokenWrite | BlockWrite, config: MemoirConfig):
+    def _descend(
+        self, replay: Suffix | Replay, write: TokenWrite | BlockWrite, config: MemoirConfig
+    ) -> tuple[list[list[float]], list[int]]:
         layout = replay.layout
         base = replay.outputs.reshape(-1, self.memory.out_features)[layout.tokens].float()
         edits = len(layout.parts)
@@ -136,16 +155,16 @@ class Editor:
             write.step(gradient, moving)
         return losses, steps
 
-    def _replay(self, layout, config: MemoirConfig) -> Suffix | Replay:
+    def _replay(self, layout: Layout, config: MemoirConfig) -> Suffix | Replay:
         """The layers above the projection, by hand where they are of a known kind, otherwise by the model's own code."""
-        kind = Replay
+        kind: Callable[..., Suffix | Replay] = Replay
         if supports(self.model, self.target):
             kind = functools.partial(Suffix, sparse=config.precision == "fast")
         return kind(self.model, self.router, self.target, layout, halved=self._halves(config))
 
     # ---- choices made once per model -----------------------------------------------------------------------------
 
-    def _halves(self, config: MemoirConfig):
+    def _halves(self, config: MemoirConfig) -> Halved | None:
         """bfloat16 copies for `precision="fast"`, where the device multiplies them faster and the model is not in it already."""
         if config.precision == "exact" or self.model.dtype == torch.bfloat16 or not _halving_pays(self.memory.V.device):
             return None
@@ -153,9 +172,9 @@ class Editor:
             self._halved = halved_copies(self.model, self.target)
         return self._halved
 
-    def _packed(self, edits) -> bool:
+    def _packed(self, edits: list[list[Sequence]]) -> bool:
         sequences = [sequence for edit in edits for sequence in edit]
-        layer = self.model.get_submodule(self.target.layers_path)[self.target.layer]
+        layer = layers_of(self.model, self.target)[self.target.layer]
         parameters = sum(p.numel() for p in layer.parameters())
         if not packing_pays(sequences, parameters, self.target.out_features):
             return False
@@ -164,7 +183,7 @@ class Editor:
         return self._packs
 
     @torch.no_grad()
-    def _packing_works(self, sequences) -> bool:
+    def _packing_works(self, sequences: list[Sequence]) -> bool:
         """Whether this model keeps packed sequences apart (some ignore position_ids): compare with padded rows."""
         seen = []
         for packed in (False, True):
@@ -178,7 +197,7 @@ class Editor:
 
 
 @contextlib.contextmanager
-def _at_rest(model):
+def _at_rest(model: CausalLM) -> Iterator[None]:
     """In eval mode, and with parameters that ask for no gradient (autograd would keep what their gradients need); given back after."""
     modes = [(module, module.training) for module in model.modules()]
     asking = [p for p in model.parameters() if p.requires_grad]
@@ -203,4 +222,6 @@ def _halving_pays(device: torch.device) -> bool:
 
 def _settled(losses: list[float], config: MemoirConfig) -> bool:
     """The published stop, tested on the last two losses before a step."""
-    return len(losses) > 1 and losses[-1] <= config.stop_loss and abs(losses[-1] - losses[-2]) <= config.stop_delta
+    if len(losses) < 2 or not losses[-1] <= config.stop_loss:
+        return False
+    return abs(losses[-1] - losses[-2]) <= cast(float, config.stop_delta)

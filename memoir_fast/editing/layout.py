@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -29,7 +30,7 @@ class Layout:
             tokens, then mean over sequences).
     """
 
-    inputs: dict
+    inputs: dict[str, Any]
     shape: tuple[int, int]
     tokens: torch.Tensor
     sequences: torch.Tensor
@@ -43,7 +44,7 @@ class Layout:
     weights: torch.Tensor
 
 
-def lay_out(edits: list[list[Sequence]], packed: bool, device) -> Layout:
+def lay_out(edits: list[list[Sequence]], packed: bool, device: torch.device) -> Layout:
     """The layout of some edits' sequences; the first one of each is its identity, whose words make the mask."""
     sequences = [sequence for edit in edits for sequence in edit]
     lengths = [len(s.tokens) - 1 for s in sequences]
@@ -69,7 +70,7 @@ def lay_out(edits: list[list[Sequence]], packed: bool, device) -> Layout:
             owners.append(torch.full((len(answer),), owner))
             labels.append(torch.tensor(answer))
             weights.append(torch.full((len(answer),), 1.0 / (len(answer) * len(edit))))
-    inputs = {"input_ids": input_ids.view(rows, width).to(device), "use_cache": False}
+    inputs: dict[str, Any] = {"input_ids": input_ids.view(rows, width).to(device), "use_cache": False}
     if packed:
         # Positions that start again tell transformers where a packed sequence begins (no attention_mask then).
         inputs["position_ids"] = position_ids.view(rows, width).to(device)

@@ -10,14 +10,21 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
-from ..base.projection import Target
+from ..base.causal_lm import CausalLM
+from ..base.projection import Target, layers_of
 from ..reading.probe import run_to_projection
 from ..reading.router import Router
 from .layout import Layout
+
+# bfloat16 copies of the layers above the target, by number, and of the head.
+Halved: TypeAlias = tuple[dict[int, nn.Module], nn.Module]
+Forward: TypeAlias = Callable[..., Any]
 
 
 class Replay:
@@ -34,10 +41,10 @@ class Replay:
         activations: (R, T, D) the projection's input; outputs: (R, T, d) its base output; both fixed during the edit.
     """
 
-    def __init__(self, model: nn.Module, router: Router, target: Target, layout: Layout, halved=None):
+    def __init__(self, model: CausalLM, router: Router, target: Target, layout: Layout, halved: Halved | None = None):
         self.model, self.router, self.target, self.layout, self.halved = model, router, target, layout, halved
-        self.layers = model.get_submodule(target.layers_path)
-        self._records: dict[nn.Module, list] = {}
+        self.layers = layers_of(model, target)
+        self._records: dict[nn.Module, list[Any]] = {}
         self._owner = threading.get_ident()
         self._record()
 
@@ -55,7 +62,7 @@ class Replay:
         self.activations = activations.reshape(rows, width, -1)
         self._outputs_shape, self.outputs = outputs.shape, outputs.reshape(rows, width, -1)
 
-    def _remember(self, module, args, output) -> None:
+    def _remember(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if threading.get_ident() == self._owner:  # another thread may be reading through the same modules
             self._records.setdefault(module, []).append(output)
 
@@ -84,7 +91,7 @@ class Replay:
         losses = nn.functional.cross_entropy(logits, self.layout.labels, reduction="none")
         return losses * self.layout.weights
 
-    def _forwards(self):
+    def _forwards(self) -> Iterator[tuple[nn.Module, Forward]]:
         """(module, forward) of every module that does not run as it is."""
         number = self.target.layer
         if number:
@@ -114,18 +121,18 @@ def _without_denormals(gradient: torch.Tensor) -> torch.Tensor:
     return gradient.masked_fill(gradient.abs() < 1e-20, 0.0)
 
 
-def halved_copies(model: nn.Module, target: Target) -> tuple[dict[int, nn.Module], nn.Module]:
+def halved_copies(model: CausalLM, target: Target) -> Halved:
     """bfloat16 copies of the layers above the target (by number) and of the head, for `precision="fast"`."""
-    layers = model.get_submodule(target.layers_path)
+    layers = layers_of(model, target)
     above = {i: copy.deepcopy(layers[i]).to(torch.bfloat16) for i in range(target.layer + 1, len(layers))}
     return above, copy.deepcopy(model.get_output_embeddings()).to(torch.bfloat16)
 
 
-def _answering(outputs: list, original):
+def _answering(outputs: list[Any], original: Forward) -> Forward:
     """A forward that returns the recorded outputs in order, then (a module used again later) runs as it is."""
     remaining = iter(outputs)
 
-    def forward(*args, **kwargs):
+    def forward(*args: Any, **kwargs: Any) -> Any:
         for output in remaining:
             return output
         return original(*args, **kwargs)
@@ -133,13 +140,13 @@ def _answering(outputs: list, original):
     return forward
 
 
-def _in_bfloat16(module: nn.Module, back):
-    def cast(value, dtype=torch.bfloat16):
+def _in_bfloat16(module: nn.Module, back: torch.dtype | None) -> Forward:
+    def cast(value: Any, dtype: torch.dtype = torch.bfloat16) -> Any:
         if isinstance(value, torch.Tensor):
             return value.to(dtype) if value.is_floating_point() else value
         return type(value)(cast(item, dtype) for item in value) if isinstance(value, (tuple, list)) else value
 
-    def forward(*args, **kwargs):
+    def forward(*args: Any, **kwargs: Any) -> Any:
         output = module(*cast(args), **{name: cast(value) for name, value in kwargs.items()})
         return output if back is None else cast(output, back)
 
@@ -147,7 +154,7 @@ def _in_bfloat16(module: nn.Module, back):
 
 
 @contextlib.contextmanager
-def _patched(module: nn.Module, forward, owner: int):
+def _patched(module: nn.Module, forward: Forward, owner: int) -> Iterator[None]:
     """Another forward for this module in the owner's thread; other threads, and later passes, see the original."""
     original, own = module.forward, module.__dict__.get("forward")
     module.forward = lambda *args, **kwargs: (forward if threading.get_ident() == owner else original)(*args, **kwargs)

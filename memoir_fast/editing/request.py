@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EditRequest:
-    """One fact: after the edit, `prompt` is continued by `target` (put behind it after one space)."""
+    """One fact: after the edit, `prompt` is continued by `target` (put behind it after one space).
+
+    Raises:
+        TypeError, ValueError: one of them is not text, or empty.
+    """
 
     prompt: str
     target: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in (("prompt", self.prompt), ("target", self.target)):
             if not isinstance(value, str):
                 raise TypeError(f"{name} must be text, got {type(value).__name__}")
@@ -22,7 +26,7 @@ class EditRequest:
 
 
 def requests_of(facts: Iterable[tuple[str, str]]) -> list[EditRequest]:
-    """The requests of (prompt, target) pairs, checked."""
+    """The requests of (prompt, target) pairs, checked. Raises TypeError for anything but pairs, and as `EditRequest`."""
     found = []
     for number, fact in enumerate(facts):
         if not isinstance(fact, (tuple, list)) or len(fact) != 2:

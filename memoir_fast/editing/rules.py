@@ -17,8 +17,12 @@ whose columns are the union of their masks, zero outside each edit's own; each h
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
+import numpy as np
 import torch
 
 from ..config import MemoirConfig
@@ -55,7 +59,7 @@ def settled(config: MemoirConfig) -> MemoirConfig:
     return RULES[config.write].settled(config)
 
 
-class _Write:
+class _Write(ABC):
     """State common to both forms.
 
     Args:
@@ -69,19 +73,46 @@ class _Write:
         decay: s, by which the edits' weight decay shrinks the whole memory.
     """
 
-    def __init__(self, features, before, config: MemoirConfig, moves=None, parts=None):
+    def __init__(
+        self,
+        features: torch.Tensor,
+        before: torch.Tensor,
+        config: MemoirConfig,
+        moves: torch.Tensor | None = None,
+        parts: list[slice] | None = None,
+    ):
         self.features, self.before = features, before
         self.moves = features if moves is None else moves
         self.parts = parts or [slice(0, len(features))]
         self.decay = 1.0
         config = settled(config)
-        self._lr, self._clip = config.edit_lr, config.clip_norm
-        self._keep = 1.0 - config.edit_lr * config.weight_decay
-        self._momentum, self._velocity = config.momentum, torch.zeros_like(before)
+        self._lr, self._clip = cast(float, config.edit_lr), config.clip_norm
+        self._keep = 1.0 - self._lr * cast(float, config.weight_decay)
+        self._momentum, self._velocity = cast(float, config.momentum), torch.zeros_like(before)
+
+    # ---- what each form does in its own way --------------------------------------------------------------------------
+
+    @abstractmethod
+    def _output(self) -> torch.Tensor:
+        """(n, d) float32: `U^T G` read with A."""
+
+    @abstractmethod
+    def _squared_norm(self, gradient: torch.Tensor, part: slice) -> torch.Tensor:
+        """The squared norm () of an edit's step along its gradient (its tokens, d)."""
+
+    @abstractmethod
+    def _move(self, velocity: torch.Tensor) -> None:
+        """One step along a velocity (n, d)."""
+
+    @abstractmethod
+    def _result(self, part: slice, columns: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The fields of an edit's `Update` that hold its delta."""
+
+    # ---- what both do ------------------------------------------------------------------------------------------------
 
     def contribution(self) -> torch.Tensor:
         """(n, d) float32: what the memory adds to the projection's output now."""
-        return self._added + self.before * self.decay
+        return self._output() + self.before * self.decay
 
     def step(self, gradient: torch.Tensor, moving: list[bool] | None = None) -> None:
         """One SGD step.
@@ -100,7 +131,9 @@ class _Write:
         self._move(self._velocity)
         self.decay *= self._keep
 
-    def updates(self, rows, masks, signatures, memory: ResidualMemory) -> list[Update]:
+    def updates(
+        self, rows: torch.Tensor, masks: Iterable[torch.Tensor], signatures: np.ndarray, memory: ResidualMemory
+    ) -> list[Update]:
         """What the edits add to the memory, one update each.
 
         Args:
@@ -124,44 +157,60 @@ class _Write:
 class TokenWrite(_Write):
     """Token space: G (n, d) and K = A U^T; a step costs n * n * d."""
 
-    def __init__(self, features, before, config, moves=None, parts=None):
+    def __init__(
+        self,
+        features: torch.Tensor,
+        before: torch.Tensor,
+        config: MemoirConfig,
+        moves: torch.Tensor | None = None,
+        parts: list[slice] | None = None,
+    ):
         super().__init__(features, before, config, moves, parts)
         self.gram = features @ self.moves.T
         self.G = torch.zeros_like(before)
         self._added = torch.zeros_like(before)  # K G, kept up to date
 
-    def _squared_norm(self, gradient, part):
+    def _output(self) -> torch.Tensor:
+        return self._added
+
+    def _squared_norm(self, gradient: torch.Tensor, part: slice) -> torch.Tensor:
         return (gradient * (self.gram[part, part] @ gradient)).sum()
 
-    def _move(self, velocity):
+    def _move(self, velocity: torch.Tensor) -> None:
         self.G.mul_(self._keep).add_(velocity)
         self._added.mul_(self._keep).addmm_(self.gram, velocity)
 
-    def _result(self, part, columns):
+    def _result(self, part: slice, columns: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"moves": self.moves[part][:, columns], "G": self.G[part]}
 
 
 class BlockWrite(_Write):
     """The (k, d) block itself, of a single edit; a step costs 2 * n * k * d."""
 
-    def __init__(self, features, before, config, moves=None, parts=None):
+    def __init__(
+        self,
+        features: torch.Tensor,
+        before: torch.Tensor,
+        config: MemoirConfig,
+        moves: torch.Tensor | None = None,
+        parts: list[slice] | None = None,
+    ):
         super().__init__(features, before, config, moves, parts)
         self.block = before.new_zeros(features.shape[1], before.shape[1])
 
-    @property
-    def _added(self) -> torch.Tensor:
+    def _output(self) -> torch.Tensor:
         return self.features @ self.block
 
-    def _squared_norm(self, gradient, part):
+    def _squared_norm(self, gradient: torch.Tensor, part: slice) -> torch.Tensor:
         update = self.moves[part].T @ gradient
         if self.moves is self.features:
             return update.square().sum()
         return (gradient * (self.features[part] @ update)).sum()
 
-    def _move(self, velocity):
+    def _move(self, velocity: torch.Tensor) -> None:
         self.block.mul_(self._keep).addmm_(self.moves.T, velocity)
 
-    def _result(self, part, columns):
+    def _result(self, part: slice, columns: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"block": self.block}
 
 
@@ -186,7 +235,13 @@ def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> tor
     return moves * (features.square().sum() / (features * moves).sum())
 
 
-def make_write(features, before, config: MemoirConfig, moves=None, parts=None) -> TokenWrite | BlockWrite:
+def make_write(
+    features: torch.Tensor,
+    before: torch.Tensor,
+    config: MemoirConfig,
+    moves: torch.Tensor | None = None,
+    parts: list[slice] | None = None,
+) -> TokenWrite | BlockWrite:
     """The cheaper form: token space while n < 2k, and for edits made together, whose blocks could not be told apart. Arguments
     as for the forms."""
     tokens, active = features.shape

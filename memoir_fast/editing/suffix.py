@@ -10,16 +10,21 @@ dispatched ones go through `replay.py`; the tests hold both to the same values.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
 
 from ..base.attachment import contiguous_input
-from ..base.projection import Target
+from ..base.causal_lm import CausalLM
+from ..base.projection import Target, layers_of
 from ..reading.probe import run_to_projection
 from ..reading.router import Router
 from .layout import Layout
+from .parts import Norm, RmsNorm, affine, back
+from .replay import Halved
 
 _FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _HEAD_BLOCK = 2048  # rows of the head's matrix at a time: a CPU multiplies blocks of this size fastest
@@ -30,13 +35,37 @@ _FULL_AT = (1, 2, 3, 5)
 _LEAST_LOGIT = -46.0  # below the largest; e^-46 = 1e-20. Smaller terms turn denormal, which a CPU multiplies slowly
 
 
-def supports(model: nn.Module, target: Target) -> bool:
+class _Attention(Protocol):
+    head_dim: int
+    scaling: float
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+    o_proj: nn.Linear
+
+
+class _Mlp(Protocol):
+    gate_proj: nn.Linear
+    up_proj: nn.Linear
+    down_proj: nn.Linear
+
+
+class _Layer(Protocol):
+    """What is used of a decoder layer of transformers."""
+
+    self_attn: _Attention
+    mlp: _Mlp
+    input_layernorm: RmsNorm
+    post_attention_layernorm: RmsNorm
+
+
+def supports(model: CausalLM, target: Target) -> bool:
     """Whether what comes after the target is made of such blocks, in float32, on one device, and not adapted, quantised or
     observed by anyone's hooks."""
     if type(model).__name__ not in _FAMILIES or not type(model).__module__.startswith("transformers."):
         return False
     config, head = model.config, model.get_output_embeddings()
-    above = model.get_submodule(target.layers_path)[target.layer + 1 :]
+    above = layers_of(model, target)[target.layer + 1 :]
     linears = [getattr(part, f"{name}_proj") for layer in above for part, names in _linears(layer) for name in names]
     windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
     return (
@@ -58,12 +87,12 @@ def _observed(module: nn.Module) -> bool:
     return before or bool(module._forward_hooks) or hasattr(module, "_hf_hook")
 
 
-def _inner(model: nn.Module, target: Target) -> nn.Module:
+def _inner(model: CausalLM, target: Target) -> Any:
     """The module that holds the decoder layers, the final norm and the rotary angles."""
     return model.get_submodule(target.layers_path.rpartition(".")[0])
 
 
-def _linears(layer: nn.Module):
+def _linears(layer: Any) -> Iterable[tuple[Any, Iterable[str]]]:
     return (layer.self_attn, "qkvo"), (layer.mlp, ("gate", "up", "down"))
 
 
@@ -82,18 +111,26 @@ class Suffix:
     """
 
     def __init__(
-        self, model: nn.Module, router: Router, target: Target, layout: Layout, sparse: bool = False, halved=None
+        self,
+        model: CausalLM,
+        router: Router,
+        target: Target,
+        layout: Layout,
+        sparse: bool = False,
+        halved: Halved | None = None,
     ):
         self.layout = layout
-        layers = model.get_submodule(target.layers_path)
+        layers = layers_of(model, target)
+        own: Any = layers[target.layer]
         rows, width = layout.shape
-        seen, owner = [], threading.get_ident()
+        owner = threading.get_ident()
+        seen: list[torch.Tensor] = []
 
-        def remember(module, args):
+        def remember(module: nn.Module, args: tuple[Any, ...]) -> None:
             if threading.get_ident() == owner:  # another thread may be reading through the same module
                 seen.append(args[0])
 
-        handle = layers[target.layer].post_attention_layernorm.register_forward_pre_hook(remember)
+        handle = own.post_attention_layernorm.register_forward_pre_hook(remember)
         try:
             activations, outputs = run_to_projection(model, router, layout.inputs)
         finally:
@@ -105,10 +142,10 @@ class Suffix:
         every = _Places(layout, torch.arange(len(layout.tokens), device=layout.tokens.device), (cos[0], sin[0]))
         aims = _Places(layout, layout.aims, (cos[0], sin[0]))
         above = list(layers[target.layer + 1 :]) if halved is None else list(halved[0].values())
-        self._blocks = [_Block(layer, every, aims if layer is above[-1] else every) for layer in above]
+        self._blocks = [_Block(cast(_Layer, layer), every, aims if layer is above[-1] else every) for layer in above]
         self._trim = None if above else layout.aims
-        self._norm = _Norm(inner.norm)
-        head = model.get_output_embeddings() if halved is None else halved[1]
+        self._norm = Norm(inner.norm)
+        head: Any = model.get_output_embeddings() if halved is None else halved[1]
         self._heads = _heads(head.weight, layout, sparse)
 
     @torch.no_grad()
@@ -137,7 +174,7 @@ class _Places:
     Sequences are aligned at their first of these tokens; what is left of the grid at the right is padding.
     """
 
-    def __init__(self, layout: Layout, tokens: torch.Tensor, angles):
+    def __init__(self, layout: Layout, tokens: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]):
         self.tokens = tokens
         rows, positions = layout.sequences[tokens], layout.positions[tokens]
         counts = torch.bincount(rows, minlength=int(layout.sequences[-1]) + 1)
@@ -160,6 +197,7 @@ class _Places:
         return (x * self.cos).addcmul_(torch.cat([x[..., half:], x[..., :half]], -1), self.sin)
 
     def rotate_back(self, gradient: torch.Tensor) -> torch.Tensor:
+        """The gradient for the input of `rotate`."""
         half = gradient.shape[-1] // 2
         turned = gradient * self.sin
         return torch.cat([turned[..., half:], turned[..., :half]], -1).addcmul_(gradient, self.cos)
@@ -181,61 +219,23 @@ class _Places:
         return x if self.full else x[self.slots]
 
 
-def _rms(x, weight, eps):
-    inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-    return x * inverse * weight, inverse
-
-
-def _rms_backward(gradient, x, weight, inverse):
-    scaled, unit = gradient * weight, x * inverse
-    return (scaled - unit * (scaled * unit).mean(-1, keepdim=True)).mul_(inverse)
-
-
-class _Norm:
-    """An RMS norm over the last dimension that remembers its input."""
-
-    def __init__(self, module: nn.Module):
-        self.weight, self.eps = module.weight.detach().float(), module.variance_epsilon
-
-    def forward(self, x):
-        self._x = x
-        out, self._inverse = _rms(x, self.weight, self.eps)
-        return out
-
-    def backward(self, gradient):
-        return _rms_backward(gradient, self._x, self.weight, self._inverse)
-
-
-def _affine(module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    return nn.functional.linear(x.to(module.weight.dtype), module.weight, module.bias).float()
-
-
-def _back(gradient: torch.Tensor, module: nn.Linear, onto: torch.Tensor | None = None) -> torch.Tensor:
-    """The gradient for the input of `_affine`, added into `onto` where there is one."""
-    weight = module.weight
-    if weight.dtype == torch.float32 and onto is not None:
-        return onto.addmm_(gradient, weight)
-    product = (gradient.to(weight.dtype) @ weight).float()
-    return product if onto is None else onto.add_(product)
-
-
 @dataclass
 class _Block:
     """One decoder layer; `queries` are the positions whose output anyone reads (all, or the targets in the last layer)."""
 
-    layer: nn.Module
+    layer: _Layer
     every: _Places
     queries: _Places
-    _kept: dict = field(default_factory=dict)
+    _kept: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         attention = self.layer.self_attn
         self.size, self.scaling = attention.head_dim, attention.scaling
         self.groups = attention.k_proj.weight.shape[0] // self.size
         self.trimmed = self.queries is not self.every
-        self.norm, self.mlp_norm = _Norm(self.layer.input_layernorm), _Norm(self.layer.post_attention_layernorm)
+        self.norm, self.mlp_norm = Norm(self.layer.input_layernorm), Norm(self.layer.post_attention_layernorm)
         self.q_norm, self.k_norm = (
-            _Norm(getattr(attention, n)) if hasattr(attention, n) else None for n in ("q_norm", "k_norm")
+            Norm(getattr(attention, n)) if hasattr(attention, n) else None for n in ("q_norm", "k_norm")
         )
         # A key is seen by the queries that do not come before it in its sequence; padding keys come last.
         keys = torch.arange(self.every.grid[1], device=self.every.tokens.device)
@@ -244,17 +244,17 @@ class _Block:
         mask = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, -torch.inf)
         self.mask = mask[:, None].expand(-1, self.groups, -1, -1).repeat(1, 1, heads, 1).flatten(0, 1)
 
-    def _heads(self, x, norm):
+    def _heads(self, x: torch.Tensor, norm: Norm | None) -> torch.Tensor:
         x = x.view(len(x), -1, self.size)
         return x if norm is None else norm.forward(x)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         attention = self.layer.self_attn
         normed = self.norm.forward(x)
         asking = normed[self.queries.tokens] if self.trimmed else normed
-        q = self.queries.rotate(self._heads(_affine(attention.q_proj, asking), self.q_norm))
-        k = self.every.rotate(self._heads(_affine(attention.k_proj, normed), self.k_norm))
-        v = _affine(attention.v_proj, normed).view(len(x), -1, self.size)
+        q = self.queries.rotate(self._heads(affine(attention.q_proj, asking), self.q_norm))
+        k = self.every.rotate(self._heads(affine(attention.k_proj, normed), self.k_norm))
+        v = affine(attention.v_proj, normed).view(len(x), -1, self.size)
         q, k, v = (
             self.queries.spread(q, self.groups),
             self.every.spread(k, self.groups),
@@ -262,22 +262,22 @@ class _Block:
         )
         weights = torch.baddbmm(self.mask, q, k.transpose(1, 2), alpha=self.scaling).softmax(-1)
         mixed = self.queries.collect(weights @ v, self.groups).flatten(1)
-        middle = (x[self.queries.tokens] if self.trimmed else x) + _affine(attention.o_proj, mixed)
+        middle = (x[self.queries.tokens] if self.trimmed else x) + affine(attention.o_proj, mixed)
         mlp = self.layer.mlp
         inner = self.mlp_norm.forward(middle)
-        gate, up = _affine(mlp.gate_proj, inner), _affine(mlp.up_proj, inner)
+        gate, up = affine(mlp.gate_proj, inner), affine(mlp.up_proj, inner)
         active = nn.functional.silu(gate)
         self._kept = {"q": q, "k": k, "v": v, "weights": weights, "gate": gate, "up": up, "active": active}
-        return middle + _affine(mlp.down_proj, active * up)
+        return middle + affine(mlp.down_proj, active * up)
 
-    def backward(self, gradient):
+    def backward(self, gradient: torch.Tensor) -> torch.Tensor:
         attention, mlp, kept = self.layer.self_attn, self.layer.mlp, self._kept
         self._kept = {}  # free before the next step's forward pass makes its own
-        inner = _back(gradient, mlp.down_proj)
+        inner = back(gradient, mlp.down_proj)
         gate = torch.ops.aten.silu_backward(inner * kept["up"], kept["gate"])
-        inner = _back(inner.mul_(kept["active"]), mlp.up_proj, _back(gate, mlp.gate_proj))
+        inner = back(inner.mul_(kept["active"]), mlp.up_proj, back(gate, mlp.gate_proj))
         gradient = gradient + self.mlp_norm.backward(inner)
-        mixed = _back(gradient, attention.o_proj).view(len(gradient), -1, self.size)
+        mixed = back(gradient, attention.o_proj).view(len(gradient), -1, self.size)
         mixed, weights = self.queries.spread(mixed, self.groups), kept["weights"]
         scores = torch._softmax_backward_data(mixed @ kept["v"].transpose(1, 2), weights, -1, torch.float32).mul_(
             self.scaling
@@ -286,11 +286,11 @@ class _Block:
         k = self.every.rotate_back(self.every.collect(scores.transpose(1, 2) @ kept["q"], self.groups))
         v = self.every.collect(weights.transpose(1, 2) @ mixed, self.groups).flatten(1)
         q, k = (t if norm is None else norm.backward(t) for t, norm in ((q, self.q_norm), (k, self.k_norm)))
-        normed = _back(v, attention.v_proj, _back(k.flatten(1), attention.k_proj))
+        normed = back(v, attention.v_proj, back(k.flatten(1), attention.k_proj))
         if self.trimmed:
-            normed.index_add_(0, self.queries.tokens, _back(q.flatten(1), attention.q_proj))
+            normed.index_add_(0, self.queries.tokens, back(q.flatten(1), attention.q_proj))
             return self.norm.backward(normed).index_add_(0, self.queries.tokens, gradient)
-        return gradient + self.norm.backward(_back(q.flatten(1), attention.q_proj, normed))
+        return gradient + self.norm.backward(back(q.flatten(1), attention.q_proj, normed))
 
 
 def _heads(weight: torch.Tensor, layout: Layout, sparse: bool) -> list[_Head]:
@@ -304,28 +304,47 @@ def _heads(weight: torch.Tensor, layout: Layout, sparse: bool) -> list[_Head]:
 class _Head:
     """The output embedding (V, h), the weighted cross entropy of some targets and its gradient, in blocks of the vocabulary."""
 
-    def __init__(self, weight, labels, weights, sparse: bool, alone: bool, buffer: torch.Tensor):
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        labels: torch.Tensor,
+        weights: torch.Tensor,
+        sparse: bool,
+        alone: bool,
+        buffer: torch.Tensor,
+    ):
         self.weight, self.labels, self.weights = weight, labels, weights
         self.columns = torch.arange(len(labels), device=weight.device)
         self.sparse = sparse and len(weight) > 2 * _CANDIDATES
         self._steps = 0
         self._logits = buffer[: len(weight) * len(labels)].view(len(weight), -1)
         # With `sparse`: the candidates, each label's place among them, and the log-mass of the others.
-        self._chosen = self._places = self._rest = None
-        self._some, self._alone = None, alone  # the candidates' rows of the matrix: kept where there is one group only
+        self._chosen: torch.Tensor | None = None
+        self._places: torch.Tensor | None = None
+        self._rest: torch.Tensor | None = None
+        self._alone = alone
+        self._some: torch.Tensor | None = None  # the candidates' rows of the matrix: kept where there is one group only
 
     def losses_and_gradient(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """hidden (m, h) to the weighted losses (m,) and their sum's gradient (m, h)."""
         self._steps += 1
         if self.sparse and self._steps % _FULL_EVERY != 1 and self._steps not in _FULL_AT:
-            some = self._some if self._alone else self.weight[self._chosen]
+            assert self._chosen is not None and self._places is not None
+            some = self.weight[self._chosen] if self._some is None else self._some
             return self._pass(hidden, some, self._places, self._logits[: len(some)], self._rest)[:2]
         losses, gradient, mass = self._pass(hidden, self.weight, self.labels, self._logits, None)
         if self.sparse:
             self._choose(mass)
         return losses, gradient
 
-    def _pass(self, hidden, matrix, labels, logits, rest):
+    def _pass(
+        self,
+        hidden: torch.Tensor,
+        matrix: torch.Tensor,
+        labels: torch.Tensor,
+        logits: torch.Tensor,
+        rest: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The losses and the gradient over the rows of `matrix`, and the log of the mass of all tokens."""
         blocks = [slice(start, min(start + _HEAD_BLOCK, len(matrix))) for start in range(0, len(matrix), _HEAD_BLOCK)]
         columns, peaks = hidden.to(matrix.dtype).T.contiguous(), []

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 from .facts import load_facts
 from .metrics import answers, begins_with, mean
 from .protocol import ANSWER_TOKENS, edit_all, measure
 
+if TYPE_CHECKING:
+    from ..model import MemoirModel
+
 _PARTS = (("prompt", "edited prompts"), ("rephrase", "rephrasings"), ("unrelated", "unrelated questions"))
 
 
-def run_demo(model, say) -> dict:
+def run_demo(model: MemoirModel, say: Callable[[str], None]) -> dict[str, Any]:
     """Edit the twenty facts of `data/demo.jsonl` and print the tables through `say`; returns them for JSON."""
     with resources.as_file(resources.files("memoir_fast") / "data" / "demo.jsonl") as path:
         facts = load_facts(path)

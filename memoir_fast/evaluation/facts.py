@@ -47,7 +47,7 @@ def load_facts(path: str | Path, count: int | None = None) -> list[Fact]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"edits: there is no file {str(path)!r}")
-    facts = []
+    facts: list[Fact] = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         if line.strip() and (count is None or len(facts) < count):
             facts.append(_fact(line, f"edits: {path}, line {number}"))

@@ -5,10 +5,15 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..text.encoder import pad
+
+if TYPE_CHECKING:
+    from ..model import MemoirModel
 
 TEACHER_FORCED = (
     "teacher-forced: share of target tokens that are the argmax given prompt and target; routed by the prompt"
@@ -27,8 +32,11 @@ _SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)")
 
 
 @torch.no_grad()
-def target_logits(model, pairs: list[tuple[str, str]], progress=None):
-    """Yield (logits (t, V) float32, labels (t,) int64) for each (prompt, target): the positions predicting the target."""
+def target_logits(
+    model: MemoirModel, pairs: list[tuple[str, str]], progress: Callable[[int], object] | None = None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield (logits (t, V) float32, labels (t,) int64) for each (prompt, target): the positions predicting the target. progress: told
+    of each batch how many pairs it held."""
     size = model.config.batch_size
     chosen = "logits_to_keep" in inspect.signature(model.model.forward).parameters
     for start in range(0, len(pairs), size):
@@ -53,19 +61,25 @@ def target_logits(model, pairs: list[tuple[str, str]], progress=None):
             progress(len(sequences))
 
 
-def token_accuracy(model, pairs: list[tuple[str, str]], progress=None) -> list[float]:
+def token_accuracy(
+    model: MemoirModel, pairs: list[tuple[str, str]], progress: Callable[[int], object] | None = None
+) -> list[float]:
     """Per pair, the share of target tokens that are the argmax (protocol `TEACHER_FORCED`)."""
     return [
         float((logits.argmax(-1) == labels).float().mean()) for logits, labels in target_logits(model, pairs, progress)
     ]
 
 
-def predictions(model, pairs: list[tuple[str, str]], progress=None) -> list[list[int]]:
+def predictions(
+    model: MemoirModel, pairs: list[tuple[str, str]], progress: Callable[[int], object] | None = None
+) -> list[list[int]]:
     """Per pair, the argmax tokens at the positions that predict the target."""
     return [logits.argmax(-1).tolist() for logits, _ in target_logits(model, pairs, progress)]
 
 
-def perplexity(model, pairs: list[tuple[str, str]], progress=None) -> list[float]:
+def perplexity(
+    model: MemoirModel, pairs: list[tuple[str, str]], progress: Callable[[int], object] | None = None
+) -> list[float]:
     """Per pair, exp of the mean negative log-likelihood of the target's tokens given the prompt."""
     return [
         math.exp(float(torch.nn.functional.cross_entropy(logits, labels)))
@@ -78,7 +92,7 @@ def agreement(first: list[list[int]], second: list[list[int]]) -> list[float]:
     return [sum(a == b for a, b in zip(x, y, strict=True)) / len(x) for x, y in zip(first, second, strict=True)]
 
 
-def answers(model, prompts: list[str], max_new_tokens: int = 32) -> list[str]:
+def answers(model: MemoirModel, prompts: list[str], max_new_tokens: int = 32) -> list[str]:
     """Free answers: greedy, cut at the end of the first sentence."""
     return [first_sentence(text) for text in model.ask(list(prompts), max_new_tokens=max_new_tokens)]
 
@@ -101,7 +115,7 @@ def equals(answer: str, target: str) -> bool:
     return _normal(answer) == _normal(target)
 
 
-def mean(values) -> float:
+def mean(values: Iterable[float]) -> float:
     """Arithmetic mean; NaN of nothing."""
     values = list(values)
     return sum(values) / len(values) if values else math.nan

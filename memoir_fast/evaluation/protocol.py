@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -11,16 +13,20 @@ from ..reading.probe import prompt_signatures
 from . import metrics
 from .facts import Fact
 
+if TYPE_CHECKING:
+    from ..journal.edit_record import EditResult
+    from ..model import MemoirModel
+
 ANSWER_TOKENS = 24  # the longest free answer looked at; targets are shorter
 
 
-def edit_all(model, facts: list[Fact], quiet: bool = False) -> list:
-    """Make the facts' edits in order; returns their `EditResult`s."""
+def edit_all(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> list[EditResult]:
+    """Make the facts' edits in order; returns their results. Raises as `MemoirModel.edit`; the edits before the failing one are made."""
     with tqdm(facts, desc="editing", unit="edit", disable=quiet) as bar:
         return [model.edit(fact.prompt, fact.target) for fact in bar]
 
 
-def measure(model, facts: list[Fact], quiet: bool = False) -> dict:
+def measure(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> dict[str, Any]:
     """Teacher-forced and free-generation scores of facts that were edited before; see `metrics` for the protocols.
 
     The free answers themselves are under "answers", in the facts' order.
@@ -36,7 +42,7 @@ def measure(model, facts: list[Fact], quiet: bool = False) -> dict:
             pairs = [(prompt, answer) for prompt, answer in given if answer]
             base = metrics.predictions(model, pairs)
             bar.update()
-        scores = {
+        scores: dict[str, Any] = {
             "reliability": metrics.mean(metrics.token_accuracy(model, [(f.prompt, f.target) for f in facts])),
             "generalization": metrics.mean(metrics.token_accuracy(model, [(f.rephrase, f.target) for f in rephrased])),
             "locality": metrics.mean(metrics.agreement(metrics.predictions(model, pairs), base)),
@@ -67,7 +73,7 @@ def measure(model, facts: list[Fact], quiet: bool = False) -> dict:
     return scores
 
 
-def evaluate(model, facts: list[Fact], quiet: bool = False) -> dict:
+def evaluate(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> dict[str, Any]:
     """Edit and measure; the result is ready for JSON."""
     results = edit_all(model, facts, quiet)
     scores = measure(model, facts, quiet)
@@ -82,11 +88,11 @@ def evaluate(model, facts: list[Fact], quiet: bool = False) -> dict:
     }
 
 
-def _share(test, texts: list[str], facts: list[Fact]) -> float:
+def _share(test: Callable[[str, str], bool], texts: list[str], facts: list[Fact]) -> float:
     return metrics.mean(test(text, fact.target) for text, fact in zip(texts, facts, strict=True))
 
 
-def overlap_report(model, related: list[str] | None = None) -> dict:
+def overlap_report(model: MemoirModel, related: list[str] | None = None) -> dict[str, Any]:
     """The two distributions that tau must part: unrelated prompts' largest overlaps, and related prompts' ones.
 
     Args:
@@ -105,5 +111,5 @@ def overlap_report(model, related: list[str] | None = None) -> dict:
     }
 
 
-def _quantiles(values: np.ndarray, at: tuple[float, ...]) -> dict:
+def _quantiles(values: np.ndarray, at: tuple[float, ...]) -> dict[str, Any]:
     return {"count": len(values), "quantiles": {f"{100 * q:g} %": float(np.quantile(values, q)) for q in at}}

@@ -120,10 +120,10 @@ def _class_for(kind: type) -> type:
     return _following[kind]
 
 
-def _restored(kind: type[Any]) -> Any:
+def _restored(kind: type) -> Any:
     """An empty cache of this kind that follows, for copying and unpickling."""
-    following: type[Any] = _class_for(kind)
-    return following.__new__(following)
+    following = _class_for(kind)
+    return following.__new__(following)  # type: ignore[call-overload]
 
 
 def routes_of(cache: Any) -> Routes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import sys
 
@@ -10,7 +11,7 @@ TESTED = "0.32."
 FLAGS = ("--no-enable-prefix-caching", "--no-enable-chunked-prefill")
 
 
-def server_command(options) -> list[str]:
+def server_command(options: argparse.Namespace) -> list[str]:
     """The command of vLLM's server for an export. Its own console script asks for the distribution `vllm`, which a CPU build lacks."""
     folder = options.to or f"{str(options.store).rstrip('/')}-vllm"
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -119,7 +119,7 @@ def load_state(folder: str | Path) -> MemoryState:
     saved = read(folder)
     tensors = saved.tensors
     D, d = tensors["V"].shape
-    memory = ResidualMemory(D, d, saved.config.top_k, tensors["permutation"])
+    memory = ResidualMemory(D, d, cast(int, saved.config.top_k), tensors["permutation"])
     memory.background.copy_(tensors["background"])
     memory.feature = saved.config.feature
     if RULES[saved.config.write].tracks:

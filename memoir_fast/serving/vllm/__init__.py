@@ -6,6 +6,8 @@ heavy and may run more than once.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def register() -> None:
     """Make `Memoir*ForCausalLM` known to vLLM, and the settings that they refuse."""
@@ -23,7 +25,7 @@ def register() -> None:
         MODELS_CONFIG_MAP[name] = MemoirSettings
 
 
-def refresh(llm) -> dict:
+def refresh(llm: Any) -> dict[str, int]:
     """Take up the edits that the store has now, without a restart; running requests keep the table they began with.
 
     Args:
@@ -31,6 +33,9 @@ def refresh(llm) -> dict:
 
     Returns:
         {"generation": int, "edits": int, "seq": int}
+
+    Raises:
+        RuntimeError: the workers do not agree. ValueError: the store is missing or damaged.
     """
     from .live import Snapshot
 
@@ -38,8 +43,8 @@ def refresh(llm) -> dict:
         return snapshot.agreed(llm.collective_rpc("memoir_load", args=(str(snapshot.path),)))
 
 
-def counts(llm) -> dict:
-    """How many requests were matched, unmatched, switched off or refused since the engine started."""
+def counts(llm: Any) -> dict[str, int]:
+    """How many requests were matched, unmatched, switched off or refused since the engine started. llm: an offline `vllm.LLM`."""
     from .live import summed
 
     return summed(llm.collective_rpc("memoir_counts"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from vllm.exceptions import VLLMValidationError
 
@@ -27,7 +29,7 @@ def install() -> None:
         return
 
     @functools.wraps(original)
-    def process_inputs(self, request_id, prompt, params, *args, **kwargs):
+    def process_inputs(self: Any, request_id: str, prompt: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
         if getattr(self.vllm_config.model_config.hf_config, "memoir", None) is None:
             return original(self, request_id, prompt, params, *args, **kwargs)
         memoir = self.vllm_config.model_config.hf_config.memoir
@@ -40,7 +42,7 @@ def install() -> None:
             raise _refused(str(error)) from None
         return found
 
-    process_inputs.memoir = True
+    process_inputs.memoir = True  # type: ignore[attr-defined]
     InputProcessor.process_inputs = process_inputs
     _refuse_beams()
 
@@ -51,7 +53,7 @@ def _refused(reason: str) -> RequestError:
     return RequestError(reason)
 
 
-def check(params, tokens, edits: set[int] | None) -> None:
+def check(params: Any, tokens: Sequence[int] | None, edits: set[int] | None) -> None:
     """Raise ValueError unless the memory can serve a request with these parameters and prompt tokens; edits: the active ones, if known."""
     if tokens is None:
         raise ValueError("prompt embeddings are not served with a memory: an edit is chosen by a prompt's tokens")
@@ -65,9 +67,9 @@ def _refuse_beams() -> None:
     from vllm.entrypoints.generate.beam_search.offline import BeamSearchOfflineMixin
     from vllm.entrypoints.generate.beam_search.online import BeamSearchOnlineMixin
 
-    def guarded(original, config_of):
+    def guarded(original: Callable[..., Any], config_of: Callable[[Any], Any]) -> Callable[..., Any]:
         @functools.wraps(original)
-        def beam_search(self, *args, **kwargs):
+        def beam_search(self: Any, *args: Any, **kwargs: Any) -> Any:
             if getattr(config_of(self).hf_config, "memoir", None) is not None:
                 raise _refused(
                     "beam search is not served with a memory: its later steps would choose an edit by generated text"

@@ -10,6 +10,7 @@ memoir_span        [start, end): the prompt's tokens that route, by default all
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 _KNOWN = ("memoir", "memoir_edit", "memoir_tags", "memoir_untagged", "memoir_span")
 
@@ -25,7 +26,7 @@ class Choice:
     span: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, extra: dict | None, prompt: int | None = None) -> Choice:
+    def of(cls, extra: dict[str, Any] | None, prompt: int | None = None) -> Choice:
         """From a request's extra arguments; prompt: its length in tokens, where known.
 
         Raises:
@@ -66,5 +67,5 @@ class Choice:
         )
 
 
-def _whole(value) -> bool:
+def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)

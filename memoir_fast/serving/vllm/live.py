@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 
@@ -20,22 +21,22 @@ class Snapshot:
         settings: the checkpoint's `memoir` section.
     """
 
-    def __init__(self, settings: dict):
+    def __init__(self, settings: dict[str, Any]):
         self._store = settings["store"]
         with Store(self._store) as store:
             self.tensors, self.seq = tables_of(store), store.state.seq
         self._folder = Path(tempfile.mkdtemp(prefix="memoir-"))
         self.path = self._folder / "table.safetensors"
 
-    def __enter__(self):
+    def __enter__(self) -> Snapshot:
         save_file(self.tensors, self.path)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *error: object) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def agreed(self, answers: list[dict | None]) -> dict:
-        """The workers' one answer."""
+    def agreed(self, answers: list[dict[str, int] | None]) -> dict[str, int]:
+        """The workers' one answer, with the store's record under "seq". Raises RuntimeError where they differ."""
         found = [answer for answer in answers if answer is not None]
         if not found or any(answer != found[0] for answer in found):
             raise RuntimeError(f"the workers do not agree after refreshing: {answers}; restart the engine")
@@ -43,9 +44,9 @@ class Snapshot:
         return {**found[0], "seq": self.seq}
 
 
-def summed(answers: list[dict | None]) -> dict:
+def summed(answers: list[dict[str, Any] | None]) -> dict[str, int]:
     """The engine's counts: every tensor parallel rank decides alike, so one of them speaks; what admission refused is added."""
     found = [answer for answer in answers if answer is not None]
-    first = {"matched": 0, "unmatched": 0, "off": 0, "refused": 0, **found[0]}
+    first: dict[str, Any] = {"matched": 0, "unmatched": 0, "off": 0, "refused": 0, **found[0]}
     first["refused"] += admission.refused
     return {name: value for name, value in first.items() if name not in ("rank", "ids")}

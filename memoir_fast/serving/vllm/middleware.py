@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any, TypeAlias
 
 from ...text.encoder import Encoder
 from .live import Snapshot, summed
+
+# ASGI's names.
+Message: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _TEMPLATED = ("tools", "documents", "chat_template", "chat_template_kwargs", "continue_final_message")
 _OUTCOMES = ("matched", "unmatched", "off", "refused")
@@ -21,11 +29,13 @@ _OUTCOMES = ("matched", "unmatched", "off", "refused")
 class Middleware:
     """ASGI middleware around vLLM's application."""
 
-    def __init__(self, app):
-        self.app, self._encoder, self._metrics = app, None, None
+    def __init__(self, app: App):
+        self.app = app
+        self._encoder: Encoder | None = None
+        self._metrics: tuple[Any, Any, Any, dict[str, int]] | None = None
         self._refreshing = asyncio.Lock()
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         method, path = scope["method"], scope["path"]
@@ -46,7 +56,7 @@ class Middleware:
             receive = _replay(body, receive)
         return await self.app(scope, receive, send)
 
-    async def _refresh(self, engine, send) -> None:
+    async def _refresh(self, engine: Any, send: Send) -> None:
         try:
             async with self._refreshing:
                 settings = engine.vllm_config.model_config.hf_config.memoir
@@ -57,7 +67,7 @@ class Middleware:
             return await _answer(send, 500, {"error": {"message": str(error), "type": "RefreshError", "code": 500}})
         return await _answer(send, 200, found)
 
-    async def _count(self, engine) -> None:
+    async def _count(self, engine: Any) -> None:
         """Bring the counters up to date before they are read."""
         if self._metrics is None:
             from prometheus_client import Counter, Gauge
@@ -76,7 +86,7 @@ class Middleware:
         edits.set(found["edits"])
         generation.set(found["generation"])
 
-    def _with_span(self, engine, body: bytes) -> bytes:
+    def _with_span(self, engine: Any, body: bytes) -> bytes:
         request = None
         with suppress(ValueError):
             request = json.loads(body)
@@ -104,18 +114,18 @@ class Middleware:
         return json.dumps(request).encode()
 
 
-def _text(content):
+def _text(content: Any) -> Any:
     """A message's text, which may come in parts."""
     if isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in content):
         return "\n".join(p.get("text", "") for p in content)
     return content
 
 
-def _engine(scope):
+def _engine(scope: Message) -> Any:
     return scope["app"].state.engine_client
 
 
-async def _body(receive) -> bytes:
+async def _body(receive: Receive) -> bytes:
     parts, more = [], True
     while more:
         message = await receive()
@@ -126,11 +136,11 @@ async def _body(receive) -> bytes:
     return b"".join(parts)
 
 
-def _replay(body: bytes, receive):
+def _replay(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives the body once, then whatever comes (the client's leaving)."""
     given = False
 
-    async def once():
+    async def once() -> Message:
         nonlocal given
         if given:
             return await receive()
@@ -140,7 +150,7 @@ def _replay(body: bytes, receive):
     return once
 
 
-async def _answer(send, status: int, value: dict) -> None:
+async def _answer(send: Send, status: int, value: dict[str, Any]) -> None:
     body = json.dumps(value).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import torch
 from vllm.config import get_current_vllm_config
 from vllm.distributed import (
@@ -36,7 +39,7 @@ _LIBRARY.impl("serve_", _serve, "CompositeExplicitAutograd")
 
 
 @torch.library.register_fake("memoir_fast::serve_", lib=_LIBRARY)
-def _(out, x, layer):
+def _(out: torch.Tensor, x: torch.Tensor, layer: str) -> None:
     return None
 
 
@@ -46,16 +49,19 @@ assert OPERATION == "memoir_fast::serve_"
 class MemoirMethod(LinearMethodBase):
     """A projection's own way of multiplying, and then what the memory adds; before any all-reduce, with LoRA around it."""
 
-    def __init__(self, inner, layer: str):
+    def __init__(self, inner: Any, layer: str):
         self.inner, self.layer = inner, layer
 
-    def create_weights(self, *args, **kwargs):
+    def create_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Never called: the projection was made before the memory came."""
         raise RuntimeError("the projection has its weights already")
 
-    def process_weights_after_loading(self, layer) -> None:
+    def process_weights_after_loading(self, layer: torch.nn.Module) -> None:
+        """As the projection's own method does."""
         self.inner.process_weights_after_loading(layer)
 
-    def apply(self, layer, x, bias=None):
+    def apply(self, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """x (..., D / ranks) to (..., d), in the model's dtype."""
         out = self.inner.apply(layer, x, bias)
         torch.ops.memoir_fast.serve_(out.view(-1, out.shape[-1]), x.view(-1, x.shape[-1]), self.layer)
         return out
@@ -64,32 +70,34 @@ class MemoirMethod(LinearMethodBase):
 class Memoir:
     """Mixin over one of vLLM's causal language models."""
 
-    def __init__(self, *, vllm_config, prefix: str = ""):
-        super().__init__(vllm_config=vllm_config, prefix=prefix)
+    def __init__(self, *, vllm_config: Any, prefix: str = ""):
+        super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
         self.memoir = _attach(self, vllm_config)
         install_v1()
 
-    def load_weights(self, weights):
-        def others():
+    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> Any:
+        """The base model's weights as vLLM loads them; the memory's tensors are kept back. Raises ValueError where those are missing."""
+
+        def others() -> Iterator[tuple[str, torch.Tensor]]:
             for name, tensor in weights:
                 if not name.startswith(PREFIX):
                     yield name, tensor
                 elif self.memoir is not None:
                     self.memoir.take(name, tensor)
 
-        found = super().load_weights(others())
+        found = super().load_weights(others())  # type: ignore[misc]
         if self.memoir is not None and self.memoir.table is None:
             raise ValueError(
                 "the checkpoint holds no memory (memoir.safetensors is missing or incomplete): export it again"
             )
         return found
 
-    def get_model_state_cls(self):
+    def get_model_state_cls(self) -> type:
         """Runner V2's hook."""
         return model_state_v2()
 
 
-def _attach(model, vllm_config) -> Served | None:
+def _attach(model: Any, vllm_config: Any) -> Served | None:
     """Put the memory beside its projection; None where another pipeline stage holds that."""
     settings = vllm_config.model_config.hf_config.memoir
     target = settings["target"]

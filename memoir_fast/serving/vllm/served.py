@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +35,7 @@ class Row:
     tokens: int
     computed: int
     prompt: int
-    extra: dict | None = None
+    extra: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Table:
         generation: counts the tables.
     """
 
-    def __init__(self, tensors: dict[str, torch.Tensor], columns: slice, generation: int, device):
+    def __init__(self, tensors: dict[str, torch.Tensor], columns: slice, generation: int, device: torch.device | str):
         V, background, permutation, ids, signatures, scale, threshold, tags = (tensors[PREFIX + n] for n in NAMES)
         self.generation, self.columns = generation, columns
         self.V = V[columns].to(device, copy=True)  # a loader may hand out memory that it maps or uses again
@@ -73,7 +75,8 @@ class Table:
         self._chosen: dict[Tags, SignatureIndex] = {}
 
     def chosen(self, choice: Choice) -> SignatureIndex:
-        """The edits that a request may read."""
+        """The edits that a request may read; for a table that holds some."""
+        assert self.index is not None
         if choice.tags is None:
             return self.index
         wanted = Tags(choice.tags, choice.untagged)
@@ -84,6 +87,8 @@ class Table:
         return self._chosen[wanted]
 
     def reader(self, edit: int, overlap: float) -> Reader:
+        """What a request reads of a stored edit. Raises ValueError for an unknown id."""
+        assert self.index is not None
         bits = np.unpackbits(self.index.signature(edit), bitorder="little", count=self.dimension)[self.columns]
         indices = torch.from_numpy(np.flatnonzero(bits).astype(np.int32)).to(self.V.device)
         return Reader(self, edit, overlap, indices)
@@ -103,16 +108,16 @@ class Served:
         readers: what each running request reads, None for nothing.
     """
 
-    settings: dict
+    settings: dict[str, Any]
     rank: int = 0
     ranks: int = 1
-    gather: object = None
-    device: object = "cpu"
+    gather: Callable[[torch.Tensor], torch.Tensor] | None = None
+    device: torch.device | str = "cpu"
     table: Table | None = None
     step: list[Row] | None = None
     readers: dict[str, Reader | None] = field(default_factory=dict)
-    counts: Counter = field(default_factory=Counter)
-    _pending: dict = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    _pending: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def take(self, name: str, tensor: torch.Tensor) -> None:
         """One tensor of the checkpoint; the last one completes the table."""
@@ -122,7 +127,7 @@ class Served:
             self._pending = {}
 
     def load(self, tensors: dict[str, torch.Tensor]) -> int:
-        """Use another table for the requests that come from now on; returns its generation."""
+        """Use another table for the requests that come from now on; returns its generation. Raises ValueError where a tensor is missing."""
         missing = [PREFIX + name for name in NAMES if PREFIX + name not in tensors]
         if missing:
             raise ValueError(f"the memory's tensors lack {', '.join(missing)}: export the store again")
@@ -133,7 +138,7 @@ class Served:
         self.table = Table(tensors, slice(self.rank * size, (self.rank + 1) * size), generation, self.device)
         return generation
 
-    def begin(self, rows: list[Row], finished) -> None:
+    def begin(self, rows: list[Row], finished: Iterable[str]) -> None:
         """The next forward pass: its rows, and the requests that have ended."""
         for request in finished:
             self.readers.pop(request, None)
@@ -150,7 +155,7 @@ class Served:
         fresh = [row for row in rows if row.request not in self.readers]
         if fresh:
             self._decide(fresh, x)
-        matched = [(row, self.readers[row.request]) for row in rows if self.readers[row.request] is not None]
+        matched = [(row, reader) for row in rows if (reader := self.readers[row.request]) is not None]
         if not matched:
             return
         lines = {(reader.table.generation, reader.edit): reader for _, reader in matched}
@@ -165,7 +170,13 @@ class Served:
                         self._add(out, x, table, [(reader.edit, reader.indices)], matched)
 
     @staticmethod
-    def _add(out, x, table: Table, masks: list[tuple[int, torch.Tensor]], matched) -> None:
+    def _add(
+        out: torch.Tensor,
+        x: torch.Tensor,
+        table: Table,
+        masks: list[tuple[int, torch.Tensor]],
+        matched: list[tuple[Row, Reader]],
+    ) -> None:
         line = {edit: number for number, (edit, _) in enumerate(masks)}
         route = np.full(len(x), -1, np.int32)
         for row, reader in matched:
@@ -178,7 +189,9 @@ class Served:
 
     def _decide(self, fresh: list[Row], x: torch.Tensor) -> None:
         """Choose what new requests read, by their prompts' activations in this very pass."""
-        table, asking = self.table, []
+        table = self.table
+        assert table is not None
+        asking: list[tuple[Row, Choice]] = []
         for row in fresh:
             if row.computed or row.tokens < row.prompt:
                 raise RuntimeError(
@@ -190,14 +203,14 @@ class Served:
             if choice.off:
                 self.counts["off"] += 1
             elif choice.edit is not None:
-                self._force(row.request, choice.edit)
+                self._force(table, row.request, choice.edit)
             elif table.index is None or len(table.chosen(choice)) == 0:
                 self.counts["unmatched"] += 1
             else:
                 asking.append((row, choice))
         if not asking:
             return
-        signatures = self._signatures(asking, x)
+        signatures = self._signatures(table, asking, x)
         for (row, choice), signature in zip(asking, signatures, strict=True):
             ids, overlaps = table.chosen(choice).nearest(signature[None])
             found = overlaps[0] >= table.threshold[int(ids[0])]
@@ -205,17 +218,17 @@ class Served:
             if found:
                 self.readers[row.request] = table.reader(int(ids[0]), float(overlaps[0]))
 
-    def _force(self, request: str, edit: int) -> None:
+    def _force(self, table: Table, request: str, edit: int) -> None:
         # Admission has refused unknown ids; an edit deleted since then is counted and not read.
-        if self.table.index is not None and edit in self.table.index:
-            self.readers[request] = self.table.reader(edit, 1.0)
+        if table.index is not None and edit in table.index:
+            self.readers[request] = table.reader(edit, 1.0)
             self.counts["matched"] += 1
         else:
             self.counts["refused"] += 1
 
-    def _signatures(self, asking, x: torch.Tensor) -> np.ndarray:
+    def _signatures(self, table: Table, asking: list[tuple[Row, Choice]], x: torch.Tensor) -> np.ndarray:
         """(len(asking), bytes) uint8: TopHash of the prompts' mean activations."""
-        table, k = self.table, self.settings["top_k"]
+        k = self.settings["top_k"]
         spans = []
         for row, choice in asking:
             first, last = choice.span or (0, row.prompt)
@@ -223,11 +236,12 @@ class Served:
                 first = last - 1
             spans.append((row.start + first, row.start + last))
         tokens = torch.cat([x[first:last] for first, last in spans])
-        bounds = np.cumsum([0] + [last - first for first, last in spans]).astype(np.int32)
-        bounds = torch.from_numpy(bounds).to(x.device)
+        lengths = [last - first for first, last in spans]
+        bounds = torch.from_numpy(np.cumsum([0, *lengths]).astype(np.int32)).to(x.device)
         if self.ranks == 1:
             _, signatures = ops.tophash_pooled(tokens, bounds, table.background, table.permutation, k)
         else:  # every process sees the same gathered bits, so all choose the same mask
+            assert self.gather is not None
             features = self.gather(reference.pool(tokens, bounds))
             _, signatures = ops.tophash(features.contiguous(), table.background, table.permutation, k)
         return signatures.cpu().numpy()

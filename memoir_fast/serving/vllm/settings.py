@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
 from ..export import FORMAT, FORMAT_VERSION, edits_of
@@ -14,7 +16,8 @@ class MemoirSettings(VerifyAndUpdateConfig):
     """vLLM's hook for one architecture."""
 
     @staticmethod
-    def verify_and_update_config(vllm_config) -> None:
+    def verify_and_update_config(vllm_config: Any) -> None:
+        """Raise ValueError for settings that a memory cannot be served with; otherwise set what it needs."""
         found = refusals(vllm_config)
         if found:
             raise ValueError("an edited model cannot be served with these settings: " + "; ".join(found))
@@ -31,7 +34,7 @@ class MemoirSettings(VerifyAndUpdateConfig):
         _keep_out_of_graphs(compilation)
 
 
-def refusals(vllm_config) -> list[str]:
+def refusals(vllm_config: Any) -> list[str]:
     """What in an engine's configuration an edited model cannot be served with, each with the flag to pass."""
     model, cache = vllm_config.model_config, vllm_config.cache_config
     scheduler, parallel = vllm_config.scheduler_config, vllm_config.parallel_config
@@ -67,15 +70,15 @@ def refusals(vllm_config) -> list[str]:
     return [reason for wrong, reason in checks if wrong]
 
 
-def _name(value) -> str:
+def _name(value: Any) -> str:
     return "" if value is None else str(getattr(value, "value", value)).lower()
 
 
-def _full_graphs(compilation) -> bool:
+def _full_graphs(compilation: Any) -> bool:
     return compilation.cudagraph_mode is not None and "FULL" in compilation.cudagraph_mode.name
 
 
-def _keep_out_of_graphs(compilation) -> None:
+def _keep_out_of_graphs(compilation: Any) -> None:
     """The memory's operation runs in Python between the pieces of a captured model."""
     from vllm.config.compilation import CompilationConfig, CUDAGraphMode
     from vllm.platforms import current_platform

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from .served import Row, Served
 
 
-def served_of(model) -> Served | None:
+def served_of(model: Any) -> Served | None:
     """The memory of a runner's model, None where it has none (another model, or another pipeline stage)."""
     return getattr(model, "memoir", None)
 
 
-def rows_of_v1(runner, scheduled) -> list[Row]:
+def rows_of_v1(runner: Any, scheduled: Any) -> list[Row]:
     """From runner V1, after `_update_states`: the persistent batch is then final."""
     batch, rows, start = runner.input_batch, [], 0
     for number in range(batch.num_reqs):
@@ -36,7 +37,7 @@ def install_v1() -> None:
         return
 
     @functools.wraps(original)
-    def update(self, scheduler_output, *args, **kwargs):
+    def update(self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
         found = original(self, scheduler_output, *args, **kwargs)
         served = served_of(self.get_model())
         if served is not None:
@@ -44,11 +45,11 @@ def install_v1() -> None:
                          scheduler_output.finished_req_ids)  # fmt: skip
         return found
 
-    update.memoir = True
+    update.memoir = True  # type: ignore[attr-defined]
     GPUModelRunner._update_states = update
 
 
-def rows_of_v2(batch, states, extras: dict[str, dict | None]) -> list[Row]:
+def rows_of_v2(batch: Any, states: Any, extras: dict[str, dict[str, Any] | None]) -> list[Row]:
     """From runner V2, in `ModelState.prepare_inputs`. extras: request -> its extra arguments."""
     rows = []
     for number, request in enumerate(batch.req_ids[: batch.num_reqs]):
@@ -69,15 +70,19 @@ class StateV2:
     KEPT = 1 << 16
 
     def __init__(self, served: Served | None):
-        self.served, self.extras = served, {}
+        self.served = served
+        self.extras: dict[str, dict[str, Any] | None] = {}
 
-    def add(self, request: str, params) -> None:
+    def add(self, request: str, params: Any) -> None:
+        """A request begins, or comes back; params: its sampling parameters, or None."""
         self.extras[request] = None if params is None else params.extra_args
 
     def remove(self, request: str) -> None:
+        """A request has ended, or is preempted."""
         self.extras.pop(request, None)
 
-    def prepare(self, batch, states) -> None:
+    def prepare(self, batch: Any, states: Any) -> None:
+        """The next forward pass: tell the memory its rows."""
         if self.served is None:
             return
         rows = rows_of_v2(batch, states, self.extras)
@@ -87,24 +92,24 @@ class StateV2:
         self.served.begin(rows, gone[: max(0, surplus)])
 
 
-def model_state_v2():
+def model_state_v2() -> type:
     """The class for `get_model_state_cls`; importable where runner V2's modules are."""
     from vllm.v1.worker.gpu.model_states.default import DefaultModelState
 
     class MemoirModelState(DefaultModelState):
-        def __init__(self, vllm_config, model, encoder_cache, device):
+        def __init__(self, vllm_config: Any, model: Any, encoder_cache: Any, device: Any) -> None:
             super().__init__(vllm_config, model, encoder_cache, device)
             self.memoir = StateV2(served_of(model))
 
-        def add_request(self, req_index, new_req_data):
+        def add_request(self, req_index: int, new_req_data: Any) -> None:
             super().add_request(req_index, new_req_data)
             self.memoir.add(new_req_data.req_id, new_req_data.sampling_params)
 
-        def remove_request(self, req_id):
+        def remove_request(self, req_id: str) -> None:
             super().remove_request(req_id)
             self.memoir.remove(req_id)
 
-        def prepare_inputs(self, input_batch, req_states):
+        def prepare_inputs(self, input_batch: Any, req_states: Any) -> Any:
             self.memoir.prepare(input_batch, req_states)
             return super().prepare_inputs(input_batch, req_states)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from safetensors.torch import load_file
 
 from .steps import served_of
@@ -10,17 +12,27 @@ from .steps import served_of
 class MemoirWorker:
     """Mixed into vLLM's worker class (its `worker_extension_cls`)."""
 
-    def memoir_load(self, path: str) -> dict | None:
-        """Use the table in a file from now on. None on a pipeline stage without the memory."""
+    model_runner: Any  # the worker's
+
+    def memoir_load(self, path: str) -> dict[str, int] | None:
+        """Use the table in a file from now on; its generation, and how many edits it holds. None on a pipeline stage without the memory.
+
+        Raises:
+            ValueError: the file lacks a tensor.
+        """
         served = served_of(self.model_runner.get_model())
         if served is None:
             return None
-        return {"generation": served.load(load_file(path)), "edits": len(served.table.ids)}
+        generation = served.load(load_file(path))
+        assert served.table is not None
+        return {"generation": generation, "edits": len(served.table.ids)}
 
-    def memoir_counts(self) -> dict | None:
+    def memoir_counts(self) -> dict[str, Any] | None:
         """Requests by what became of them, and the table in use."""
         served = served_of(self.model_runner.get_model())
         if served is None:
             return None
-        return {**served.counts, "rank": served.rank, "generation": served.table.generation, "edits": len(served.table.ids),
-                "ids": served.table.ids}  # fmt: skip
+        table = served.table
+        assert table is not None
+        return {**served.counts, "rank": served.rank, "generation": table.generation, "edits": len(table.ids),
+                "ids": table.ids}  # fmt: skip

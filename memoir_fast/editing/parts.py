@@ -1,0 +1,56 @@
+"""The parts of a decoder layer that `suffix.py` runs forward and backward by hand: norms and linear layers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import nn
+
+
+class RmsNorm(Protocol):
+    """What is used of an RMS norm of transformers: weight (h,)."""
+
+    weight: torch.Tensor
+    variance_epsilon: float
+
+
+def _rms(x: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+    return x * inverse * weight, inverse
+
+
+def _rms_backward(gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+    scaled, unit = gradient * weight, x * inverse
+    return (scaled - unit * (scaled * unit).mean(-1, keepdim=True)).mul_(inverse)
+
+
+class Norm:
+    """An RMS norm over the last dimension that remembers its input."""
+
+    def __init__(self, module: RmsNorm):
+        self.weight, self.eps = module.weight.detach().float(), module.variance_epsilon
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (..., h) float32, normed."""
+        self._x = x
+        out, self._inverse = _rms(x, self.weight, self.eps)
+        return out
+
+    def backward(self, gradient: torch.Tensor) -> torch.Tensor:
+        """The gradient for the last input of `forward`, from its output's; same shapes."""
+        return _rms_backward(gradient, self._x, self.weight, self._inverse)
+
+
+def affine(module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    """x (n, in) float32 through a linear layer, in the dtype of its weight: (n, out) float32."""
+    return nn.functional.linear(x.to(module.weight.dtype), module.weight, module.bias).float()
+
+
+def back(gradient: torch.Tensor, module: nn.Linear, onto: torch.Tensor | None = None) -> torch.Tensor:
+    """The gradient (n, in) float32 for the input of `affine`, from its output's (n, out); added into `onto` where there is one."""
+    weight = module.weight
+    if weight.dtype == torch.float32 and onto is not None:
+        return onto.addmm_(gradient, weight)
+    product = (gradient.to(weight.dtype) @ weight).float()
+    return product if onto is None else onto.add_(product)
