@@ -53,7 +53,7 @@ class Editor:
         model: the causal language model with the memory attached.
         memory, router, target: see `MemoirModel`.
         encoder: texts to tokens.
-        contexts: the model's short contexts, see `request.make_contexts`.
+        contexts: the model's short contexts, see `text.contexts.make_contexts`.
     """
 
     def __init__(
