@@ -41,16 +41,20 @@ class VolatileJournal(Journal):
         return "this memory"
 
     def check_writable(self) -> None:
+        """Raise StoreError once the journal is closed."""
         if self._file.closed:
             raise StoreError("this memory was closed: it answers, but cannot be changed")
 
     def history(self, after: int = 0) -> list[Entry]:
+        """The records past number `after`."""
         return [entry for entry in self._entries if entry.seq > after]
 
     def flush(self) -> None:
+        """Nothing to wait for; raises as `check_writable`."""
         self.check_writable()
 
     def close(self) -> None:
+        """Give the temporary file back; nothing can be edited or taken back afterwards."""
         self._file.close()
 
     def _commit(self, records: list[tuple[dict, bytes]]) -> None:

@@ -26,7 +26,7 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
     """Write the checkpoint folder of an edited model.
 
     Args:
-        store: the store's folder (its path is kept, for refreshing); model: the base model's name, see `hub.load_model`.
+        store: the store's folder (its path is kept, for refreshing); model: the base model's name, see `base.loading.load_model`.
         to: the folder to make; an earlier export there is replaced.
         copy: copy the base model's files instead of linking them.
 

@@ -169,6 +169,7 @@ class Store(Journal):
         return MemoryState(kept.config, kept.fingerprint, self.memory, kept.contexts, self.calibration.numpy(), self)
 
     def check_writable(self) -> None:
+        """Raise StoreError for a reader, and after a failed write that could not be taken back."""
         self._writer()
 
     def ledger_rows(self) -> list[dict[str, Any]]:
