@@ -60,15 +60,11 @@ class MemoirModel(Attached, Answering, Undo):
         config = (config or MemoirConfig()) if state is None else state.config
         self.model, self.tokenizer = model, tokenizer
         self.target = find_target(model, config.layer)
-        self.config = config.updated(
-            layer=self.target.path, top_k=config.top_k or default_top_k(self.target.in_features)
+        self.encoder, top_k = (
+            Encoder.of(model, tokenizer, config),
+            config.top_k or default_top_k(self.target.in_features),
         )
-        limit = getattr(model.config, "max_position_embeddings", None)
-        stops = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-        self.encoder = Encoder(
-            tokenizer, config.chat_template, limit, config.end, config.joiner, config.template_options, stops=stops
-        )
-        self.config = self.config.updated(chat_template=self.encoder.is_chat)
+        self.config = config.updated(layer=self.target.path, top_k=top_k, chat_template=self.encoder.is_chat)
         self.fingerprint = fingerprints.fingerprint(model, tokenizer, self.target)
         if state is not None:
             fingerprints.check(state.fingerprint, self.fingerprint)

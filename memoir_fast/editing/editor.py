@@ -162,7 +162,7 @@ class Editor:
                     steps[number] += moving[number]
             if not any(moving):
                 break
-            write.step(gradient, moving)
+            write.step(gradient, moving, found)
         final = [seen[-1] for seen in losses]
         if any(moving):  # the steps ran out: what the last one did is not known yet
             terms, _ = replay.losses_and_gradient(base + write.contribution())

@@ -8,6 +8,9 @@ gradient for the projection's outputs:
   earlier edits read is stiff, what nobody reads is soft (recursive least squares inside the sparse memory). r keeps the
   trace of A P A^T that of A A^T, so that steps are as long as without; with C = 0 it is plain SGD.
 
+The length of a `preconditioned` step adapts itself (`adaptive_rate`) unless the user asks for a learning rate: where a loss rose, half of
+the last step is taken back instead of a new one made.
+
 A velocity of past gradients may carry the steps on (momentum); it lives in token space, (n, d) in both forms, and weight decay
 stays out of it. Both forms below hold the same iterates `s * V0 + U^T G`: `TokenWrite` keeps G (n, d) and the matrix
 `K = A U^T`; `BlockWrite` keeps the (k, d) block itself, which is cheaper once n exceeds about 2k. Edits made together share one A
@@ -36,21 +39,29 @@ class UpdateRule:
 
     Attributes:
         tracks: whether it needs the memory's record C of what earlier edits read.
-        recipe: its own learning rate, momentum, weight decay and stop.
+        adapts: whether its step adapts itself (see `adaptive_rate`) where the user asked for no learning rate, momentum or decay.
+        recipe: its own learning rate, momentum, weight decay and stop, for steps of a fixed rate.
     """
 
     tracks: bool
+    adapts: bool
     recipe: dict[str, float]
 
     def settled(self, config: MemoirConfig) -> MemoirConfig:
-        """The settings with this rule's recipe where the user chose nothing."""
-        return config.updated(**{name: value for name, value in self.recipe.items() if getattr(config, name) is None})
+        """The settings with this rule's recipe where the user chose nothing. `edit_lr` stays None where the step adapts itself."""
+        recipe = dict(self.recipe)
+        if self.adapts and config.edit_lr is None and not config.momentum and not config.weight_decay:
+            recipe |= {"edit_lr": None, "momentum": 0.0}
+        return config.updated(**{name: value for name, value in recipe.items() if getattr(config, name) is None})
 
+
+_AIM = 0.01  # the loss that an adaptive step makes for; half of the loss at which an edit stops
+_GROWTH = 1.3  # by which the longest step allowed grows with every step after which the loss fell
 
 # The published values, and those that kept most edits over long streams in the fewest steps (docs/results.md).
 RULES = {
-    "sgd": UpdateRule(False, {"edit_lr": 3.0, "momentum": 0.0, "weight_decay": 1e-5, "stop_delta": 1e-4}),
-    "preconditioned": UpdateRule(True, {"edit_lr": 6.0, "momentum": 0.8, "weight_decay": 0.0, "stop_delta": 1.0}),
+    "sgd": UpdateRule(False, False, {"edit_lr": 3.0, "momentum": 0.0, "weight_decay": 1e-5, "stop_delta": 1e-4}),
+    "preconditioned": UpdateRule(True, True, {"edit_lr": 6.0, "momentum": 0.8, "weight_decay": 0.0, "stop_delta": 1.0}),
 }
 
 
@@ -86,8 +97,13 @@ class _Write(ABC):
         self.parts = parts or [slice(0, len(features))]
         self.decay = 1.0
         config = settled(config)
-        self._lr, self._clip = cast(float, config.edit_lr), config.clip_norm
+        self.adapts, self._clip = config.edit_lr is None, config.clip_norm
+        self._lr = 0.0 if config.edit_lr is None else config.edit_lr
         self._keep = 1.0 - self._lr * cast(float, config.weight_decay)
+        # With steps that adapt: each edit's last step and its longest one allowed, in P's metric, and whether the last was taken back.
+        self._length, self._reach = [0.0] * len(self.parts), [math.inf] * len(self.parts)
+        self._halving = [False] * len(self.parts)
+        self._best, self._small = [math.inf] * len(self.parts), config.stop_loss
         self._momentum, self._velocity = cast(float, config.momentum), torch.zeros_like(before)
 
     # ---- what each form does in its own way --------------------------------------------------------------------------
@@ -114,22 +130,43 @@ class _Write(ABC):
         """(n, d) float32: what the memory adds to the projection's output now."""
         return self._output() + self.before * self.decay
 
-    def step(self, gradient: torch.Tensor, moving: list[bool] | None = None) -> None:
+    def step(self, gradient: torch.Tensor, moving: list[bool] | None = None, losses: list[float] | None = None) -> None:
         """One SGD step.
 
         Args:
             gradient: (n, d) float32, of the losses with respect to the projection's output.
             moving: which edits still move (all, when None).
+            losses: each edit's loss here; needed where steps adapt.
         """
         for number, part in enumerate(self.parts):
             velocity = self._velocity[part]
-            if moving is None or moving[number]:
-                rate = self._rate(self._squared_norm(gradient[part], part))
-                velocity.mul_(self._momentum).sub_(gradient[part], alpha=rate)
-            else:
+            if moving is not None and not moving[number]:
                 velocity.zero_()
+                continue
+            squared = max(0.0, float(self._squared_norm(gradient[part], part)))
+            if not self.adapts:
+                velocity.mul_(self._momentum).sub_(gradient[part], alpha=self._rate(squared))
+            elif losses is None:
+                raise ValueError("losses: a step that adapts itself needs each edit's loss")
+            elif losses[number] > self._best[number]:
+                # The last step was too long: back to half of it, then to a quarter, ... and none as long is tried again at once.
+                velocity.mul_(0.5 if self._halving[number] else -0.5)
+                self._halving[number] = True
+                self._length[number] *= 0.5
+                self._reach[number] = self._length[number]
+            else:
+                velocity.zero_().sub_(gradient[part], alpha=self._adapted(number, losses[number], squared))
+                self._best[number], self._halving[number] = max(losses[number], self._small), False
         self._move(self._velocity)
         self.decay *= self._keep
+
+    def _adapted(self, number: int, loss: float, squared: float) -> float:
+        """The step length of an edit whose loss fell, within what it may reach."""
+        rate = adaptive_rate(loss, _AIM, squared)
+        length = rate * math.sqrt(squared)
+        self._length[number] = min(length, self._reach[number])
+        self._reach[number] *= _GROWTH
+        return rate * self._length[number] / length if length > 0 else 0.0
 
     def updates(
         self, rows: torch.Tensor, masks: Iterable[torch.Tensor], signatures: np.ndarray, memory: ResidualMemory
@@ -148,9 +185,9 @@ class _Write(ABC):
             found.append(Update(mask, signature, decay, scale, features=features, **self._result(part, columns)))
         return found
 
-    def _rate(self, squared_norm: torch.Tensor) -> float:
+    def _rate(self, squared: float) -> float:
         """The step length: the learning rate, less when the gradient's norm (in P's metric) exceeds the clip norm."""
-        norm = math.sqrt(max(0.0, float(squared_norm)))
+        norm = math.sqrt(squared)
         return self._lr * min(1.0, self._clip / norm) if norm > 0 else self._lr
 
 
@@ -233,6 +270,22 @@ def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> tor
         raise RuntimeError("the memory's record of what earlier edits read is not positive: it is damaged")
     moves = torch.cholesky_solve(features.T, factor).T
     return moves * (features.square().sum() / (features * moves).sum())
+
+
+def adaptive_rate(loss: float, aim: float, squared_norm: float) -> float:
+    """The step length after which the loss would be `aim`, were it log(1 + e^-m) with m linear along the gradient.
+
+    A cross entropy is such a function of the margin m by which the right token leads. Far from the aim this is Polyak's step (the loss
+    over the squared norm), near it the step that multiplies the odds. It has no unit, so that nothing in it depends on the model.
+
+    Args:
+        loss: of the edit now; squared_norm: of its gradient, in the update rule's metric.
+    """
+    if squared_norm <= 0 or loss <= 0:
+        return 0.0
+    margin = -(loss + math.log(-math.expm1(-loss)))  # where log(1 + e^-m) is the loss
+    wanted = -(aim + math.log(-math.expm1(-aim)))
+    return max(0.0, wanted - margin) * -math.expm1(-loss) / squared_norm
 
 
 def make_write(

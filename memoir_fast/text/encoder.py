@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from ..config import ENDS
+from ..config import ENDS, MemoirConfig
 from .batch import Batch, Sequence, pad
 
 __all__ = ["ENDS", "Batch", "Encoder", "Sequence", "automatic_joiner", "pad"]
@@ -87,6 +87,15 @@ class Encoder:
         self._enders = {*given, *([] if eos is None else [eos])}
         self.end_ids = self._end_ids()
         self.stops = tuple(sorted({*given, *self.end_ids[-1:]} or self._enders))
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, config: MemoirConfig) -> Encoder:
+        """The encoder of a model, whose context length and end tokens it takes, with a memory's settings."""
+        limit = getattr(model.config, "max_position_embeddings", None)
+        stops = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+        return cls(
+            tokenizer, config.chat_template, limit, config.end, config.joiner, config.template_options, stops=stops
+        )
 
     def prompt(self, prompt: str) -> Sequence:
         """A query: the prompt alone, stripped of outer blanks."""

@@ -15,6 +15,7 @@ from memoir_fast.compat.easyedit import BaseEditor, MEMOIRHyperParams, apply_mem
 from memoir_fast.compat.params import SHIPPED
 from memoir_fast.compat.run_editing import main as run_editing
 from memoir_fast.compat.tensors import export_memory, import_memory, load_background, permutation_of
+from memoir_fast.editing.rules import settled
 from memoir_fast.evaluation import metrics
 from tests.support.data import data_file
 from tests.support.models import background_texts, bits, tiny_memoir, tiny_model, word_tokenizer
@@ -165,7 +166,7 @@ def test_yaml_is_read_and_refused(tmp_path):
         found = MEMOIRHyperParams.from_hparams(name)
         assert (
             found.config().write == "sgd"
-            and found.config().weight_decay == 1e-5
+            and settled(found.config()).weight_decay == 1e-5
             and found.config().threshold == found.irr_threshold
         )
     assert MEMOIRHyperParams.from_hparams("llama3-8b").config().layer == "model.layers[27].mlp.down_proj.weight"
