@@ -49,7 +49,7 @@ class UpdateRule:
 
     def settled(self, config: MemoirConfig) -> MemoirConfig:
         """The settings with this rule's recipe where the user chose nothing. `edit_lr` stays None where the step adapts itself."""
-        recipe = dict(self.recipe)
+        recipe: dict[str, float | None] = dict(self.recipe)
         if self.adapts and config.edit_lr is None and not config.momentum and not config.weight_decay:
             recipe |= {"edit_lr": None, "momentum": 0.0}
         return config.updated(**{name: value for name, value in recipe.items() if getattr(config, name) is None})

@@ -209,7 +209,7 @@ def test_preconditioned_forms_agree_and_an_empty_record_is_plain_sgd():
     n, k, d = 12, 9, 5
     features, before = torch.randn(n, k), torch.randn(n, d)
     earlier = torch.randn(30, k)
-    config = MemoirConfig(write="preconditioned", ridge=0.5)
+    config = MemoirConfig(write="preconditioned", ridge=0.5, edit_lr=0.5)
     moves = preconditioned(features, earlier.T @ earlier, config.ridge)
     assert torch.allclose((features * moves).sum(), features.square().sum())  # as long a step as without
     assert torch.allclose(preconditioned(features, torch.zeros(k, k), 0.5), features, atol=1e-5)
@@ -427,3 +427,16 @@ def test_a_step_that_is_too_long_is_taken_back():
         losses.append((weight - 1e-3) ** 2 * 1e6)  # steep: the first step goes a thousand times too far
         write.step(torch.tensor([[2e6 * (weight - 1e-3)]]), [True], losses[-1:])
     assert (losses[-1] < 0.02 < losses[0] and max(losses) == losses[0]) or min(losses) < 0.02
+
+
+def test_both_forms_adapt_alike():
+    torch.manual_seed(1)
+    features, before = torch.randn(12, 9), torch.randn(12, 5)
+    writes = [form(features, before, MemoirConfig()) for form in (TokenWrite, BlockWrite)]
+    for step, loss in enumerate((5.0, 2.0, 3.0, 2.5, 1.0, 0.2, 0.9, 0.1)):  # it falls, rises twice, falls, rises, falls
+        gradient = torch.randn(12, 5, generator=torch.Generator().manual_seed(step))
+        for write in writes:
+            write.step(gradient, None, [loss])
+        torch.testing.assert_close(writes[0].contribution(), writes[1].contribution(), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="needs each edit's loss"):
+        writes[0].step(gradient)

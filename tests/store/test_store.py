@@ -38,7 +38,7 @@ def logits(model, text):
 
 
 @pytest.mark.parametrize(
-    "config", [{}, {"write": "preconditioned"}, {"weight_decay": 1e-3}], ids=["sgd", "pre", "decay"]
+    "config", [{}, {"write": "preconditioned", "edit_lr": 6.0}, {"weight_decay": 1e-3}], ids=["sgd", "pre", "decay"]
 )
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_opening_again_gives_the_same_memory(tmp_path, config, dtype):
@@ -223,7 +223,7 @@ def test_a_reader_in_another_process_follows_a_copied_log(tmp_path):
 
 
 def test_compaction_bounds_the_live_log_and_undo_reads_the_archive(tmp_path):
-    model = stored(tmp_path / "s", {"compact_bytes": 100_000}, write="preconditioned")
+    model = stored(tmp_path / "s", {"compact_bytes": 100_000}, write="preconditioned", edit_lr=6.0)
     for i in range(12):
         model.edit(f"w{100 + 3 * i} w{101 + 3 * i}", f"w{150 + i}")
     folder = tmp_path / "s"
