@@ -17,7 +17,7 @@ from memoir_fast.compat.run_editing import main as run_editing
 from memoir_fast.compat.tensors import export_memory, import_memory, load_background, permutation_of
 from memoir_fast.editing.rules import settled
 from memoir_fast.evaluation import metrics
-from tests.support.data import data_file
+from tests.support.data import facts_file
 from tests.support.models import background_texts, bits, tiny_memoir, tiny_model, word_tokenizer
 
 YAML = """
@@ -235,7 +235,7 @@ def test_data_files_are_read_and_refused(tmp_path):
         ("temporal", "temporal"),
         ("counterfact", "counterfact"),
     ):
-        records = load_records(data_file(f"{name}.jsonl"), kind, 20)
+        records = load_records(facts_file(f"{name}.jsonl"), kind, 20)
         assert len(records) == 20 and all(r.prompt and r.target_new and r.locality_prompt for r in records)
         assert kind == "hallucination" or all(r.rephrase_prompt for r in records)
     published = [{"src": "p", "alt": "t", "rephrase": "r", "loc": "l", "loc_ans": "a", "subject": "s"}]

@@ -6,12 +6,12 @@ import pytest
 
 from memoir_fast.evaluation import metrics
 from memoir_fast.evaluation.facts import load_facts
-from tests.support.data import data_file
+from tests.support.data import facts_file
 from tests.support.models import tiny_memoir
 
 
 def test_facts_are_read_and_checked(tmp_path):
-    facts = load_facts(data_file("zsre.jsonl"), 10)
+    facts = load_facts(facts_file("zsre.jsonl"), 10)
     assert len(facts) == 10 and all(f.rephrase and f.unrelated and f.unrelated_answer for f in facts)
     path = tmp_path / "f.jsonl"
     for text, says in (("{", "line 1: not JSON"), ('{"prompt": "a"}', "target / target_new is missing"),
