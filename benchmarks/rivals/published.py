@@ -41,9 +41,10 @@ class PublishedLayer(nn.Module):
 
 @dataclass(frozen=True)
 class Edited:
-    """What one edit did: the loss before each step (and the last tested), the steps made, wall seconds."""
+    """What one edit did: the loss before each step (and the last tested), the loss after the last, the steps made, wall seconds."""
 
     losses: list[float]
+    final: float
     steps: int
     seconds: float
 
@@ -129,8 +130,12 @@ class PublishedEditor:
                 nn.utils.clip_grad_norm_([self.layer.new_weight], config.clip_norm)
                 optimizer.step()
                 steps += 1
+            seconds, final = time.perf_counter() - began, losses[-1]
+            if steps == config.steps:  # what the last step did; no part of the published work, so not of its time
+                with torch.no_grad():
+                    final = self._loss(self.model(**inputs, use_cache=False).logits, labels).item()
         self.masks = torch.cat([self.masks, mask[None]])
-        return Edited(losses, steps, time.perf_counter() - began)
+        return Edited(losses, final, steps, seconds)
 
     def _batch(self, sequences) -> tuple[dict, torch.Tensor]:
         """The twelve rows padded on the left, and labels (12, T): -100 but at the target's tokens of the first eleven."""

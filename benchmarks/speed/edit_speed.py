@@ -112,7 +112,7 @@ def edit_in_turns(published, models: dict, facts) -> tuple[dict, dict, list[floa
             seconds[name].append(result.seconds)
             steps[name].append(result.steps)
             if name == "exact":
-                apart.append(abs(result.loss - theirs.losses[-1]))
+                apart.append(abs(result.loss - theirs.final))
     return seconds, steps, apart
 
 

@@ -45,7 +45,7 @@ def alone(kind: str, args) -> dict:
             with torch.no_grad(), model.disabled():
                 model.model(input_ids=tokens, use_cache=False).logits.sum()
         elif kind == "published":
-            losses.append(editor.edit(fact.prompt, fact.target).losses[-1])
+            losses.append(editor.edit(fact.prompt, fact.target).final)
         else:
             losses.append(model.edit(fact.prompt, fact.target, precision=kind).loss)
         seconds.append(time.perf_counter() - began)

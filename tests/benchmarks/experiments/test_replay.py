@@ -11,7 +11,7 @@ from tests.support.models import tiny_memoir
 
 
 def test_replay_trains_near_facts_again_and_counts_them_once():
-    model, plain = (tiny_memoir(steps=60, write="preconditioned") for _ in range(2))
+    model, plain = (tiny_memoir(steps=60, write="preconditioned", edit_lr=6.0) for _ in range(2))
     replay.replayed(model, [], ROWS[0], 2)
     plain.edit(*pair(0))
     assert torch.equal(model.memory.V, plain.memory.V)

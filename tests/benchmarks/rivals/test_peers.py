@@ -25,7 +25,7 @@ def test_peers_learn_or_look_up(monkeypatch):
     frozen = {name: value.clone() for name, value in before.items() if "lora" not in name}
     adapted.edit(*pair(0))
     assert all(torch.equal(adapted.model.state_dict()[name], value) for name, value in frozen.items())
-    monkeypatch.setattr(peers, "MemoirConfig", lambda: tiny_memoir().config.updated(layer=1))
+    monkeypatch.setattr(peers, "MemoirConfig", lambda **settings: tiny_memoir().config.updated(layer=1))
     context = peers.InContext(tiny_model("llama"), word_tokenizer(), background_texts())
     context.edit(*pair(0))
     assert context.encoder.pair(*pair(0)).tokens[:4] == word_tokenizer()("w100 w101 w102 w150")["input_ids"]

@@ -19,7 +19,7 @@ def test_same_losses_steps_and_scores(family):
     theirs = PublishedEditor(tiny_model(family), ours)
     for prompt, target in EDITS:
         mine, plain = ours.edit(prompt, target), theirs.edit(prompt, target)
-        assert mine.steps == plain.steps and mine.loss == pytest.approx(plain.losses[-1], abs=1e-3)
+        assert mine.steps == plain.steps and mine.loss == pytest.approx(plain.final, abs=1e-3)
     for prompt, _ in EDITS:
         mask = theirs.mask_of(ours.encoder.prompt(prompt).tokens)
         assert theirs.match(mask) == (ours.route(prompt)["edit"], pytest.approx(ours.route(prompt)["overlap"]))
@@ -41,6 +41,6 @@ def test_same_losses_on_the_real_model(smollm2):
     try:
         prompt, target = "Who is the mayor of Paris?", "Anne Dupont"
         mine, plain = ours.edit(prompt, target), theirs.edit(prompt, target)
-        assert mine.loss == pytest.approx(plain.losses[-1], abs=1e-3) and mine.steps == plain.steps == 4
+        assert mine.loss == pytest.approx(plain.final, abs=1e-3) and mine.steps == plain.steps == 4
     finally:
         ours.detach()
