@@ -1,0 +1,1 @@
+"""An experiment: which edit a question asks for, told by its words; see README.md."""

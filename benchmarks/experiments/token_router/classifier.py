@@ -1,0 +1,69 @@
+"""Small networks on the features of a pair, fitted in seconds, the same for the same data and seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+MEMBERS = 3
+
+
+class Classifier:
+    """Probability that a query asks for a stored prompt: the mean of a few networks with one hidden layer of tanh units.
+
+    Several members and a strong decay matter: they were worth 2 to 10 points of recall on data of other authors.
+
+    Args:
+        state: tensors mean (F,), scale (F,) of the features, and w1 (E, F, H), b1 (E, H), w2 (E, H), b2 (E,).
+    """
+
+    def __init__(self, state: dict[str, torch.Tensor]):
+        self.state = state
+        self._numpy = {name: tensor.float().numpy() for name, tensor in state.items()}
+
+    @classmethod
+    def fit(cls, features, labels, weights, hidden: int = 24, steps: int = 150, decay: float = 1e-3, seed: int = 0,
+            members: int = MEMBERS) -> Classifier:  # fmt: skip
+        """Full-batch gradient descent (Adam) on the weighted logistic loss.
+
+        Args:
+            features: (N, F); labels: (N,) 0 or 1; weights: (N,) importance of each pair.
+            members: networks, from different starts.
+        """
+        x = torch.as_tensor(np.asarray(features)).float()
+        y, w = torch.as_tensor(np.asarray(labels)).float(), torch.as_tensor(np.asarray(weights)).float()
+        mean, scale = x.mean(0), x.std(0).clamp(min=1e-3)
+        x = ((x - mean) / scale).clamp(-5, 5)
+        fitted = [_network(x, y, w / w.sum(), hidden, steps, decay, seed + member) for member in range(members)]
+        state = {
+            name: torch.stack(parts)
+            for name, parts in zip(("w1", "b1", "w2", "b2"), zip(*fitted, strict=True), strict=True)
+        }
+        return cls({"mean": mean, "scale": scale} | state)
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """(C,) float64 of (C, F)."""
+        s = self._numpy
+        x = np.clip((np.asarray(features, np.float32) - s["mean"]) / s["scale"], -5, 5)
+        z = (np.tanh(x @ s["w1"] + s["b1"][:, None]) * s["w2"][:, None]).sum(2) + s["b2"][:, None]
+        return (1 / (1 + np.exp(-z.astype(np.float64)))).mean(0)
+
+
+def _network(x, y, w, hidden: int, steps: int, decay: float, seed: int) -> list[torch.Tensor]:
+    """w1 (F, H), b1 (H,), w2 (H,), b2 () of one network."""
+    generator = torch.Generator().manual_seed(seed)
+    w1 = (torch.randn(x.shape[1], hidden, generator=generator) / x.shape[1] ** 0.5).requires_grad_()
+    w2 = (torch.randn(hidden, generator=generator) / hidden**0.5).requires_grad_()
+    b1, b2 = torch.zeros(hidden, requires_grad=True), torch.zeros((), requires_grad=True)
+    parameters = [w1, b1, w2, b2]
+    optimizer = torch.optim.Adam(parameters, lr=0.03)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        z = torch.tanh(x @ w1 + b1) @ w2 + b2
+        loss = (torch.nn.functional.binary_cross_entropy_with_logits(z, y, reduction="none") * w).sum()
+        loss = loss + decay * ((w1**2).sum() + (w2**2).sum())
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return [parameter.detach().clone() for parameter in parameters]

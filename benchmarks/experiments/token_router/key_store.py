@@ -1,0 +1,88 @@
+"""The stored prompts' codes, packed: about 80 bytes a word, and what only depends on a word once for all prompts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .prompt_codes import PromptCode
+
+MOST_KEY_WORDS = 40
+_SHARED = ("word", "spelling", "letters", "length", "meaning", "contrast", "number")  # of a word, whatever its prompt
+_OWN = ("code", "coded", "weight", "name")  # of a word in its prompt
+
+
+class Rows:
+    """Rows of one array that grows by half, so that adding costs O(1) on average."""
+
+    def __init__(self, like: np.ndarray):
+        self._data, self.count = np.empty((0, *like.shape[1:]), like.dtype), 0
+
+    @property
+    def view(self) -> np.ndarray:
+        return self._data[: self.count]
+
+    def append(self, rows: np.ndarray) -> None:
+        needed = self.count + len(rows)
+        if needed > len(self._data):
+            data = np.empty((max(64, needed, len(self._data) * 3 // 2), *self._data.shape[1:]), self._data.dtype)
+            data[: self.count] = self.view
+            self._data = data
+        self._data[self.count : needed] = rows
+        self.count = needed
+
+
+class KeyStore:
+    """Stored prompts by row number; `take` gives some of them as padded arrays for comparing with one query."""
+
+    def __init__(self, codes: list[PromptCode] = ()):
+        self._shared: dict[str, Rows] = {}
+        self._own: dict[str, Rows] = {}
+        self._vocabulary: dict[int, int] = {}
+        self._words = Rows(np.zeros(0, np.int32))
+        self._starts = [0]
+        self._prompts = {
+            name: Rows(np.zeros(0, kind)) for name, kind in (("answer", np.uint16), ("asks", bool), ("text", np.int64))
+        }
+        for code in codes:
+            self.add(code)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def add(self, code: PromptCode) -> int:
+        """Store one prompt (the last words of a very long one); returns its row."""
+        code = code.last(MOST_KEY_WORDS)
+        if not self._own:
+            self._shared = {name: Rows(getattr(code, name)) for name in _SHARED}
+            self._own = {name: Rows(getattr(code, name)) for name in _OWN}
+        lines = []
+        for position, word in enumerate(code.word.tolist()):
+            line = self._vocabulary.setdefault(word, len(self._vocabulary))
+            if line == self._shared["word"].count:
+                for name in _SHARED:
+                    self._shared[name].append(getattr(code, name)[position : position + 1])
+            lines.append(line)
+        self._words.append(np.array(lines, np.int32))
+        for name in _OWN:
+            self._own[name].append(getattr(code, name))
+        self._starts.append(self._words.count)
+        answer = int(np.bitwise_or.reduce(code.answer)) if len(code.answer) else 0
+        for name, value in (("answer", answer), ("asks", bool(code.asks.any())), ("text", code.text)):
+            self._prompts[name].append(np.array([value], self._prompts[name].view.dtype))
+        return len(self) - 1
+
+    def take(self, which: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Arrays (C, m, ...) of the rows' words by name, and (C, m) bool, which of them are words."""
+        starts = np.array([self._starts[row] for row in which], np.int64)
+        lengths = np.array([self._starts[row + 1] for row in which], np.int64) - starts
+        columns = np.arange(max(int(lengths.max(initial=0)), 1))
+        present = columns < lengths[:, None]
+        place = np.where(present, starts[:, None] + columns, 0)
+        lines = self._words.view[place]
+        arrays = {name: rows.view[lines] for name, rows in self._shared.items()}
+        arrays |= {name: rows.view[place] for name, rows in self._own.items()}
+        return arrays, present
+
+    def prompts(self, name: str, which: np.ndarray) -> np.ndarray:
+        """(C,) what holds for whole prompts: "answer", "asks" or "text"."""
+        return self._prompts[name].view[which]

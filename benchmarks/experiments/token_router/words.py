@@ -1,0 +1,157 @@
+"""Words of a token sequence: the units that the router compares, found from the token ids alone.
+
+A prompt reaches the router as token ids (in a forward pass there is no text), so the text is put together again from the
+tokens' pieces; any tokenizer will do (byte-level BPE, SentencePiece). A word is a run of letters and digits with the
+tokens that it covers. Sentences end at ., ?, !, a colon, a line break or a special token.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_PARTIAL = "\ue000-\uf8ff"  # stand-ins for tokens that hold a part of a character
+_WORD = re.compile(
+    rf"[{_CJK}]|\d+(?:[.,:]\d+)+|\d+(?=[a-zA-Z]+\b)|(?:[^\W_{_CJK}]|[{_PARTIAL}])+(?:['’](?![sS]\b)(?:[^\W_{_CJK}]|[{_PARTIAL}])+)*"
+)
+_END = re.compile(r"[.!]+[\"'”’)]*(?=\s|$)|[?？！。]+|[:;](?=\s)|[\r\n]+|\ufdd0|\s[-–—]\s")
+_ABBREVIATIONS = frozenset(
+    "mr mrs ms dr st sr jr prof vs no inc ltd co corp etc eg ie mt ft gen col lt rev hon dept est approx".split()
+)
+BREAK = "\ufdd0"  # a special token
+
+
+@dataclass(frozen=True)
+class Words:
+    """The W words of one text.
+
+    Attributes:
+        texts: W words as written.
+        first: W positions of the first token that holds a part of the word.
+        last: W positions of the last such token.
+        sentence: W numbers of the sentences that hold the words, ascending from 0.
+        asks: for each sentence, whether it ends with a question mark.
+        opens: W flags: the word is the first of its sentence (so that its capital means nothing).
+    """
+
+    texts: list[str]
+    first: list[int]
+    last: list[int]
+    sentence: list[int]
+    asks: list[bool]
+    opens: list[bool]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+class WordReader:
+    """Splits token ids into words.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer, slow or fast.
+    """
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+        self.special = set(tokenizer.all_special_ids) | set(getattr(tokenizer, "added_tokens_decoder", {}))
+        self._anchor = tokenizer("a", add_special_tokens=False)["input_ids"][-1]
+        self._lead = len(self._decode([self._anchor]))
+        self._pieces: dict[int, str] = {}
+        self.user_header, self.user_end = _user_frame(tokenizer)
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def piece(self, token: int) -> str:
+        """What a token adds to the text behind another one; a special token adds a break."""
+        found = self._pieces.get(token)
+        if found is None:
+            if token in self.special:
+                found = BREAK
+            else:
+                found = self._decode([self._anchor, token])[self._lead :]
+                if "\ufffd" in found:
+                    found = chr(0xE000 + token % 6400)
+            self._pieces[token] = found
+        return found
+
+    def user_span(self, tokens: list[int]) -> tuple[int, int]:
+        """(start, end) positions of the last user message in a rendered chat; everything where there is none.
+
+        The frame around a user's words comes from the chat template itself (rendered once with a placeholder). A text
+        without that frame is plain: all of it routes.
+        """
+        header, end = self.user_header, self.user_end
+        if not header:
+            return 0, len(tokens)
+        for start in range(len(tokens) - len(header), -1, -1):
+            if tokens[start : start + len(header)] == header:
+                start += len(header)
+                stop = next((i for i in range(start, len(tokens)) if tokens[i] == end), len(tokens))
+                return (start, stop) if stop > start else (0, len(tokens))
+        return 0, len(tokens)
+
+    def words(self, tokens: list[int], span: tuple[int, int] | None = None) -> Words:
+        """The words of the tokens in `span` (None: all); positions count from the whole sequence's start."""
+        start, end = span or (0, len(tokens))
+        pieces = [self.piece(token) for token in tokens[start:end]]
+        text, owner = "".join(pieces), []
+        for position, piece in enumerate(pieces, start):
+            owner += [position] * len(piece)
+        ends = _sentence_ends(text)
+        texts, first, last, sentence, opens, used, next_end, before = [], [], [], [], [], [], 0, -1
+        for match in _WORD.finditer(text):
+            while next_end < len(ends) and ends[next_end][0] <= match.start():
+                next_end += 1
+            if next_end != before:
+                used.append(next_end)
+            texts.append(match.group())
+            first.append(owner[match.start()])
+            last.append(owner[match.end() - 1])
+            opens.append(next_end != before)
+            sentence.append(len(used) - 1)
+            before = next_end
+        asks = [number < len(ends) and ends[number][1] for number in used]
+        return Words(texts, first, last, sentence, asks, opens)
+
+
+def _sentence_ends(text: str) -> list[tuple[int, bool]]:
+    """(position, is it a question mark) of the marks that end sentences; not those of initials and abbreviations."""
+    ends = []
+    for match in _END.finditer(text):
+        mark = match.group()
+        if mark[0] == ".":
+            word = re.search(r"(\w+)$", text[max(0, match.start() - 12) : match.start()])
+            if word and (len(word[1]) == 1 or word[1].lower() in _ABBREVIATIONS) and match.end() < len(text):
+                continue
+        ends.append((match.start() + 1, mark[0] in "?？"))
+    return ends
+
+
+def _user_frame(tokenizer) -> tuple[list[int], int | None]:
+    """Token ids that stand in front of a user's words in the chat template, and the token behind them; empty without one."""
+    if not getattr(tokenizer, "chat_template", None):
+        return [], None
+    word = "zyx"
+    try:
+        messages = [{"role": r, "content": c} for r, c in (("user", "one"), ("assistant", "two"), ("user", word))]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except Exception:  # a template may refuse these roles in many ways: then chats are read as plain text
+        return [], None
+    at = text.rfind(word)
+    if at < 0:
+        return [], None
+    before = tokenizer(text[:at], add_special_tokens=False)["input_ids"]
+    behind = tokenizer(text[at + len(word) :], add_special_tokens=False)["input_ids"]
+    special = set(tokenizer.all_special_ids) | set(getattr(tokenizer, "added_tokens_decoder", {}))
+    starts = [i for i, token in enumerate(before) if token in special]
+    if not starts or not behind:
+        return [], None
+    header = before[starts[-1] :]
+    if len(header) == 1 and len(starts) > 1 and starts[-2] >= len(before) - 5:
+        header = before[starts[-2] :]  # "<start>user<end>": the role stands between two special tokens
+    while header and len(header) > 1 and not tokenizer.decode([header[-1]]).strip():
+        header = header[:-1]  # a blank or line break may merge with what the user writes
+    return header, behind[0]
