@@ -56,6 +56,8 @@ class UpdateRule:
 
 
 _AIM = 0.01  # the loss that an adaptive step makes for; half of the loss at which an edit stops
+_LONGEST = 100.0  # the first step allowed, in P's metric; those of real models take less than 10
+_LEAST_NORM = 1e-30  # squared: below, there is no gradient to follow, and a step along it would overflow
 _GROWTH = 1.3  # by which the longest step allowed grows with every step after which the loss fell
 
 # The published values, and those that kept most edits over long streams in the fewest steps (docs/results.md).
@@ -101,7 +103,7 @@ class _Write(ABC):
         self._lr = 0.0 if config.edit_lr is None else config.edit_lr
         self._keep = 1.0 - self._lr * cast(float, config.weight_decay)
         # With steps that adapt: each edit's last step and its longest one allowed, in P's metric, and whether the last was taken back.
-        self._length, self._reach = [0.0] * len(self.parts), [math.inf] * len(self.parts)
+        self._length, self._reach = [0.0] * len(self.parts), [_LONGEST] * len(self.parts)
         self._halving = [False] * len(self.parts)
         self._best, self._small = [math.inf] * len(self.parts), config.stop_loss
         self._momentum, self._velocity = cast(float, config.momentum), torch.zeros_like(before)
@@ -281,7 +283,7 @@ def adaptive_rate(loss: float, aim: float, squared_norm: float) -> float:
     Args:
         loss: of the edit now; squared_norm: of its gradient, in the update rule's metric.
     """
-    if squared_norm <= 0 or loss <= 0:
+    if squared_norm <= _LEAST_NORM or loss <= 0:
         return 0.0
     margin = -(loss + math.log(-math.expm1(-loss)))  # where log(1 + e^-m) is the loss
     wanted = -(aim + math.log(-math.expm1(-aim)))

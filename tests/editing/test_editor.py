@@ -440,3 +440,12 @@ def test_both_forms_adapt_alike():
         torch.testing.assert_close(writes[0].contribution(), writes[1].contribution(), rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="needs each edit's loss"):
         writes[0].step(gradient)
+
+
+def test_a_vanishing_gradient_makes_no_endless_step():
+    features = torch.ones(1, 1)
+    for size in (1e-30, 1e-20, 1e-12, 0.0):
+        write = make_write(features, torch.zeros(1, 1), MemoirConfig(), features)
+        for _ in range(3):
+            write.step(torch.full((1, 1), size), [True], [3.0])
+        assert abs(float(write.contribution())) <= 3 * 100 * 1.3**3
