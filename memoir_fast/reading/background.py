@@ -100,6 +100,9 @@ def background_of(
     if not config.feature.endswith("_decentered"):
         return memory.background
     key += "-chat" if encoder.is_chat else "-plain"
+    if encoder.is_chat and encoder.template_options:  # a system prompt changes the activations of the words behind it
+        said = json.dumps(encoder.template_options, sort_keys=True, default=repr)
+        key += f"-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
     if config.feature != "mean_decentered":
         key += f"-{config.feature}"
     return measure_background(model, router, encoder, texts, key, config.batch_size)

@@ -42,3 +42,11 @@ def test_shipped_background_and_its_errors(tmp_path):
         path.write_text(line)
         with pytest.raises(ValueError, match=says):
             load_texts(path)
+
+
+def test_template_options_have_a_background_of_their_own():
+    """A system prompt stands before the words and changes their activations: its mean is not the plain chat's, nor served as that."""
+    plain = tiny_memoir(chat_template=True).memory.background
+    spoken = tiny_memoir(chat_template=True, template_options={"system": "w170 w171 w172"}).memory.background
+    assert not torch.allclose(plain, spoken, atol=1e-4)
+    assert torch.equal(tiny_memoir(chat_template=True).memory.background, plain)
