@@ -180,8 +180,8 @@ class MemoirModel(Attached, Answering, Undo):
         """Teach the memory one fact.
 
         Args:
-            prompt: what will be asked, without a trailing space.
-            target: the answer, put behind the prompt after one space.
+            prompt: what will be asked, a user's words in a chat; outer blanks are taken off it and the target.
+            target: the answer, whole: its end is learned with it (`MemoirConfig.end`).
             author, tags, metadata: kept with the edit; requests can choose edits by their tags, metadata is any JSON object.
             settings: fields of `MemoirConfig` for this edit only (steps, edit_lr, precision, ...).
 

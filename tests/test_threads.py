@@ -150,7 +150,10 @@ def hurried():
     torch.set_num_threads(threads)
 
 
-def _run(watch: Watch, threads: list[threading.Thread], change, count: int) -> None:
+def _run(watch: Watch, change, count: int) -> None:
+    """Make `count` changes beside four reading threads and one of two coroutines."""
+    threads = [watch.reader(question) for question in ("matched", "batch", "generated")]
+    threads += [watch.unmatched(), watch.coroutines()]
     watch.note()
     for thread in threads:
         thread.start()
@@ -168,14 +171,7 @@ def test_readers_beside_the_writer_of_a_store(tmp_path, hurried):
     model = tiny_memoir(write="preconditioned")
     model.create_store(tmp_path / "s")
     watch, changes = Watch(model), _changes(model)
-    threads = [
-        watch.reader("matched"),
-        watch.reader("batch"),
-        watch.reader("generated"),
-        watch.unmatched(),
-        watch.coroutines(),
-    ]
-    _run(watch, threads, lambda: next(changes), CHANGES)
+    _run(watch, lambda: next(changes), CHANGES)
     watch.check(least=20)
     model.close()
 
@@ -190,14 +186,7 @@ def test_readers_of_a_store_that_is_refreshed(tmp_path, hurried):
         next(changes)
         model.refresh()
 
-    threads = [
-        watch.reader("matched"),
-        watch.reader("batch"),
-        watch.reader("generated"),
-        watch.unmatched(),
-        watch.coroutines(),
-    ]
-    _run(watch, threads, change, CHANGES // 3)
+    _run(watch, change, CHANGES // 3)
     watch.check(least=20)
     writer.close(), model.close()
 

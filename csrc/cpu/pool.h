@@ -1,7 +1,7 @@
 // Threads for the CPU kernels: the workers of the OpenMP runtime that torch has already loaded.
 //
 // A second OpenMP runtime beside torch's, or threads of our own, have to share the cores with torch's workers, which go on
-// spinning for milliseconds after each of torch's operations (benchmarks/threads.py measures it). So `in_parts` borrows the
+// spinning for milliseconds after each of torch's operations (benchmarks/speed/threads.py measures it). So `in_parts` borrows the
 // runtime: it looks for it among the loaded libraries and calls its GOMP_parallel, which libgomp, libiomp5 and libomp all
 // export. Where there is none, threads are started for the call.
 #pragma once

@@ -22,7 +22,7 @@ def add(commands: Commands, command: Command) -> None:
     _model_options(edit, store=True)
     edit.add_argument("--author", default="", help="kept with the edits")
     edit.add_argument("--tags", nargs="+", default=[], metavar="TAG", help="kept with the edits, to choose them by")
-    edit.add_argument("--prompt", help="what will be asked (without a trailing space)")
+    edit.add_argument("--prompt", help="what will be asked")
     edit.add_argument("--target", help="the answer")
     edit.add_argument("--edits", metavar="FILE", help="JSONL with prompt and target (or target_new) on each line")
     edit.add_argument("--count", type=int, help="only the first COUNT lines of FILE")

@@ -35,7 +35,7 @@ class Finished:
     Attributes:
         requests: what was edited, b of them.
         updates: what each of them adds to the memory.
-        losses: per request, its loss before each step, and the last one tested; steps: per request, SGD steps made.
+        losses: per request, its loss before each step, and the one at which it stopped; steps: per request, SGD steps made.
         final: per request, its loss after the last step.
         seconds: wall time of all together.
     """
@@ -55,7 +55,7 @@ class Editor:
         model: the causal language model with the memory attached.
         memory, router, target: see `MemoirModel`.
         encoder: texts to tokens.
-        contexts: the model's short contexts, see `request.make_contexts`.
+        contexts: the model's short contexts, see `text/contexts.py`.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Editor:
             without: updates that will be taken back before these edits are made.
 
         Raises:
-            ValueError: a request leaves no target token, is not a token prefix, or is longer than the context.
+            ValueError: a request leaves no target token or is longer than the context; see `Encoder.pair`.
             EditError: a loss or its gradient became infinite or NaN.
         """
         began, config = time.perf_counter(), settled(config)

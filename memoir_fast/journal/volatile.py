@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -34,7 +34,8 @@ class VolatileJournal(Journal):
         self.memory, self.state = memory, State(memory)
         self.state.adopt(rows or [], next_id, Path("the memory folder"))
         self._entries: list[Entry] = []
-        self._file = tempfile.TemporaryFile(prefix="memoir_fast-", buffering=0)
+        self._file, self._process = _new_file(), os.getpid()
+        self._inherited: IO[bytes] | None = None
         self._end = 0
 
     def __str__(self) -> str:
@@ -66,8 +67,10 @@ class VolatileJournal(Journal):
             self._end = end
 
     def _append(self, records: list[tuple[dict, bytes]]) -> tuple[list[Entry], int]:
-        entries, end, descriptor = [], self._end, self._file.fileno()
         try:
+            if self._process != os.getpid():
+                self._move_out()
+            entries, end, descriptor = [], self._end, self._file.fileno()
             os.lseek(descriptor, end, os.SEEK_SET)
             for header, body in records:
                 data = encode(header, body)
@@ -80,6 +83,19 @@ class VolatileJournal(Journal):
                 f"the temporary file of the journal: writing failed ({error.strerror}); nothing was changed"
             ) from error
         return entries, end
+
+    def _move_out(self) -> None:
+        """Into a file of this process's own: a fork shares the old one, and each of the two would write over the other's records."""
+        data, file = os.pread(self._file.fileno(), self._end, 0), _new_file()
+        files.write_all(file.fileno(), data)
+        self._entries = [replace(entry, descriptor=file.fileno()) for entry in self._entries]
+        made = {entry.header["id"]: entry for entry in self._entries if entry.header["kind"] == "edit"}
+        self.state.entries |= {edit: entry for edit, entry in made.items() if edit in self.state.entries}
+        self._inherited, self._file, self._process = (
+            self._file,
+            file,
+            os.getpid(),
+        )  # a mark from before still reads there
 
     @contextlib.contextmanager
     def _all_or_nothing(self, entries: list[Entry]) -> Iterator[None]:
@@ -117,6 +133,11 @@ class VolatileJournal(Journal):
             mark.put_back(self.memory, self.state)
             del self._entries[mark.entries :]
             self._end = mark.end
+
+
+def _new_file() -> IO[bytes]:
+    """A file without a name, which the system frees with its last process."""
+    return tempfile.TemporaryFile(prefix="memoir_fast-", buffering=0)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 The codes lie in one growing array. The C++ extension scans it on torch's threads; without the extension FAISS does.
 (FAISS's own binary index was measured first: it brings a second OpenMP runtime, whose workers and torch's take each other's
-cores; see benchmarks/lookup.py.) Beyond `SignatureIndex.exhaustive` edits, a slice of each code is scanned and only the
+cores; see benchmarks/speed/lookup.py.) Beyond `SignatureIndex.exhaustive` edits, a slice of each code is scanned and only the
 nearest candidates are compared in full.
 """
 
@@ -79,7 +79,7 @@ class SignatureIndex:
     Attributes:
         exhaustive: up to so many edits every code is compared in full, and the result is exact. Beyond, the candidates are
             the 0.5 % of codes nearest by a slice of the (permuted, so random) bits, a ninth of them at LLaMA-3's size: on masks with the measured skew of SmolLM2
-            this found the nearest of a million for all 600 queries (benchmarks/results/lookup.json).
+            this found the nearest of a million for all 600 queries (benchmarks/results/lookup.jsonl).
     """
 
     exhaustive = 1 << 16

@@ -86,7 +86,7 @@ class Answering:
         """Greedy answers: text in, the continuation's text out.
 
         Args:
-            prompts: a text, a list of texts, or (with `chat_template`) lists of chat messages.
+            prompts: a text, a list of texts, or (in a chat format) lists of chat messages.
             max_new_tokens: most tokens of an answer.
             kwargs: as for `generate`.
 

@@ -42,7 +42,7 @@ class Manifest:
     """The contents of `config.json`.
 
     Attributes:
-        config: the memory's settings; fingerprint: the base model's; contexts: see `request.make_contexts`.
+        config: the memory's settings; fingerprint: the base model's; contexts: see `text/contexts.py`.
         base: digest of `base.safetensors` (permutation, background, calibration signatures), which never changes.
         permutation: digest of TopHash's permutation, the same for stores that can be merged.
         conflict: what a new edit does to stored ones of the same prompt with another target; conflict_threshold: from which

@@ -12,6 +12,7 @@ One writer holds a lock; readers need none. A record is on the disk before its e
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import warnings
 from dataclasses import replace
@@ -67,6 +68,7 @@ class Store(Journal):
         self.folder, self.durability, self.compact_bytes = Path(folder), durability, compact_bytes
         self.report: list[str] = []
         self._log: Writer | None = None
+        self._process = os.getpid()
         self._ledger: Ledger | None = None
         self._lock: WriterLock | None = None
         # What the log may end with and be no loss: anything, where the ledger says what was acknowledged.
@@ -142,15 +144,18 @@ class Store(Journal):
     @exclusive
     def close(self) -> None:
         """Flush, and give the lock back."""
+        own = (
+            self._process == os.getpid()
+        )  # the lock and what is not flushed are those of the process that opened the store
         try:
-            if self._log is not None and not self._log.broken and self.durability == "batch":
+            if own and self._log is not None and not self._log.broken and self.durability == "batch":
                 self.flush()
         finally:
             for part in (self._log, self._ledger):
                 if part is not None:
                     part.close()
             self._log = self._ledger = None
-            if self._lock is not None:
+            if self._lock is not None and own:
                 self._lock.release()
                 self._lock = None
 
@@ -342,6 +347,11 @@ class Store(Journal):
     def _writer(self) -> Writer:
         if self._log is None:
             raise StoreError(f"{self.folder}: opened for reading; open it with writer=True to change it")
+        if self._process != os.getpid():
+            raise StoreError(
+                f"{self.folder}: opened by another process ({self._process}), which may be writing too. Open the store here, after "
+                "that one has closed it"
+            )
         if self._log.broken:
             raise StoreError(
                 f"{self._log.path}: an earlier write failed and could not be taken back; open the store again"

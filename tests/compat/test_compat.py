@@ -289,31 +289,25 @@ def test_the_script_writes_what_the_published_one_does(tmp_path, hparams, monkey
     assert run_editing([*common, "--ds_size=9"]) == 2 and "asked for 9" in capsys.readouterr().err
 
 
+def _learns(base) -> bool:
+    """Whether one edit of this base model is answered."""
+    config = MemoirConfig(layer=1, top_k=24, threshold=0.7, chat_template=False, end="none")
+    model = MemoirModel(base, word_tokenizer(), config, background_texts())
+    model.edit(PROMPTS[0], TARGETS[0])
+    return metrics.token_accuracy(model, [(PROMPTS[0], TARGETS[0])]) == [1.0]
+
+
 def test_adapted_and_quantised_models_can_be_edited():
     peft = pytest.importorskip("peft")
     base = peft.get_peft_model(tiny_model("llama"), peft.LoraConfig(r=2, target_modules=["q_proj", "down_proj"]))
-    model = MemoirModel(
-        base,
-        word_tokenizer(),
-        MemoirConfig(layer=1, top_k=24, threshold=0.7, chat_template=False, end="none"),
-        background_texts(),
-    )
-    model.edit(PROMPTS[0], TARGETS[0])
-    assert metrics.token_accuracy(model, [(PROMPTS[0], TARGETS[0])]) == [1.0]
+    assert _learns(base)
 
 
 def test_an_int8_base_model_can_be_edited():
     torchao = pytest.importorskip("torchao.quantization")
     base = tiny_model("llama")
     torchao.quantize_(base, torchao.Int8WeightOnlyConfig())
-    model = MemoirModel(
-        base,
-        word_tokenizer(),
-        MemoirConfig(layer=1, top_k=24, threshold=0.7, chat_template=False, end="none"),
-        background_texts(),
-    )
-    model.edit(PROMPTS[0], TARGETS[0])
-    assert metrics.token_accuracy(model, [(PROMPTS[0], TARGETS[0])]) == [1.0]
+    assert _learns(base)
 
 
 def test_importing_the_front_does_nothing():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,3 +153,32 @@ def test_a_mark_is_returned_to_bit_by_bit():
     assert _same(_contents(model), before) and torch.equal(model.memory.C, C)
     assert np.array_equal(model.memory.index.signatures(), signatures)
     assert model.edit(*B).id == 1 and model.route(B[0])["edit"] == 1
+
+
+FORKED = """
+import os, torch
+torch.set_num_threads(1)
+from tests.support.models import tiny_memoir
+model = tiny_memoir(write="preconditioned")
+model.edit("w100 w101 w102", "w150")
+child = os.fork()
+edits = [(f"w11{n} w12{n} w13{n}", f"w16{n}") for n in range(4)]
+for prompt, target in edits[2 * (child == 0) :][:2]:
+    model.edit(prompt, target)
+whole = model.memory.V.clone()
+for edit in (0, 1, 2):
+    model.delete(edit), model.restore(edit)  # reads every record back, under its checksum
+assert torch.allclose(model.memory.V, whole, atol=1e-5)
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+model.delete(1), model.restore(1)
+print("sound")
+"""
+
+
+def test_a_forked_process_goes_on_with_records_of_its_own():
+    """Both processes edit after the fork; neither writes over the other's records."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, cwd=Path(__file__).parents[2],
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    assert done.returncode == 0 and "sound" in done.stdout, done.stderr[-1500:]

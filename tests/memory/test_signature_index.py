@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from memoir_fast.memory.index import SignatureIndex
 from memoir_fast.reading.threshold import overlaps
-
-
-def _signatures(count, dimension=40, k=9, seed=0):
-    rng = np.random.default_rng(seed)
-    masks = np.zeros((count, dimension), np.uint8)
-    for row in masks:
-        row[rng.choice(dimension, k, replace=False)] = 1
-    return np.packbits(masks, axis=1, bitorder="little")
+from tests.support.signatures import random_signatures
 
 
 def test_index_against_brute_force_with_ties_and_removals():
-    stored, queries = _signatures(60), _signatures(40, seed=1)
+    stored, queries = random_signatures(60), random_signatures(40, seed=1)
     stored[30:] = stored[:30]  # every signature twice: the earlier edit must win
     index = SignatureIndex(40, 9)
     assert index.nearest(queries)[0].tolist() == [-1] * 40

@@ -9,18 +9,11 @@ from hypothesis import strategies as st
 from memoir_fast.memory.index import SignatureIndex
 from memoir_fast.reading.threshold import Threshold, overlaps
 from tests.support.models import tiny_memoir
-
-
-def _signatures(count, dimension=40, k=9, seed=0):
-    rng = np.random.default_rng(seed)
-    masks = np.zeros((count, dimension), np.uint8)
-    for row in masks:
-        row[rng.choice(dimension, k, replace=False)] = 1
-    return np.packbits(masks, axis=1, bitorder="little")
+from tests.support.signatures import random_signatures
 
 
 def test_threshold_follows_edits_and_keeps_the_rate():
-    unrelated, edits = _signatures(200, seed=2), _signatures(300, seed=3)
+    unrelated, edits = random_signatures(200, seed=2), random_signatures(300, seed=3)
     index = SignatureIndex(40, 9)
     threshold = Threshold(index, None, unrelated, 0.05)
     assert threshold.median == Threshold.FLOOR and threshold.of([-1])[0] > 1 and len(threshold.of([])) == 0
@@ -44,10 +37,10 @@ def test_threshold_follows_edits_and_keeps_the_rate():
 def test_a_further_prompt_reads_no_oftener_than_the_rate(seed, prompts, edits, rate):
     """Each prompt in turn is the further one: over all of them, the promise is exact."""
     numbers = np.random.default_rng(seed)
-    unrelated = _signatures(prompts, seed=seed + 1)
+    unrelated = random_signatures(prompts, seed=seed + 1)
     # Some edits share a wording with some prompts, so that the edits' own thresholds differ.
     stored = np.where(numbers.random(edits)[:, None] < 0.5, unrelated[numbers.integers(prompts, size=edits)],
-                      _signatures(edits, seed=seed + 2))  # fmt: skip
+                      random_signatures(edits, seed=seed + 2))  # fmt: skip
     read = 0
     for further in range(prompts):
         index = SignatureIndex(40, 9)
@@ -71,7 +64,7 @@ def test_calibrate_switches_from_a_fixed_threshold():
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 30), data=st.data())
 def test_following_changes_equals_counting_anew(seed, count, data):
     """Edits come, go and come back in any order: the thresholds are those of a fresh count."""
-    unrelated, edits = _signatures(25, seed=seed), _signatures(count, seed=seed + 1)
+    unrelated, edits = random_signatures(25, seed=seed), random_signatures(count, seed=seed + 1)
     edits[::3] = unrelated[np.arange(len(edits[::3])) % 25]  # ties with the prompts themselves
     index = SignatureIndex(40, 9)
     threshold = Threshold(index, None, unrelated, 0.1)

@@ -72,6 +72,28 @@ def test_crash_kill_minus_nine_at_random_points(tmp_path):
     assert seen["kills"] == 200 and seen["acknowledged"] > 200
 
 
+def test_a_forked_process_cannot_write_and_leaves_the_lock_alone(tmp_path):
+    """The child is told to open the store again; its closing takes neither the lock nor anything else from the parent."""
+    store = new_store(tmp_path / "s")
+    add(store, 0)
+    child = os.fork()
+    if child == 0:
+        try:
+            with pytest.raises(StoreError, match="opened by another process"):
+                add(store, 1)
+            store.close()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with pytest.raises(StoreError, match="another process is writing"):
+        Store(tmp_path / "s", writer=True)
+    assert add(store, 1) == 1
+    store.close()
+    with Store(tmp_path / "s", writer=True) as again:
+        assert again.verify()["problems"] == [] and list(again.edits) == [0, 1]
+
+
 # ---- injected failures -------------------------------------------------------------------------------------------
 
 
