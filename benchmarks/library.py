@@ -11,16 +11,28 @@ from memoir_fast.evaluation import metrics
 from memoir_fast.evaluation.facts import load_facts
 from memoir_fast.memory.index import SignatureIndex
 from memoir_fast.ops import cpu, reference, threads
-from memoir_fast.reading.features import rarity
-from memoir_fast.reading.probe import passes, prompt_signatures
+from memoir_fast.reading.background import calibration_of
+from memoir_fast.reading.matching.fitting import fit_classifier
+from memoir_fast.reading.matching.keys import Keys, Wordings
+from memoir_fast.reading.matching.near_misses import make_near_misses
+from memoir_fast.reading.measure import parted
+from memoir_fast.reading.probe import passes, prompt_signatures, read_prompts
 from memoir_fast.reading.threshold import Threshold, overlaps
+from memoir_fast.reading.word_rule import WordRule
+from memoir_fast.reading.word_threshold import WordThreshold
 from memoir_fast.serving.export import export_vllm
 from memoir_fast.serving.serve import FLAGS, server_command
 from memoir_fast.store import Store
 from memoir_fast.text.encoder import Encoder
 
-# The published protocol: plain text, no end behind the target, ten contexts.
-PLAIN = {"chat_template": False, "end": "none", "contexts": 10}
+# The published protocol: plain text, no end behind the target, ten contexts, masks that route.
+PLAIN = {"chat_template": False, "end": "none", "contexts": 10, "router": "mask"}
+
+
+def joined_prompts(encoder):
+    """Texts and chats (lists of messages) to sequences, as `ask` encodes them."""
+    return lambda query: encoder.chat(query) if isinstance(query, list) else encoder.prompt(query)
+
 
 __all__ = [
     "FLAGS",
@@ -28,23 +40,32 @@ __all__ = [
     "BaseEditor",
     "EditRequest",
     "Encoder",
+    "Keys",
     "MEMOIRHyperParams",
     "SignatureIndex",
     "Store",
     "Threshold",
+    "WordRule",
+    "WordThreshold",
+    "Wordings",
+    "calibration_of",
     "checkpoint_folder",
     "cpu",
     "export_vllm",
+    "fit_classifier",
     "import_memory",
+    "joined_prompts",
     "lay_out",
     "load_facts",
+    "make_near_misses",
     "metrics",
     "ops",
     "overlaps",
+    "parted",
     "passes",
     "preconditioned",
     "prompt_signatures",
-    "rarity",
+    "read_prompts",
     "reference",
     "server_command",
     "settled",

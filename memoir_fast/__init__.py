@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "MemoirModel": "model",
     "EditResult": "model",
+    "EditRequest": "model",
     "MemoirConfig": "config",
     "EditError": "errors",
     "StoreError": "errors",

@@ -8,13 +8,14 @@ import warnings
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # Settings that a memory is made with and keeps.
-SHAPING = ("layer", "top_k", "chat_template", "write", "feature")
+SHAPING = ("layer", "top_k", "chat_template", "write", "feature", "seed")
 ENDS = ("auto", "eos", "none")
 WRITES = ("sgd", "preconditioned")
 PRECISIONS = ("exact", "fast")
-FEATURES = ("mean_decentered", "rare_decentered", "mean", "last")
+FEATURES = ("mean_decentered", "mean", "last")
+ROUTERS = ("tokens", "mask")
 
 
 def _setting(default: Any, text: str, least: float | None = None, most: float = math.inf, choices: tuple = ()) -> Any:
@@ -43,9 +44,16 @@ class MemoirConfig:
     top_k: int | None = _setting(
         None, "active features per mask; none takes the multiple of 8 nearest to 2D/7, the paper's ratio", 1
     )
+    router: str = _setting(
+        "tokens",
+        "how the edit is found that a query reads: tokens compares the query's words with those of the stored questions, mask compares "
+        "the masks of whole prompts (the published rule)",
+        choices=ROUTERS,
+    )
     threshold: float | None = _setting(
         None,
-        "smallest overlap (0 to 1) at which a query reads the memory; none calibrates one for each edit and keeps them calibrated",
+        "smallest score (0 to 1) at which a query reads an edit: with router=tokens how likely it asks for the edit, with router=mask the "
+        "overlap of the masks; none calibrates it and keeps it calibrated",
         0,
         1,
     )
@@ -82,8 +90,8 @@ class MemoirConfig:
     )
     feature: str = _setting(
         "mean_decentered",
-        "what a prompt is hashed by: mean_decentered (the mean of its tokens less the background, the paper's), rare_decentered (the "
-        "same with rare tokens up), mean (without the background) or last (its last token)",
+        "what a prompt's mask is made of: mean_decentered (the mean of its tokens less the background, the paper's), mean (without the "
+        "background) or last (its last token)",
         choices=FEATURES,
     )
     chat_template: bool | None = _setting(
@@ -109,6 +117,9 @@ class MemoirConfig:
         "behind how many of the model's ten short contexts an edit is trained as well; none takes 0 in a chat, where the answer always "
         "follows the same header, and 10 in plain text",
         0,
+    )
+    seed: int = _setting(
+        0, "what everything random is drawn with: TopHash's permutation, and the rotation of wide models' word codes", 0
     )
     batch_size: int = _setting(16, "rows per forward pass in measuring and calibrating", 1)
 
@@ -151,6 +162,7 @@ class MemoirConfig:
     def from_dict(cls, values: dict[str, Any]) -> MemoirConfig:
         """Settings from a mapping; keys that this version does not know are dropped with a warning naming them."""
         known = {f.name for f in fields(cls)}
+        values = {"router": "mask", **values}  # settings from before edits were found by their words
         unknown = sorted(set(values) - known)
         if unknown:
             warnings.warn(
@@ -177,7 +189,7 @@ class MemoirConfig:
         Raises:
             ValueError: a setting belongs to the whole memory.
         """
-        fixed = {*SHAPING, "threshold", "false_activation_rate"} & settings.keys()
+        fixed = {*SHAPING, "router", "threshold", "false_activation_rate"} & settings.keys()
         if fixed:
             raise ValueError(f"{sorted(fixed)} cannot change for a single edit: they belong to the whole memory")
         return self.updated(**settings)

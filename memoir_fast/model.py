@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,24 +15,24 @@ from .base.loading import load_model
 from .base.projection import find_target
 from .config import MemoirConfig, default_top_k
 from .editing.editor import Editor
-from .editing.request import requests_of
+from .editing.request import EditRequest, requests_of, tuple_of
+from .journal.calibrated import Calibrated
+from .journal.connect import connect, depth_for, give_words, hand_over
 from .journal.edit_record import EditResult
 from .journal.edit_writer import EditWriter, note_of
 from .journal.memory_state import MemoryState
 from .journal.new_state import new_memory, new_state
 from .journal.undo import Undo
 from .reading.answering import Answering
-from .reading.background import BackgroundTexts, calibration_of, texts_of
 from .reading.router import Router
-from .reading.threshold import Threshold
 from .store import Store, is_store
 from .store import folder as folders
 from .text.encoder import Encoder
 
-__all__ = ["EditResult", "MemoirModel"]
+__all__ = ["EditRequest", "EditResult", "MemoirModel"]
 
 
-class MemoirModel(Attached, Answering, Undo):
+class MemoirModel(Attached, Answering, Undo, Calibrated):
     """A causal language model that can be edited, one fact at a time, without touching its weights.
 
     The memory is attached when the object is made. `detach` and `attach` take it off and put it back; `with MemoirModel(...) as model:`
@@ -70,17 +71,16 @@ class MemoirModel(Attached, Answering, Undo):
             fingerprints.check(state.fingerprint, self.fingerprint)
         self.memory = new_memory(self.config, self.target, permutation) if state is None else state.memory
         self.memory.to(next((p.device for p in model.get_submodule(self.target.path).parameters()), self.model.device))
-        self.router = Router(self.memory)
-        self.attachment = Attachment(model, self.target, self.router)
+        self.router, depth = Router(self.memory), depth_for(model, self.target, state, config)
+        self.attachment = Attachment(model, self.target, self.router, depth)
         self.attach()
         try:
             if state is None:
-                state = new_state(model, self.encoder, self.router, self.config, self.fingerprint, background)
+                state = new_state(model, self.encoder, self.router, self.config, self.fingerprint, background, depth)
+            give_words(state, model, self.router, self.encoder, self.config, self.fingerprint, depth)
+            self.kept = state
             self.contexts, self.journal = state.contexts, state.journal
-            self.threshold = Threshold(
-                self.memory.index, config.threshold, state.calibration, config.false_activation_rate
-            )
-            self.router.connect(self.threshold.of, self.journal.tags_of)
+            self.threshold = connect(model, self.router, self.encoder, self.config, state)
             self.editor = Editor(model, self.memory, self.router, self.target, self.encoder, self.contexts)
             self.writer = EditWriter(self.editor, self.journal)
         except BaseException:
@@ -154,11 +154,10 @@ class MemoirModel(Attached, Answering, Undo):
             made = Store.create(folder, self._state(), **settings)
             self.journal.close()
             self.journal = self.writer.journal = made
-            self.router.connect(self.threshold.of, made.tags_of)
+            hand_over(self.router, self.threshold, made)
 
     def _state(self) -> MemoryState:
-        calibration = self.threshold.signatures
-        return MemoryState(self.config, self.fingerprint, self.memory, self.contexts, calibration, self.journal)
+        return replace(self.kept, config=self.config, journal=self.journal, fingerprint=self.fingerprint)
 
     def __enter__(self) -> MemoirModel:
         self.attach()
@@ -175,7 +174,8 @@ class MemoirModel(Attached, Answering, Undo):
 
     # ---- editing -------------------------------------------------------------------------------------------------
 
-    def edit(self, prompt: str, target: str, author: str = "", tags: Iterable[str] = (), metadata: dict | None = None,
+    def edit(self, prompt: str, target: str, author: str = "", tags: Iterable[str] = (), metadata: dict | None = None, *,
+             rephrasings: Iterable[str] = (), not_prompts: Iterable[str] = (), subject: str = "", key: str = "",
              **settings: Any) -> EditResult:  # fmt: skip
         """Teach the memory one fact.
 
@@ -183,6 +183,7 @@ class MemoirModel(Attached, Answering, Undo):
             prompt: what will be asked, a user's words in a chat; outer blanks are taken off it and the target.
             target: the answer, whole: its end is learned with it (`MemoirConfig.end`).
             author, tags, metadata: kept with the edit; requests can choose edits by their tags, metadata is any JSON object.
+            rephrasings, not_prompts, subject, key: how the edit is found, and told from others; see `EditRequest`.
             settings: fields of `MemoirConfig` for this edit only (steps, edit_lr, precision, ...).
 
         Raises:
@@ -190,14 +191,17 @@ class MemoirModel(Attached, Answering, Undo):
             EditError: the optimisation diverged. StoreError: the journal could not keep the edit, or its conflict policy rejects
                 it. In every case the memory is as it was.
         """
-        return self.edit_many([(prompt, target)], author=author, tags=tags, metadata=metadata, **settings)[0]
+        request = EditRequest(
+            prompt, target, tuple_of("rephrasings", rephrasings), tuple_of("not_prompts", not_prompts), subject, key
+        )
+        return self.edit_many([request], author=author, tags=tags, metadata=metadata, **settings)[0]
 
-    def edit_many(self, facts: Iterable[tuple[str, str]], batch_size: int = 1, author: str = "", tags: Iterable[str] = (),
-                  metadata: dict | None = None, **settings: Any) -> list[EditResult]:  # fmt: skip
+    def edit_many(self, facts: Iterable[tuple[str, str] | EditRequest], batch_size: int = 1, author: str = "",
+                  tags: Iterable[str] = (), metadata: dict | None = None, **settings: Any) -> list[EditResult]:  # fmt: skip
         """Teach the memory several facts, in order.
 
         Args:
-            facts: (prompt, target) pairs.
+            facts: (prompt, target) pairs, or `EditRequest`s.
             batch_size: so many are optimised in the same steps, each with its own mask, loss and clipping; what they share of
                 the memory then serves all of them. 1 makes them one after the other, as `edit` does.
             author, tags, metadata, settings: as for `edit`.
@@ -211,33 +215,7 @@ class MemoirModel(Attached, Answering, Undo):
         config, note = self.config.for_edit(settings), note_of(author, tags, metadata)
         return self.writer.make(requests_of(facts), config, note, batch_size)
 
-    # ---- calibrating, saving -------------------------------------------------------------------------------------
-
-    def calibrate(self, rate: float | None = None, background: str | BackgroundTexts | None = None) -> float:
-        """Set each edit's tau from the unrelated prompts for a wanted false-activation rate, and keep them calibrated.
-
-        Args:
-            rate: see `MemoirConfig.false_activation_rate`; None keeps it.
-            background: other unrelated prompts to calibrate with, `BackgroundTexts` or a JSONL path (all but its first hundred
-                are used; the mean that masks are made with stays); None keeps them. A store keeps those it was made with.
-
-        Returns:
-            the median tau.
-        """
-        if background is not None and self.store is not None:
-            raise ValueError("background: a store keeps the unrelated prompts that it was made with; leave it out")
-        config = self.config.updated(threshold=None, **({} if rate is None else {"false_activation_rate": rate}))
-        with self.journal.writing:
-            if background is not None:
-                signatures = calibration_of(self.model, self.router, self.encoder, texts_of(background), self.config)
-                with self.memory.lock:
-                    self.threshold.of_others(signatures)
-            with self.memory.lock:
-                self.threshold.calibrate(config.false_activation_rate)
-            self.config = config
-            if self.store is not None:
-                self.store.configure(config)
-            return self.threshold.median
+    # ---- saving ---------------------------------------------------------------------------------------------------
 
     def save_pretrained(self, folder: str) -> None:
         """Write the memory (never the base model) to a folder; see `store.folder.write`."""

@@ -12,7 +12,7 @@ from collections import Counter
 import torch
 
 from benchmarks import harness
-from benchmarks.library import PLAIN, SignatureIndex, Threshold, passes, rarity, reference
+from benchmarks.library import PLAIN, SignatureIndex, Threshold, passes, reference
 from benchmarks.quality import tasks
 from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
 
@@ -44,7 +44,6 @@ def poolings(background: list) -> dict:
         "mean (default)": lambda words, x: x.mean(0),
         "rare tokens up (log inverse frequency)": weighted(rare),
         "rare tokens up, squared": weighted(lambda words, x: rare(words, x) ** 2),
-        'by the token\'s id (feature="rare_decentered")': weighted(lambda words, x: rarity(torch.tensor(words))),
         "by distance from the mean token": weighted(lambda words, x: (x - mean).norm(dim=1)),
         "by its inverse": weighted(lambda words, x: 1 / (x - mean).norm(dim=1)),
         "later tokens up": weighted(lambda words, x: torch.linspace(0.01, 1, len(x))),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.library import metrics, prompt_signatures
+from benchmarks.library import metrics
 from benchmarks.quality import tasks
 from memoir_fast import load_texts
 
@@ -17,8 +17,7 @@ def scored(task: str, model, rows) -> dict:
     for name, part in (("routed_prompts", "prompt"), ("routed_rephrasings", "rephrase")):
         texts = [getattr(row, part) for row in rows if getattr(row, part)]
         if texts:
-            nearest, overlap = nearest_edits(model, texts)
-            found[name] = float(metrics.mean(overlap >= model.threshold.of(nearest)))
+            found[name] = metrics.mean(route["edit"] is not None for route in model.route(texts, top=1))
     return found
 
 
@@ -57,33 +56,25 @@ def causes(model, rows) -> dict:
         asked = [(number, row) for number, row in enumerate(rows) if getattr(row, part)]
         if not asked:
             continue
-        nearest, overlap = nearest_edits(model, [getattr(row, part) for _, row in asked])
+        routes = model.route([getattr(row, part) for _, row in asked], top=1)
         missed = [
             1 - right for right in metrics.token_accuracy(model, [(getattr(row, part), row.target) for _, row in asked])
         ]
         shares = dict.fromkeys(("conflict", "retrieval", "own"), 0.0)
-        own = (nearest == [number for number, _ in asked]) & (overlap >= model.threshold.of(nearest))
+        own = [route["edit"] == number for (number, _), route in zip(asked, routes, strict=True)]
         for (_, row), read, share in zip(asked, own, missed, strict=True):
             shares["conflict" if row in conflicting else "own" if read else "retrieval"] += share / len(asked)
-        found[part] = {name: float(value) for name, value in shares.items()} | {"reads_its_own": float(own.mean())}
+        found[part] = {name: float(value) for name, value in shares.items()} | {"reads_its_own": metrics.mean(own)}
     return found
 
 
-def nearest_edits(model, texts: list[str]):
-    """The nearest stored edits' ids and overlaps."""
-    signatures = prompt_signatures(
-        model.model, model.router, [model.encoder.prompt(t) for t in texts], model.config.batch_size
-    )
-    return model.memory.index.nearest(signatures.numpy())
-
-
 def distributions(model, rows) -> dict:
-    """Overlap with the nearest stored edit, of every prompt, rephrasing and unrelated prompt; tau stands in the checkpoint."""
+    """Score with the likeliest stored edit, of every prompt, rephrasing and unrelated prompt; the threshold stands in the checkpoint."""
     found = {}
     for part in ("prompt", "rephrase", "unrelated"):
         texts = [getattr(row, part) for row in rows if getattr(row, part)]
         if texts:
-            found[part] = [round(float(o), 4) for o in nearest_edits(model, texts)[1]]
+            found[part] = [round(route["score"], 4) for route in model.route(texts, top=1)]
     return found
 
 

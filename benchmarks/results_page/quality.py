@@ -162,8 +162,8 @@ def tasks(found: list[Row]) -> list[str]:
         "Settings are the default but for what is named. Efficacy, paraphrase and neighbourhood are CounterFact's: the share of rows where the "
         "right one of both answers is the likelier. `ood` is a differently worded description.", "",
         *table(head, lines, drop_empty=True),
-        "CounterFact's unrelated prompts are worded like its edits (\"The mother tongue of ... is\"). `feature=\"rare_decentered\"` hashes a prompt "
-        "with its rare tokens up, which tells subjects apart. **Calibrate with prompts of your own wording** (`--background`) where unrelated "
+        "CounterFact's unrelated prompts are worded like its edits (\"The mother tongue of ... is\"). `feature=\"rare_decentered\"`, which "
+        "hashed a prompt with its rare tokens up, is gone: the words' rule took its place. **Calibrate with prompts of your own wording** (`--background`) where unrelated "
         "prompts are worded like your edits.", "",
     ]  # fmt: skip
 
@@ -173,7 +173,7 @@ def newer(results: Path) -> list[str]:
     if not found:
         return []
     run = found[-1]
-    lines = [[str(r["conflict_threshold"]), number(r["single edits"]["prompt"]), number(r["single edits"]["rephrase"]),
+    lines = [[str(r.get("conflict_threshold", "by the words")), number(r["single edits"]["prompt"]), number(r["single edits"]["rephrase"]),
               number(r["latest, asked in the newer words"]), number(r["latest, asked in the first words"]), str(r["superseded"]),
               f"{r['bytes_per_edit'] / 1e6:.2f} MB"] for r in run.result["rows"]]  # fmt: skip
     head = ["conflict threshold", "single edits, prompts", "their rephrasings", "latest target, newer words", "latest target, first words",

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from .causal_lm import CausalLM
-from .projection import Target
+from .projection import Target, layers_of
 
 
 class Observer(Protocol):
@@ -25,6 +25,9 @@ class Observer(Protocol):
 
     def after(self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         """It has ended, also by an exception."""
+
+    def early(self, hidden: torch.Tensor) -> None:
+        """An early decoder layer is about to run on `hidden` (B, T, d), the output of those before it."""
 
     def project(self, projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
         """The projection made `out` of `x`; may return something else in its place."""
@@ -56,10 +59,11 @@ class Attachment:
         model: a Hugging Face causal language model, or a wrapper (PEFT) around one.
         target: the projection.
         observer: what is told of its forward passes.
+        depth: number of the decoder layer whose input is shown early, at most the projection's; None for none.
     """
 
-    def __init__(self, model: CausalLM, target: Target, observer: Observer):
-        self.model, self.target, self.observer = model, target, observer
+    def __init__(self, model: CausalLM, target: Target, observer: Observer, depth: int | None = None):
+        self.model, self.target, self.observer, self.depth = model, target, observer, depth
         self._handles: list[RemovableHandle] = []
 
     @property
@@ -82,6 +86,9 @@ class Attachment:
                 inner.register_forward_hook(_Hook(observer.after, self), with_kwargs=True, always_call=True),
                 projection.register_forward_hook(_Hook(self._project, self)),
             ]
+            if self.depth is not None:
+                early = layers_of(self.model, self.target)[self.depth]
+                self._handles.append(early.register_forward_pre_hook(_Hook(self._early, self), with_kwargs=True))
             if head is not None:
                 self._handles.append(head.register_forward_pre_hook(contiguous_input))
         except BaseException:
@@ -99,6 +106,9 @@ class Attachment:
 
     def __exit__(self, *error: object) -> None:
         self.detach()
+
+    def _early(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        self.observer.early(args[0] if args else kwargs["hidden_states"])
 
     def _project(self, module: nn.Module, args: tuple, out: torch.Tensor) -> torch.Tensor | None:
         return self.observer.project(module, args[0], out)

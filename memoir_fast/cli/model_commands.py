@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 from ..config import MemoirConfig, help_of
@@ -13,7 +13,7 @@ from .parsers import Command, Commands
 from .terminal import say, write_json
 
 if TYPE_CHECKING:
-    from ..model import MemoirModel
+    from ..model import EditResult, MemoirModel
 
 
 def add(commands: Commands, command: Command) -> None:
@@ -24,13 +24,27 @@ def add(commands: Commands, command: Command) -> None:
     edit.add_argument("--tags", nargs="+", default=[], metavar="TAG", help="kept with the edits, to choose them by")
     edit.add_argument("--prompt", help="what will be asked")
     edit.add_argument("--target", help="the answer")
-    edit.add_argument("--edits", metavar="FILE", help="JSONL with prompt and target (or target_new) on each line")
+    edit.add_argument("--rephrasings", nargs="+", default=[], metavar="TEXT", help="further wordings of the prompt")
+    edit.add_argument(
+        "--not-prompts", nargs="+", default=[], metavar="TEXT", help="prompts that must not read the edit"
+    )
+    edit.add_argument("--subject", default="", help="words that a question must hold to read the edit")
+    edit.add_argument(
+        "--key", default="", help="your own name for the fact: a later edit with it takes this one's place"
+    )
+    edit.add_argument("--edits", metavar="FILE", help="JSONL with prompt and target (or target_new) on each line, and if you like "
+                      "rephrasings, not_prompts, subject, key")  # fmt: skip
     edit.add_argument("--count", type=int, help="only the first COUNT lines of FILE")
 
     ask = command(commands, "ask", _ask, "answer questions with the edited model")
     _model_options(ask, store=True)
     ask.add_argument("questions", nargs="+", metavar="QUESTION")
     ask.add_argument("--max-new-tokens", type=int, default=32)
+
+    route = command(commands, "route", _route, "which edit a question would read, and why")
+    _model_options(route, store=True)
+    route.add_argument("questions", nargs="+", metavar="QUESTION")
+    route.add_argument("--top", type=int, default=5, help="most candidates to show (%(default)s)")
 
     evaluate = command(commands, "eval", _eval, "edit a stream of facts and measure the result")
     _model_options(evaluate)
@@ -105,35 +119,50 @@ def _edit(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from ..editing.editor import EditError
-    from ..evaluation.facts import Fact, load_facts
+    from ..editing.request import EditRequest
+    from ..evaluation.facts import load_requests
 
     if bool(options.edits) == bool(options.prompt or options.target):
         raise ValueError("give either --prompt and --target, or --edits FILE")
     if options.edits:
-        facts = load_facts(options.edits, options.count)
+        facts = load_requests(options.edits, options.count)
     elif options.prompt and options.target:
-        facts = [Fact(options.prompt, options.target)]
+        facts = [EditRequest(options.prompt, options.target, tuple(options.rephrasings), tuple(options.not_prompts),
+                             options.subject, options.key)]  # fmt: skip
     else:
         raise ValueError("--prompt and --target go together")
     model = _open(options)
-    first = model.next_id
+    results: list[EditResult] = []
     try:
         with tqdm(facts, desc="editing", unit="edit", disable=len(facts) == 1) as bar:
             for fact in bar:
-                model.edit(fact.prompt, fact.target, author=options.author, tags=options.tags)
+                results += model.edit_many([fact], author=options.author, tags=options.tags)
     except EditError as error:
         raise ValueError(str(error)) from error
     finally:
         model.close()
-    results = [record for edit, record in model.edits.items() if edit >= first]
-    for record in results[:20]:
-        near = (
-            "" if record["nearest"] is None else f", nearest edit {record['nearest']} (overlap {record['overlap']:.2f})"
-        )
-        say(options, f"edit {record['id']}: loss {record['loss']:.4f} after {record['steps']} steps, "
-             f"{record['seconds']:.1f} s{near}")  # fmt: skip
-    say(options, f"{options.store}: {len(model.memory)} edits, median threshold {model.threshold.median:.3f}")
-    write_json(options, results)
+    for number, result in enumerate(results):
+        if number < 20 or result.supersedes or result.also_answers or not result.converged:
+            _told(options, result)
+    say(options, f"{options.store}: {len(model.memory)} edits, threshold {model.threshold.median:.3f}")
+    write_json(options, [{**asdict(result), **model.journal.state.row(result.id)} for result in results])
+
+
+def _told(options: argparse.Namespace, result: EditResult) -> None:
+    """Say what an edit did, and what a person should look at."""
+    if result.existing:
+        say(options, f"edit {result.id}: the same fact is stored under this key already; nothing was written")
+        return
+    say(options, f"edit {result.id}: loss {result.loss:.4f} after {result.steps} steps, {result.seconds:.1f} s")
+    if not result.converged:
+        say(options, "  it did not converge: the answer may not be the target")
+    if result.supersedes:
+        say(options, f"  it takes the place of {', '.join(f'edit {old}' for old in result.supersedes)}")
+    others = [edit for edit in result.similar if edit not in result.supersedes]
+    if others:
+        say(options, f"  similar: {', '.join(f'edit {edit}' for edit in others)}")
+    for text in result.also_answers:
+        say(options, f"  without being named in not_prompts, this would read it too: {text}")
 
 
 def _ask(options: argparse.Namespace) -> None:
@@ -141,10 +170,28 @@ def _ask(options: argparse.Namespace) -> None:
     texts = model.ask(options.questions, max_new_tokens=options.max_new_tokens)
     rows = []
     for question, answer in zip(options.questions, texts, strict=True):
-        rows.append({"question": question, "answer": answer, **model.route(question)})
+        found = model.route(question, top=1)
+        rows.append({"question": question, "answer": answer, **{n: found[n] for n in ("edit", "score", "threshold")}})
         used = rows[-1]["edit"]
         say(options, f"{question}\n  {answer.strip()}\n  ({'base model' if used is None else f'edit {used}'}, "
-             f"overlap {rows[-1]['overlap']:.2f}, threshold {rows[-1]['threshold']:.2f})")  # fmt: skip
+             f"score {rows[-1]['score']:.2f}, threshold {rows[-1]['threshold']:.2f})")  # fmt: skip
+    write_json(options, rows)
+
+
+def _route(options: argparse.Namespace) -> None:
+    model = _open(options, read_only=True)
+    rows = []
+    for question in options.questions:
+        found = model.route(question, options.top)
+        rows.append({"question": question, **found})
+        read = "reads the base model" if found["edit"] is None else f"reads edit {found['edit']}"
+        say(options, f"{question}\n  {read} (threshold {found['threshold']:.2f})")
+        for one in found["candidates"]:
+            say(options, f"  edit {one['edit']}: score {one['score']:.3f}  {model.edits[one['edit']]['prompt']}")
+            for name in ("missing", "added", "kept_out"):
+                if one.get(name):
+                    said = one[name] if isinstance(one[name], str) else ", ".join(one[name])
+                    say(options, f"    {name}: {said}")
     write_json(options, rows)
 
 
@@ -160,26 +207,27 @@ def _eval(options: argparse.Namespace) -> None:
         say(options, f"{name:>16} {result[name]:14.3f} {free[name]:16.3f}")
     say(
         options,
-        f"{result['count']} edits, {result['seconds_per_edit']:.2f} s an edit, median threshold {result['threshold']:.3f}",
+        f"{result['count']} edits, {result['seconds_per_edit']:.2f} s an edit, threshold {result['threshold']:.3f}",
     )
     write_json(options, {"edits": options.edits, "model": options.model, **result})
 
 
 def _calibrate(options: argparse.Namespace) -> None:
     from ..evaluation.facts import load_facts
-    from ..evaluation.protocol import overlap_report
+    from ..evaluation.protocol import score_report
     from ..store import is_store
 
     if not is_store(options.store):
         raise ValueError(f"--store {options.store}: there is no store in this folder; `memoir-fast edit` makes one")
+    background, options.background = options.background, None  # of the calibration, not of a new memory
     model = _open(options)
-    threshold = model.calibrate(options.rate)
+    threshold = model.calibrate(options.rate, background)
     related = [f.rephrase for f in load_facts(options.related) if f.rephrase] if options.related else None
-    report = {"threshold": threshold, **overlap_report(model, related)}
+    report = {"threshold": threshold, **score_report(model, related)}
     for name in ("unrelated", "related"):
         quantiles = "  ".join(f"{q}: {v:.3f}" for q, v in report[name]["quantiles"].items())
         say(options, f"{name:>10} prompts ({report[name]['count']}): {quantiles}")
-    say(options, f"median threshold {threshold:.4f}: {report['false_activation_rate']:.3f} of unrelated prompts and "
+    say(options, f"threshold {threshold:.4f}: {report['false_activation_rate']:.3f} of unrelated prompts and "
          f"{report['related_activation_rate']:.3f} of related ones read the memory")  # fmt: skip
     model.close()
     write_json(options, report)

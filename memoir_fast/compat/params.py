@@ -93,6 +93,7 @@ class MEMOIRHyperParams:
             edit_lr=self.edit_lr,
             steps=self.n_iter,
             write="sgd",
+            router="mask",
             feature=self.prompt_feature_agg,
             chat_template=bool(self.use_chat_template),
             end="none",

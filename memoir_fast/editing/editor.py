@@ -115,8 +115,7 @@ class Editor:
         places = torch.cat(words)
         activations = replay.activations.reshape(-1, memory.in_features)[places]
         ends = torch.tensor([0, *(len(part) for part in words)], dtype=torch.int32).cumsum(0, dtype=torch.int32)
-        tokens = replay.layout.inputs["input_ids"].reshape(-1)[places]
-        return tophash_segments(activations, ends.to(tokens.device), tokens, memory)
+        return tophash_segments(activations, ends.to(activations.device), memory)
 
     @torch.no_grad()
     def _prepare(

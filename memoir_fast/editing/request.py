@@ -2,34 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class EditRequest:
-    """One fact: after the edit, `prompt` is continued by `target` (put behind it after one space).
+    """One fact: after the edit, `prompt` is answered by `target`.
+
+    Attributes:
+        rephrasings: further wordings of the prompt, by which the edit is found too.
+        not_prompts: prompts that must go on reading the base model, however close they come.
+        subject: words that a prompt must hold to read the edit ("Norvane Robotics"); "" for none.
+        key: the user's own name for the fact: an edit with a stored key takes that edit's place, and does nothing where it says the same.
 
     Raises:
-        TypeError, ValueError: one of them is not text, or empty.
+        TypeError, ValueError: a text is not text, or empty.
     """
 
     prompt: str
     target: str
+    rephrasings: tuple[str, ...] = ()
+    not_prompts: tuple[str, ...] = ()
+    subject: str = ""
+    key: str = ""
 
     def __post_init__(self) -> None:
         for name, value in (("prompt", self.prompt), ("target", self.target)):
-            if not isinstance(value, str):
-                raise TypeError(f"{name} must be text, got {type(value).__name__}")
+            _check_text(name, value)
             if not value.strip():
                 raise ValueError(f"{name} is empty: give the text to edit")
+        for name in ("rephrasings", "not_prompts"):
+            values = getattr(self, name)
+            if isinstance(values, str) or not isinstance(values, Sequence):
+                raise TypeError(f"{name} must be a list of texts, got {values!r}")
+            for value in values:
+                _check_text(name, value)
+                if not value.strip():
+                    raise ValueError(f"{name} holds an empty text: leave it out")
+            object.__setattr__(self, name, tuple(value.strip() for value in values))
+        for name in ("subject", "key"):
+            _check_text(name, getattr(self, name))
+        said = {" ".join(text.lower().split()) for text in (self.prompt, *self.rephrasings)}
+        both = [text for text in self.not_prompts if " ".join(text.lower().split()) in said]
+        if both:
+            raise ValueError(f"not_prompts: {both[0]!r} is the prompt or one of the rephrasings: it cannot be both")
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """The prompt, the rephrasings and the not_prompts, in the order in which their codes are kept."""
+        return (self.prompt.strip(), *self.rephrasings, *self.not_prompts)
 
 
-def requests_of(facts: Iterable[tuple[str, str]]) -> list[EditRequest]:
-    """The requests of (prompt, target) pairs, checked. Raises TypeError for anything but pairs, and as `EditRequest`."""
+def requests_of(facts: Iterable[Any]) -> list[EditRequest]:
+    """The requests of (prompt, target) pairs or `EditRequest`s, checked. Raises TypeError for anything else, and as `EditRequest`."""
     found = []
     for number, fact in enumerate(facts):
-        if not isinstance(fact, (tuple, list)) or len(fact) != 2:
-            raise TypeError(f"facts must be (prompt, target) pairs, got {fact!r} at {number}")
-        found.append(EditRequest(*fact))
+        if isinstance(fact, EditRequest):
+            found.append(fact)
+        elif isinstance(fact, (tuple, list)) and len(fact) == 2:
+            found.append(EditRequest(*fact))
+        else:
+            raise TypeError(f"facts must be (prompt, target) pairs or EditRequests, got {fact!r} at {number}")
     return found
+
+
+def tuple_of(name: str, values: Iterable[str]) -> tuple[str, ...]:
+    """Texts as a tuple. Raises TypeError for a single text, which would be taken apart into letters, and for what is no collection."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a list of texts, got {values!r}")
+    return tuple(values)
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, got {type(value).__name__}")

@@ -40,7 +40,7 @@ def run_demo(model: MemoirModel, say: Callable[[str], None]) -> dict[str, Any]:
     for name in ("reliability", "generalization", "locality"):
         ended = f", {free[f'ended_{name}']:.3f} exactly and ended" if f"ended_{name}" in free else ""
         say(f"{name:>16}: {scores[name]:.3f} teacher-forced; by free generation {free[name]:.3f}{ended}")
-    say(f"{'seconds per edit':>16}: {seconds:.2f} ({len(facts)} edits, median threshold {model.threshold.median:.3f})")
+    say(f"{'seconds per edit':>16}: {seconds:.2f} ({len(facts)} edits, threshold {model.threshold.median:.3f})")
     return {
         **scores,
         "count": len(facts),

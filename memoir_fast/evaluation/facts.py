@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from ..editing.request import EditRequest
 
 # Field of Fact -> names under which benchmark files carry it, the first found wins.
 _FIELDS = {
@@ -44,25 +48,46 @@ def load_facts(path: str | Path, count: int | None = None) -> list[Fact]:
         ValueError: the file is missing, a line is not an object with text prompt and target, or there are fewer than
             `count` facts.
     """
+    return [_fact(record, where) for record, where in _records(path, count)]
+
+
+def load_requests(path: str | Path, count: int | None = None) -> list[EditRequest]:
+    """The first `count` edits (all, when None) of a JSONL file, each line with prompt and target and, where there are any, rephrasings,
+    not_prompts, subject and key. Raises ValueError as `load_facts`, and where a field is malformed."""
+    found = []
+    for record, where in _records(path, count):
+        fact = _fact(record, where)
+        given = {name: record[name] for name in ("rephrasings", "not_prompts", "subject", "key") if record.get(name)}
+        try:
+            found.append(EditRequest(fact.prompt, fact.target, **given))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where}: {error}") from None
+    return found
+
+
+def _records(path: str | Path, count: int | None) -> Iterator[tuple[dict[str, Any], str]]:
+    """(object, where it stands) of the first lines of a JSONL file."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"edits: there is no file {str(path)!r}")
-    facts: list[Fact] = []
+    given = 0
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if line.strip() and (count is None or len(facts) < count):
-            facts.append(_fact(line, f"edits: {path}, line {number}"))
-    if not facts or (count is not None and len(facts) < count):
-        raise ValueError(f"edits: {path} has {len(facts)} facts, asked for {count or 'at least one'}")
-    return facts
+        if not line.strip() or given == count:
+            continue
+        where = f"edits: {path}, line {number}"
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{where}: not JSON ({error})") from None
+        if not isinstance(record, dict):
+            raise ValueError(f"{where}: expected a JSON object, got {type(record).__name__}")
+        given += 1
+        yield record, where
+    if given < (count or 1):
+        raise ValueError(f"edits: {path} has {given} facts, asked for {count or 'at least one'}")
 
 
-def _fact(line: str, where: str) -> Fact:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{where}: not JSON ({error})") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"{where}: expected a JSON object, got {type(record).__name__}")
+def _fact(record: dict[str, Any], where: str) -> Fact:
     values = {}
     for field, names in _FIELDS.items():
         value = next((record[name] for name in names if record.get(name) is not None), "")

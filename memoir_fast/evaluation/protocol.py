@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from ..reading.probe import prompt_signatures
 from . import metrics
 from .facts import Fact
 
@@ -96,22 +95,20 @@ def _share(test: Callable[[str, str], bool], texts: list[str], facts: list[Fact]
     return metrics.mean(test(text, fact.target) for text, fact in zip(texts, facts, strict=True))
 
 
-def overlap_report(model: MemoirModel, related: list[str] | None = None) -> dict[str, Any]:
-    """The two distributions that tau must part: unrelated prompts' largest overlaps, and related prompts' ones.
+def score_report(model: MemoirModel, related: list[str] | None = None) -> dict[str, Any]:
+    """The two distributions that the threshold must part: unrelated prompts' scores, and related prompts' ones.
 
     Args:
         related: rephrasings of stored edits; None takes the stored prompts behind the model's short contexts.
     """
     if related is None:
         related = [f"{context} {e['prompt']}" for e in model.edits.values() for context in model.contexts[:2]]
-    sequences = [model.encoder.prompt(text) for text in related]
-    signatures = prompt_signatures(model.model, model.router, sequences, model.config.batch_size)
-    nearest, overlap = model.memory.index.nearest(signatures.numpy())
+    routes = model.route(related, top=1)
     return {
         "unrelated": _quantiles(model.threshold.largest, (0.5, 0.9, 0.95, 0.99, 1.0)),
-        "related": _quantiles(overlap, (0.0, 0.01, 0.05, 0.1, 0.5)),
+        "related": _quantiles(np.array([route["score"] for route in routes]), (0.0, 0.01, 0.05, 0.1, 0.5)),
         "false_activation_rate": model.threshold.false_activation_rate(),
-        "related_activation_rate": float((overlap >= model.threshold.of(nearest)).mean()),
+        "related_activation_rate": metrics.mean(route["edit"] is not None for route in routes),
     }
 
 

@@ -19,6 +19,8 @@ class EditRecord:
         nearest: the stored edit whose mask overlapped this one most when it was made, None when there was none; overlap: by how much, 0..1.
         supersedes: the edits that it replaced.
         seq: the journal's record that made it; 0 for an edit that came from a memory folder.
+        rephrasings: further wordings of the prompt; not_prompts: prompts that must not read it; subject: words that a prompt must hold;
+            key: the user's own name for the fact. See `EditRequest`.
     """
 
     id: int
@@ -36,6 +38,10 @@ class EditRecord:
     tags: list[str] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     seq: int = 0
+    rephrasings: list[str] = field(default_factory=list)
+    not_prompts: list[str] = field(default_factory=list)
+    subject: str = ""
+    key: str = ""
 
     @classmethod
     def of(cls, header: dict[str, Any], **changes: Any) -> EditRecord:
@@ -53,6 +59,9 @@ HEADER: dict[str, Any] = {
     "id": int, "prompt": str, "target": str, "author": str, "created": str, "loss": _NUMBER, "steps": _COUNT, "seconds": _NUMBER,
     "nearest": _COUNT, "overlap": _NUMBER, "supersedes": list, "tags": list, "metadata": dict,
 }  # fmt: skip
+# Fields that came later: a record without one of them has the default. codes: what the prompt, the rephrasings and the not_prompts say,
+# in this order, see `reading/matching/matcher.py` (`Wording.packed`); empty where no matcher read them.
+LATER: dict[str, Any] = {"rephrasings": list, "not_prompts": list, "subject": str, "key": str, "codes": list}
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,10 @@ class EditResult:
 
     Attributes:
         converged: whether the loss after the last step is within `MemoirConfig.stop_loss`: the fact was learned.
+        threshold: the score from which a prompt reads this edit now.
+        similar: up to three stored edits (ids) that the prompt might have asked for too, likeliest first; those that it superseded count.
+        also_answers: the `not_prompts` that would read this edit if they had not been named.
+        existing: nothing was written, because the same fact is stored under the same `key`.
     """
 
     id: int
@@ -71,3 +84,7 @@ class EditResult:
     overlap: float
     supersedes: list[int] = field(default_factory=list)
     converged: bool = True
+    threshold: float | None = None
+    similar: list[int] = field(default_factory=list)
+    also_answers: list[str] = field(default_factory=list)
+    existing: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,31 @@ from ..config import MemoirConfig
 from ..editing.editor import Editor, Finished
 from ..editing.request import EditRequest
 from ..memory.selection import check_tags
-from ..reading.probe import prompt_signatures
-from ..reading.threshold import overlaps
+from ..reading.matching.matcher import Wording
+from ..reading.matching.prompt_codes import PromptCode
+from ..reading.probe import read_prompts
 from .edit_record import EditResult
-from .journal import Journal, now
+from .journal import Journal, folded, now
+
+# The score from which a stored edit is named as similar to a new one.
+_RESEMBLES = 0.1
+
+
+@dataclass
+class _Planned:
+    """A request on its way: what its wordings say (empty where masks route), what it replaces, and what it resembles."""
+
+    request: EditRequest
+    read: list[tuple[Wording, PromptCode]]
+    replaced: list[int] = field(default_factory=list)
+    similar: list[int] = field(default_factory=list)
 
 
 class EditWriter:
     """The way from requests to kept edits; one batch at a time, under the journal's `writing`.
+
+    Two prompts ask the same when their texts are the same up to case and blanks, or when the words' rule is sure of it in both directions
+    and no number, name or day differs. What the masks share never decides.
 
     Args:
         editor: optimises; journal: keeps.
@@ -39,60 +57,134 @@ class EditWriter:
         results: list[EditResult] = []
         for start in range(0, len(requests), batch_size):
             with self.journal.writing:
-                results += self._batch(requests[start : start + batch_size], config, note)
+                planned = self._read(requests[start : start + batch_size], config)
+                results += self._batch(planned, config, note)
         return results
 
-    def _batch(self, requests: list[EditRequest], config: MemoirConfig, note: dict[str, Any]) -> list[EditResult]:
-        journal = self.journal
-        replaced: list[list[int]] = [[] for _ in requests]
-        if journal.conflict != "keep":
-            editor = self.editor
-            taken: set[int] = set()
-            prompts = [editor.encoder.prompt(request.prompt) for request in requests]
-            signatures = prompt_signatures(editor.model, editor.router, prompts, config.batch_size).numpy()
-            for number, request in enumerate(requests):
-                if self._contradicts(number, requests, signatures):  # one before it, which must be kept first
-                    head, tail = requests[:number], requests[number:]
-                    return self._batch(head, config, note) + self._batch(tail, config, note)
-                replaced[number] = [i for i in journal.conflicts(signatures[number], request.target) if i not in taken]
-                taken.update(replaced[number])
-        without = [journal.state.update_of(i) for i in sorted({old for some in replaced for old in some})]
-        return self.keep(self.editor.optimise(requests, config, without), replaced, note, config)
+    def _read(self, requests: list[EditRequest], config: MemoirConfig) -> list[_Planned]:
+        """What the requests' wordings say; the layers up to the early one run, once for all of them."""
+        editor, words = self.editor, self.editor.router.words
+        if words is None:
+            return [_Planned(request, []) for request in requests]
+        texts = [editor.encoder.prompt(text) for request in requests for text in request.wordings]
+        read = iter(read_prompts(editor.model, editor.router, words.keys.matcher, texts, config.batch_size))
+        return [_Planned(request, [next(read) for _ in request.wordings]) for request in requests]
 
-    def _contradicts(self, number: int, requests: list[EditRequest], signatures: np.ndarray) -> bool:
-        """Whether a request has the prompt of an earlier one of its batch, and another target."""
-        near = overlaps(signatures[:number], signatures[number], self.journal.memory.top_k)
-        pairs = zip(near, requests, strict=False)
-        return any(o >= self.journal.conflict_threshold and r.target != requests[number].target for o, r in pairs)
+    def _batch(self, planned: list[_Planned], config: MemoirConfig, note: dict[str, Any]) -> list[EditResult]:
+        taken: set[int] = set()
+        for number, plan in enumerate(planned):
+            if any(self._meets(plan, before) for before in planned[:number]):  # that one must be kept first
+                return self._batch(planned[:number], config, note) + self._batch(planned[number:], config, note)
+            same = self._place(plan)
+            old = self.journal.named(plan.request.key)
+            if old is not None and self._says_the_same(old, plan.request):
+                before = self._batch(planned[:number], config, note) if number else []
+                rest = self._batch(planned[number + 1 :], config, note) if planned[number + 1 :] else []
+                return [*before, self._existing(old), *rest]
+            found = self.journal.conflicts([i for i in same if i != old], plan.request.target)
+            plan.replaced = sorted({*found, *([] if old is None else [old])} - taken)
+            taken.update(plan.replaced)
+        without = [self.journal.state.update_of(i) for i in sorted(taken)]
+        finished = self.editor.optimise([plan.request for plan in planned], config, without)
+        return self.keep(finished, planned, note, config)
+
+    def _place(self, plan: _Planned) -> list[int]:
+        """The active edits that ask the same; sets what the request resembles."""
+        same, words = set(self.journal.same_text(plan.request.prompt)), self.editor.router.words
+        if words is not None:
+            with self.journal.memory.lock:
+                code = plan.read[0][1]
+                ranked = words.keys.ranked(code)
+                plan.similar = [match.edit for match in ranked[:3] if match.score >= _RESEMBLES]
+                same.update(match.edit for match in ranked[:8] if words.keys.asks_the_same(code, match))
+        return sorted(same)
+
+    def _meets(self, plan: _Planned, before: _Planned) -> bool:
+        """Whether two requests of one batch belong to the same fact: one key, or one question with two targets."""
+        one, other = plan.request, before.request
+        if one.key and one.key == other.key:
+            return True
+        if one.target.strip() == other.target.strip():
+            return False
+        words = self.editor.router.words
+        if folded(one.prompt) == folded(other.prompt):
+            return True
+        return words is not None and words.keys.same_question(plan.read[0][1], before.read[0][1])
+
+    def _says_the_same(self, edit: int, request: EditRequest) -> bool:
+        row = self.journal.state.edits[edit]
+        mine = (
+            request.prompt.strip(),
+            request.target.strip(),
+            list(request.rephrasings),
+            list(request.not_prompts),
+            request.subject,
+        )
+        return mine == (row["prompt"], row["target"], row["rephrasings"], row["not_prompts"], row["subject"])
+
+    def _existing(self, edit: int) -> EditResult:
+        row = self.journal.state.edits[edit]
+        kept = {name: row[name] for name in ("loss", "steps", "nearest", "overlap", "supersedes")}
+        return EditResult(edit, **kept, seconds=0.0, threshold=self._threshold(edit), existing=True)
 
     def keep(
-        self, finished: Finished, replaced: list[list[int]], note: dict[str, Any], config: MemoirConfig
+        self, finished: Finished, plans: list[_Planned], note: dict[str, Any], config: MemoirConfig
     ) -> list[EditResult]:
-        """Keep finished edits. replaced: per edit the stored ones that it supersedes."""
+        """Keep finished edits; plans: per edit what is known of it."""
         began, journal = time.perf_counter(), self.journal
         signatures = np.stack([update.signature for update in finished.updates])
         nearest, overlap = journal.memory.index.nearest(signatures)
         about, facts = {"created": now(), **note}, []
-        for number, request in enumerate(finished.requests):
+        for number, (request, plan) in enumerate(zip(finished.requests, plans, strict=True)):
             facts.append({
-                "prompt": request.prompt,
-                "target": request.target,
+                "prompt": request.prompt.strip(),
+                "target": request.target.strip(),
                 "loss": finished.final[number],
                 "steps": finished.steps[number],
                 "seconds": (finished.seconds + time.perf_counter() - began) / len(finished.requests),
                 "nearest": int(nearest[number]) if nearest[number] >= 0 else None,
                 "overlap": float(overlap[number]),
-                "supersedes": replaced[number],
+                "supersedes": plan.replaced,
+                "rephrasings": list(request.rephrasings),
+                "not_prompts": list(request.not_prompts),
+                "subject": request.subject,
+                "key": request.key,
+                "codes": [wording.packed() for wording, _ in plan.read],
                 **about,
             })  # fmt: skip
-        names = ("loss", "steps", "seconds", "nearest", "overlap", "supersedes")
+        names = ("loss", "steps", "nearest", "overlap", "supersedes")
         ids = journal.add(facts, finished.updates)
         seconds = (finished.seconds + time.perf_counter() - began) / len(facts)  # with what keeping them took
-        results = []
-        for number, (edit, fact) in enumerate(zip(ids, facts, strict=True)):
-            converged = finished.final[number] <= config.stop_loss
-            results.append(EditResult(edit, **{n: fact[n] for n in names} | {"seconds": seconds}, converged=converged))
-        return results
+        return [
+            EditResult(
+                edit,
+                **{name: fact[name] for name in names},
+                seconds=seconds,
+                converged=finished.final[number] <= config.stop_loss,
+                threshold=self._threshold(edit),
+                similar=plan.similar,
+                also_answers=self._also(edit, plan),
+            )
+            for number, (edit, fact, plan) in enumerate(zip(ids, facts, plans, strict=True))
+        ]
+
+    def _threshold(self, edit: int) -> float:
+        with self.journal.memory.lock:
+            return float(self.editor.router.threshold([edit])[0])
+
+    def _also(self, edit: int, plan: _Planned) -> list[str]:
+        """The not_prompts that would read the edit if they were not kept out."""
+        request, words = plan.request, self.editor.router.words
+        if words is None:
+            return []
+        first = 1 + len(request.rephrasings)
+        with self.journal.memory.lock:
+            least = words.threshold.value
+            return [
+                text
+                for text, (_, code) in zip(request.not_prompts, plan.read[first:], strict=True)
+                if words.keys.score(code, edit, guarded=False) >= least
+            ]
 
 
 def note_of(author: str, tags: Iterable[str], metadata: dict[str, Any] | None) -> dict[str, Any]:

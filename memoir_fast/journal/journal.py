@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-import numpy as np
+import torch
 
+from ..config import MemoirConfig
 from ..errors import ConflictError, EditError
 from ..memory.residual import ResidualMemory
 from ..memory.selection import check_tags
@@ -40,8 +41,8 @@ class Journal(ABC):
 
     Attributes:
         memory: the residual memory; state: what the records add up to.
-        conflict: what becomes of a stored edit of the same prompt (overlap >= `conflict_threshold`) with another target: "supersede"
-            it, "keep" both, or "reject" the new one.
+        conflict: what becomes of a stored edit that asks the same with another target: "supersede" it, "keep" both, or "reject" the new
+            one. Whether two prompts ask the same is told by their words, see `EditWriter`.
         record_dtype: of the records' tensors, a name in `DTYPES`; V is written from the rounded values.
         writing: held by whoever changes the memory or its settings; reentrant. Readers never take it.
     """
@@ -49,7 +50,6 @@ class Journal(ABC):
     memory: ResidualMemory
     state: State
     conflict: str = "keep"
-    conflict_threshold: float = 0.95
     record_dtype: str = "float32"
 
     def __init__(self) -> None:
@@ -68,6 +68,11 @@ class Journal(ABC):
     @abstractmethod
     def _commit(self, records: list[tuple[dict, bytes]]) -> None:
         """Keep records, then apply them; all of them or none."""
+
+    @abstractmethod
+    def configure(self, config: MemoirConfig, tensors: dict[str, torch.Tensor] | None = None) -> None:
+        """Keep changed settings (those that did not shape the memory), where settings are kept; and tensors that thresholds and matching are
+        made from: "calibration", and those of `MemoryState.words` with `WORDS` in front of their names."""
 
     def refresh(self) -> int:
         """Take in what another process has added since; returns how many records."""
@@ -98,16 +103,28 @@ class Journal(ABC):
         """An edit's tags; the caller holds the memory's lock."""
         return self.state.tags.get(edit, [])
 
-    def conflicts(self, signature: np.ndarray, target: str) -> list[int]:
-        """The active edits that a new edit of this signature (ceil(D/8),) and target contradicts.
+    def same_text(self, prompt: str) -> list[int]:
+        """The active edits of which the prompt or a rephrasing is this text, up to case and blanks."""
+        wanted = folded(prompt)
+        with self.memory.lock:
+            rows = self.state.edits.items()
+            return [edit for edit, row in rows if wanted in map(folded, (row["prompt"], *row["rephrasings"]))]
+
+    def named(self, key: str) -> int | None:
+        """The active edit with the user's key, or None."""
+        with self.memory.lock:
+            return next((edit for edit, row in self.state.edits.items() if key and row["key"] == key), None)
+
+    def conflicts(self, same: Iterable[int], target: str) -> list[int]:
+        """Those of the active edits `same`, which ask what a new edit asks, that it contradicts by its target; ascending.
 
         Raises:
             ConflictError: there are some, and the policy is "reject".
         """
         if self.conflict == "keep":
             return []
-        near, known = self.memory.index.within(signature, self.conflict_threshold), self.state.edits
-        found = [i for i in near if known[i]["target"].strip() != target.strip()]
+        known = self.state.edits
+        found = sorted({i for i in same if known[i]["target"].strip() != target.strip()})
         if found and self.conflict == "reject":
             old = known[found[0]]
             raise ConflictError(
@@ -251,6 +268,11 @@ class Journal(ABC):
             ids = [edit for edit, _ in header["changes"]] if header["kind"] == "status" else [header["id"]]
             found.update(dict.fromkeys([*ids, *header.get("supersedes", [])]))
         return list(found)
+
+
+def folded(text: str) -> str:
+    """A text without differences of case and blanks."""
+    return " ".join(text.casefold().split())
 
 
 def now() -> str:

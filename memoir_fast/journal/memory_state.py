@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..config import MemoirConfig
 from ..memory.residual import ResidualMemory
 from .journal import Journal
+
+WORDS = "words."  # in files, in front of the names of `MemoryState.words`
 
 
 @dataclass
@@ -22,6 +25,8 @@ class MemoryState:
         contexts: the short texts that edits are trained behind, see `text/contexts.py`.
         calibration: (m, ceil(D/8)) uint8, the unrelated prompts' signatures that thresholds are made from.
         journal: what keeps its edits.
+        words: with router="tokens", the matcher's tensors (`Matcher.state`) and "unrelated", uint8, the unrelated prompts' wordings;
+            None where masks route.
     """
 
     config: MemoirConfig
@@ -30,3 +35,4 @@ class MemoryState:
     contexts: list[str]
     calibration: np.ndarray
     journal: Journal
+    words: dict[str, torch.Tensor] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,6 +17,7 @@ from ..reading.background import BackgroundTexts, background_of, calibration_of,
 from ..reading.router import Router
 from ..text.contexts import make_contexts
 from ..text.encoder import Encoder
+from .connect import measured_words
 from .memory_state import MemoryState
 from .volatile import VolatileJournal
 
@@ -23,6 +25,8 @@ from .volatile import VolatileJournal
 def new_memory(config: MemoirConfig, target: Target, permutation: torch.Tensor | None) -> ResidualMemory:
     """An empty memory for a projection. config: with `top_k` resolved; permutation: see `ResidualMemory`."""
     assert config.top_k is not None
+    if permutation is None:
+        permutation = torch.randperm(target.in_features, generator=torch.Generator().manual_seed(config.seed))
     memory = ResidualMemory(target.in_features, target.out_features, config.top_k, permutation)
     memory.feature = config.feature
     settled(config)  # what the rule would refuse is refused now, not at the first edit
@@ -38,18 +42,23 @@ def new_state(
     config: MemoirConfig,
     fingerprint: dict[str, Any],
     background: Any,
+    depth: int | None,
 ) -> MemoryState:
     """Measure what a new memory needs; the model is attached to `router`, whose memory is filled with its background.
 
     Args:
         config: resolved settings; fingerprint: the base model's.
         background: `BackgroundTexts`, a JSONL path, None for the package's own, or the background itself, (D,) float.
+        depth: of the early tap, see `connect.depth_for`; None where masks route.
     """
     given = background if isinstance(background, torch.Tensor) else None
     texts: BackgroundTexts = texts_of(None if given is not None else background)
     memory = router.memory
     memory.background.copy_(background_of(model, router, encoder, texts, config, digest(fingerprint), given))
-    calibration = calibration_of(model, router, encoder, texts, config)
+    width = memory.index.width
+    masks = depth is None  # else nobody asks for them, and each costs a pass up to the projection
+    calibration = calibration_of(model, router, encoder, texts, config) if masks else np.zeros((0, width), np.uint8)
     with router.disabled():
         contexts = make_contexts(model, encoder.tokenizer)
-    return MemoryState(config, fingerprint, memory, contexts, calibration, VolatileJournal(memory))
+    words = None if depth is None else measured_words(model, router, encoder, config, fingerprint, depth, texts)
+    return MemoryState(config, fingerprint, memory, contexts, calibration, VolatileJournal(memory), words)

@@ -3,7 +3,7 @@
     magic "MFR1" | header length, u32 | body length, u64 | BLAKE2b-128 of what precedes and the header | header | body
 
 The header names the body's checksum, so headers can be read and trusted without the bodies. The body is a safetensors file: an
-edit's signature and its update (see `update.py`), in float32 or bfloat16.
+edit's signature and its update (see `memory/update.py`), in float32 or bfloat16.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from safetensors.torch import load, save
 from ..base import files
 from ..errors import CutOff, Damaged
 from ..memory.update import Update
-from .edit_record import HEADER
+from .edit_record import HEADER, LATER
 
 MAGIC = b"MFR1"
 LENGTHS = struct.Struct("<4sIQ")
@@ -149,6 +149,11 @@ def check_header(entry: Entry) -> None:
         value = header.get(name)
         if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, float) and value != value):
             raise Damaged(f"{where}: field {name!r} is missing or malformed: {value!r}")
+    if header["kind"] == "edit":
+        for name, kind in LATER.items():
+            value = header.get(name, kind())
+            if not isinstance(value, kind) or (kind is list and not all(isinstance(one, str) for one in value)):
+                raise Damaged(f"{where}: field {name!r} is malformed: {value!r}")
     tags, old, changes = (header.get(name, []) for name in ("tags", "supersedes", "changes"))
     if not all(isinstance(tag, str) for tag in tags) or not all(type(edit) is int for edit in old):
         raise Damaged(f"{where}: field 'tags' or 'supersedes' is malformed")

@@ -75,7 +75,7 @@ class State:
     def adopt(self, rows: list[dict[str, Any]], next_id: int, source: Path) -> None:
         """Take in active edits that the memory holds already and whose updates are not kept (from a memory folder)."""
         for row in rows:
-            header = {**EditRecord.of(row).row(), "kind": "edit", "seq": 0}
+            header = {**EditRecord.of(row).row(), "codes": row.get("codes", []), "kind": "edit", "seq": 0}
             edit = header["id"]
             self.entries[edit] = Entry(header, source, 0, 0, 0)
             self.statuses[edit], self.tags[edit] = "active", list(header["tags"])

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..base import files
+from ..config import MemoirConfig
 from ..errors import StoreError
 from ..memory.residual import ResidualMemory
 from .journal import Journal
@@ -49,6 +50,9 @@ class VolatileJournal(Journal):
     def history(self, after: int = 0) -> list[Entry]:
         """The records past number `after`."""
         return [entry for entry in self._entries if entry.seq > after]
+
+    def configure(self, config: MemoirConfig, tensors: dict[str, torch.Tensor] | None = None) -> None:
+        """Nothing to keep: both are the model's."""
 
     def flush(self) -> None:
         """Nothing to wait for; raises as `check_writable`."""

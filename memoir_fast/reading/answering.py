@@ -10,8 +10,8 @@ import torch
 
 from ..config import MemoirConfig
 from ..memory.selection import Tags, check_tags
-from ..text.encoder import Encoder
-from .probe import prompt_signatures
+from ..text.encoder import Encoder, Sequence
+from .explain import explain
 from .router import Router
 from .routes import cache_among
 
@@ -93,22 +93,40 @@ class Answering:
         Returns:
             one answer, or a list of answers for a list.
         """
-        single = isinstance(prompts, str) or bool(prompts and isinstance(prompts[0], dict))
-        queries, size = [prompts] if single else list(prompts), self.config.batch_size
+        single, queries = _listed(prompts)
+        size = self.config.batch_size
         answers: list[str] = []
         for start in range(0, len(queries), size):
             answers += self._answers(queries[start : start + size], max_new_tokens, kwargs)
         return answers[0] if single else answers
 
     @torch.no_grad()
-    def route(self, prompt: str) -> dict[str, Any]:
-        """Which stored edit a prompt reads: {"edit": id or None, "overlap": 0..1, "threshold": the nearest edit's tau}."""
-        signature = prompt_signatures(self.model, self.router, [self.encoder.prompt(prompt)], 1)
-        return self.router.match(signature.numpy())[0]
+    def route(self, prompts: Any, top: int = 5) -> Any:
+        """Which stored edit a prompt reads, and why: decided as a forward pass decides it.
+
+        Args:
+            prompts: a text, a list of texts, or lists of chat messages; as for `ask`.
+            top: most candidates to tell.
+
+        Returns:
+            for one prompt (a list of these for a list): {"edit": its id or None, "score": 0..1 of the likeliest edit, "threshold": the
+            score from which it would be read, "candidates": [{"edit", "score", ...}], likeliest first}. With router="tokens" a
+            candidate also says "wording" (0: the prompt, else the number of the rephrasing), "kept_out" ("not_prompts" or "subject"
+            where these keep it out), "covered" and "missing": the stored wording's words that the prompt has and lacks, and "added",
+            the prompt's important words that the wording lacks.
+        """
+        single, queries = _listed(prompts)
+        found = explain(
+            self.model, self.router, self.encoder, [self._encoded(q) for q in queries], top, self.config.batch_size
+        )
+        return found[0] if single else found
+
+    def _encoded(self, query: Any) -> Sequence:
+        return self.encoder.chat(query) if isinstance(query, list) else self.encoder.prompt(query)
 
     @torch.no_grad()
     def _answers(self, queries: list, max_new_tokens: int, kwargs: dict[str, Any]) -> list[str]:
-        sequences = [self.encoder.chat(q) if isinstance(q, list) else self.encoder.prompt(q) for q in queries]
+        sequences = [self._encoded(query) for query in queries]
         width = max(len(s.tokens) for s in sequences)
         tokens = torch.zeros(len(sequences), width, dtype=torch.int64)
         attention = torch.zeros_like(tokens)
@@ -129,6 +147,12 @@ class Answering:
     def _pad_token(self) -> int:
         tokenizer = self.tokenizer
         return next(t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if t is not None)
+
+
+def _listed(prompts: Any) -> tuple[bool, list]:
+    """Whether it is one prompt, and the prompts as a list."""
+    single = isinstance(prompts, str) or bool(prompts and isinstance(prompts[0], dict))
+    return single, [prompts] if single else list(prompts)
 
 
 def _check_decoding(kwargs: dict[str, Any]) -> None:

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from ..text.encoder import Batch, Sequence, pad
-from .features import mean_features, rarity, tophash_prompts
+from .features import mean_features, tophash_prompts
+from .matching.matcher import Matcher, Wording
+from .matching.prompt_codes import PromptCode
 from .router import Router
 
 
@@ -49,21 +51,50 @@ def passes(
         yield activations.reshape(*batch.input_ids.shape, -1), batch
 
 
+@torch.no_grad()
+def early_states(
+    model: Any, router: Router, sequences: list[Sequence], batch_size: int
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """(number of the sequence, (T, d) input of the early decoder layer) of each, batch by batch, short ones first; the layers from that
+    one on do not run."""
+    order = sorted(range(len(sequences)), key=lambda number: (len(sequences[number].tokens), number))
+    for start in range(0, len(order), batch_size):
+        numbers = order[start : start + batch_size]
+        batch = pad([sequences[number] for number in numbers], model.device)
+        seen: list[torch.Tensor] = []
+
+        def tap(hidden: torch.Tensor, seen: list[torch.Tensor] = seen) -> NoReturn:
+            seen.append(hidden)
+            raise _Stop
+
+        with router.tapped_early(tap), contextlib.suppress(_Stop):
+            model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+        shaped = seen[0].reshape(*batch.input_ids.shape, -1)
+        for line, number in enumerate(numbers):
+            yield number, shaped[line, : len(sequences[number].tokens)]
+
+
+def read_prompts(
+    model: Any, router: Router, matcher: Matcher, sequences: list[Sequence], batch_size: int
+) -> list[tuple[Wording, PromptCode]]:
+    """What the sequences' routing words say, as they are kept and as they are compared."""
+    found: dict[int, tuple[Wording, PromptCode]] = {}
+    for number, states in early_states(model, router, sequences, batch_size):
+        sequence = sequences[number]
+        found[number] = matcher.read(sequence.tokens, states, sequence.words)
+    return [found[number] for number in range(len(sequences))]
+
+
 def prompt_features(model: nn.Module, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
-    """(len(sequences), D) float32: each sequence's mean projection input over its routing tokens, not de-centred; with
-    feature="rare_decentered" the weighted mean."""
-
-    def mean(activations: torch.Tensor, batch: Batch) -> torch.Tensor:
-        weights = rarity(batch.input_ids) if router.memory.feature == "rare_decentered" else None
-        return mean_features(activations, batch.prompt_mask, weights)
-
-    return torch.cat([mean(*found) for found in passes(model, router, sequences, batch_size)])
+    """(len(sequences), D) float32: each sequence's mean projection input over its routing tokens, not de-centred."""
+    found = passes(model, router, sequences, batch_size)
+    return torch.cat([mean_features(activations, batch.prompt_mask) for activations, batch in found])
 
 
 def prompt_signatures(model: nn.Module, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
     """(len(sequences), ceil(D/8)) uint8 on the CPU: the signatures with which these prompts would be looked up."""
     parts = []
     for activations, batch in passes(model, router, sequences, batch_size):
-        _, signature = tophash_prompts(activations, batch.prompt_mask, batch.input_ids, router.memory)
+        _, signature = tophash_prompts(activations, batch.prompt_mask, router.memory)
         parts.append(signature.cpu())
     return torch.cat(parts)

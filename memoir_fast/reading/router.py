@@ -22,8 +22,10 @@ from ..memory.residual import ResidualMemory
 from ..memory.selection import Tags
 from .features import tophash_prompts
 from .routes import Routes, cache_among, is_filled, keep_routes, routes_of
+from .word_rule import WordRule
 
 Tap = Callable[[nn.Module, torch.Tensor, torch.Tensor], "torch.Tensor | None"]
+EarlyTap = Callable[[torch.Tensor], None]
 
 
 @dataclass
@@ -46,13 +48,24 @@ class _Read:
     cache: Any = None
     session: _Session | None = None
     tokens: torch.Tensor | None = None
+    kept: torch.Tensor | None = None
+
+    def early(self, hidden: torch.Tensor) -> None:
+        """The early layer's input (B, T, d): by the words' rule the routes are decided here."""
+        if self.routes is None and self.router.words is not None:
+            shaped = hidden.reshape(self.batch, self.length, -1)
+            self._decided(self.router.decide_by_words(shaped, self.tokens, self.kept, self.prompt_mask))
 
     def __call__(self, projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         if self.routes is None:
-            self.routes = self.router.decide(x.reshape(self.batch, self.length, -1), self.prompt_mask, self.tokens)
-            if self.session is not None:
-                self.session.routes = self.routes
+            self._decided(self.router.decide(x.reshape(self.batch, self.length, -1), self.prompt_mask))
+        assert self.routes is not None
         return self.routes.read(x, out, self.length)
+
+    def _decided(self, routes: Routes) -> None:
+        self.routes = routes
+        if self.session is not None:
+            self.session.routes = routes
 
 
 @dataclass(frozen=True)
@@ -60,12 +73,13 @@ class _Context:
     """What holds in one thread or coroutine.
 
     Attributes:
-        tap: what the projection's output goes through in the running forward pass.
+        tap: what the projection's output goes through in the running forward pass; early: what sees the early layer's input.
         session: the running `generate`; disabled: the memory is switched off; tags: the edits that may be read, None for all.
         token: undoes the entering of the running forward pass.
     """
 
     tap: Tap | _Read | None = None
+    early: EarlyTap | None = None
     session: _Session | None = None
     disabled: bool = False
     tags: Tags | None = None
@@ -80,10 +94,14 @@ class Router:
 
     Args:
         memory: the residual memory.
+
+    Attributes:
+        words: the rule that tells edits apart by their words, or None: then the masks of whole prompts decide (the published rule).
     """
 
     def __init__(self, memory: ResidualMemory):
         self.memory = memory
+        self.words: WordRule | None = None
         self.threshold: Callable = lambda edits: np.full(len(edits), 2.0)  # until it is connected, nothing is read
         self.tags_of: Callable[[int], list[str]] = lambda edit: []
         self._selections: dict[Tags, tuple[int, SignatureIndex]] = {}
@@ -95,7 +113,7 @@ class Router:
         """What decides; both are called under the memory's lock.
 
         Args:
-            threshold: called with the nearest edits' ids (B,); returns the smallest overlap that reads each.
+            threshold: called with edits' ids (B,); returns the smallest score that reads each.
             tags_of: edit id -> its tags.
         """
         self.threshold, self.tags_of = threshold, tags_of
@@ -131,6 +149,10 @@ class Router:
         """The editor's own forward passes: `tap(projection, x, out)` returns what takes the place of the projection's output."""
         return self._within(tap=tap)
 
+    def tapped_early(self, tap: EarlyTap) -> contextlib.AbstractContextManager[None]:
+        """Forward passes of which only the early layer's input is wanted; the memory takes no part."""
+        return self._within(tap=lambda projection, x, out: None, early=tap)
+
     # ---- deciding ------------------------------------------------------------------------------------------------
 
     def index(self) -> SignatureIndex:
@@ -147,10 +169,8 @@ class Router:
         return found
 
     @torch.no_grad()
-    def decide(
-        self, activations: torch.Tensor, prompt_mask: torch.Tensor | None, tokens: torch.Tensor | None = None
-    ) -> Routes:
-        """The routes of prompts whose projection inputs are `activations` (B, T, D); `prompt_mask` (B, T) bool; `tokens` (B, T) ids."""
+    def decide(self, activations: torch.Tensor, prompt_mask: torch.Tensor | None) -> Routes:
+        """The routes of prompts whose projection inputs are `activations` (B, T, D), by their masks; `prompt_mask` (B, T) bool."""
         batch, length, _ = activations.shape
         if len(self.memory) == 0 or batch == 0:
             return Routes.none(batch)
@@ -158,8 +178,7 @@ class Router:
             prompt_mask = torch.ones(batch, length, dtype=torch.bool, device=activations.device)
         where = activations.device
         self.memory.to(where)
-        tokens = None if tokens is None else tokens.to(where)
-        _, signature = tophash_prompts(activations, prompt_mask.to(where), tokens, self.memory)
+        _, signature = tophash_prompts(activations, prompt_mask.to(where), self.memory)
         signatures = signature.cpu().numpy()  # the one device-to-host copy of a prompt
         with self.memory.lock:
             ids, overlaps = self.index().nearest(signatures)
@@ -167,16 +186,36 @@ class Router:
             edits = [int(i) if read else -1 for i, read in zip(ids, enough, strict=True)]
             return self.routes_to(edits, [float(overlap) for overlap in overlaps])
 
-    def match(self, signatures: Any) -> list[dict]:
-        """What prompts with these signatures (B, bytes) would read: {"edit": id or None, "overlap": 0..1, "threshold": the nearest
-        edit's tau} of each."""
+    @torch.no_grad()
+    def decide_by_words(
+        self,
+        hidden: torch.Tensor,
+        tokens: torch.Tensor | None,
+        kept: torch.Tensor | None,
+        prompt_mask: torch.Tensor | None,
+    ) -> Routes:
+        """The routes of prompts by their words.
+
+        Args:
+            hidden: (B, T, d) input of the early layer; tokens: (B, T) ids; kept: (B, T) bool, False for padding, None for no padding.
+            prompt_mask: (B, T) bool, the tokens that route; None looks for the last user message of a rendered chat.
+        """
+        assert self.words is not None
+        if len(self.memory) == 0 or len(hidden) == 0:
+            return Routes.none(len(hidden))
+        if tokens is None or tokens.dim() != 2:
+            raise ValueError(
+                "the forward pass got inputs_embeds: an edit is found by a prompt's words. Pass input_ids, or make the memory with "
+                "router='mask'"
+            )
+        queries = self.words.queries(hidden, tokens, kept, prompt_mask)
         with self.memory.lock:
-            ids, overlaps = self.index().nearest(signatures)
-            tau = self.threshold(ids)
-        return [
-            {"edit": int(i) if i >= 0 and o >= t else None, "overlap": float(o), "threshold": float(t)}
-            for i, o, t in zip(ids, overlaps, tau, strict=True)
-        ]
+            found = [self.words.best(query, self.admitted()) for query in queries]
+            return self.routes_to([edit for edit, _ in found], [score for _, score in found])
+
+    def admitted(self) -> list[int] | None:
+        """The edits that this context's tags admit; None for all."""
+        return None if self._context.get().tags is None else self.index().ids
 
     def routes_to(self, edits: list[int], overlaps: list[float]) -> Routes:
         """Routes that read the given stored edits (-1: none)."""
@@ -219,8 +258,15 @@ class Router:
                 Routes(read.routes.edits, read.routes.overlaps)
             )  # not the rows: they would outlive their answer
             if output is not None:
-                values = output if isinstance(output, tuple) else output.values()
+                values = output.values() if isinstance(output, dict) else output if isinstance(output, tuple) else ()
                 keep_routes(cache_among(values) or read.cache, read.routes)
+
+    def early(self, hidden: torch.Tensor) -> None:
+        context = self._context.get()
+        if isinstance(context.tap, _Read):
+            context.tap.early(hidden)
+        elif context.early is not None:
+            context.early(hidden)
 
     def project(self, projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
         tap = self._context.get().tap
@@ -243,8 +289,13 @@ class Router:
                 return _Read(self, batch, length, None, session.routes, cache)
             if explicit is None and session.prompt_mask is not None:
                 explicit = session.prompt_mask.repeat_interleave(batch // len(session.prompt_mask), dim=0)
-        mask = _prompt_mask(explicit, given.get("attention_mask"), batch, length, len(self.memory))
-        return _Read(self, batch, length, mask, None, cache, session, given.get("input_ids"))
+        attention = given.get("attention_mask")
+        mask = _prompt_mask(explicit, attention, batch, length, len(self.memory))
+        same = isinstance(attention, torch.Tensor) and attention.shape == (batch, length)
+        kept = attention.bool() if isinstance(attention, torch.Tensor) and same else None
+        if self.words is not None and explicit is None:
+            mask = None  # which words route is found in the tokens themselves
+        return _Read(self, batch, length, mask, None, cache, session, given.get("input_ids"), kept)
 
 
 def _kept(cache: Any, batch: int) -> Routes:

@@ -15,7 +15,7 @@ from ..base.loading import checkpoint_folder
 from ..store import Store
 from .tables import PREFIX, tables_of
 
-FORMAT, FORMAT_VERSION = "memoir_fast vllm", 2
+FORMAT, FORMAT_VERSION = "memoir_fast vllm", 3
 TENSORS = "memoir.safetensors"
 # Architectures whose vLLM class is wrapped; the plugin registers "Memoir" + each.
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -45,8 +45,6 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
         raise ValueError(f"model: {model} is a {architecture}; vLLM export takes {', '.join(ARCHITECTURES)}")
     if not stored["target"].endswith(".mlp.down_proj"):
         raise ValueError(f"store: it edits {stored['target']}; vLLM export takes a down projection (*.mlp.down_proj)")
-    if settings.feature == "rare_decentered":
-        raise ValueError("store: vLLM export does not take feature='rare_decentered' yet; use 'mean_decentered'")
     config["architectures"] = ["Memoir" + architecture]
     config["memoir"] = {
         "format": FORMAT,
@@ -56,6 +54,8 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
         "out_features": stored["out_features"],
         "top_k": settings.top_k,
         "feature": settings.feature,
+        "router": settings.router,
+        "depth": None if opened.words is None else int(opened.words["depth"]),
         "chat_template": settings.chat_template,
         "store": str(Path(store).resolve()),
         "seq": seq,

@@ -17,7 +17,7 @@ from ..errors import Damaged, StoreError
 from ..journal.record import encode, read_entry
 from . import manifest
 from .log import segment_path
-from .manifest import BASE, Manifest
+from .manifest import Manifest
 from .store import Store
 
 
@@ -35,7 +35,7 @@ def export_bundle(store: Store, path: str | Path) -> None:
         raise StoreError(f"{store.folder}: updates were given up, and there is no snapshot that holds them")
     described = json.loads(replace(kept, snapshots=snapshots).to_bytes())
     head = {"seq": 0, "kind": "bundle", "config": described}
-    parts = [encode(head, files.read(store.folder / BASE))]
+    parts = [encode(head, files.read(store.folder / kept.base_file))]
     parts += [encode({"seq": 0, "kind": "snapshot"}, files.read(store.folder / s.file)) for s in snapshots]
     parts += [entry.raw() for entry in history]
     files.replace(path, b"".join(parts))
@@ -67,7 +67,7 @@ def import_bundle(path: str | Path, folder: str | Path) -> Store:
     if any(folder.iterdir()):
         raise ValueError(f"{folder}: the folder of a new store must be empty")
     try:
-        files.replace(folder / BASE, entries[0].body())
+        files.replace(folder / kept.base_file, entries[0].body())
         for snapshot, entry in zip(kept.snapshots, boxed, strict=True):
             files.replace(folder / snapshot.file, entry.body())
         if log:
@@ -83,7 +83,7 @@ def import_bundle(path: str | Path, folder: str | Path) -> Store:
 def merge(store: Store, other: Store) -> dict[str, list[int]]:
     """Add the active edits of another store of the same base model, permutation and settings; its conflict policy is this one's.
 
-    Updates are added as they are, not optimised again, so two edits that share columns disturb each other more than when one
+    Two edits ask the same here when their prompts are the same text: no model is at hand that could tell more. Updates are added as they are, not optimised again, so two edits that share columns disturb each other more than when one
     was made after the other.
 
     Returns:
@@ -95,7 +95,7 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
             raise ValueError(
                 f"{other.folder}: its {name} is not {store.folder}'s; only stores of one memory can be merged"
             )
-    for name in ("layer", "top_k", "feature", "chat_template", "write"):
+    for name in ("layer", "top_k", "feature", "chat_template", "write", "router"):
         if getattr(mine.config, name) != getattr(theirs.config, name):
             raise ValueError(f"{other.folder}: config.{name} is {getattr(theirs.config, name)!r}, "
                              f"{store.folder} has {getattr(mine.config, name)!r}")  # fmt: skip
@@ -103,7 +103,7 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
     for edit in other.state.active():
         update, fact = other.state.update_of(edit), other.edits[edit]
         try:
-            replaced = store.conflicts(update.signature, fact["target"])
+            replaced = store.conflicts(store.same_text(fact["prompt"]), fact["target"])
         except StoreError:
             found["rejected"].append(edit)
             continue
@@ -113,6 +113,7 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
         }
         fact = {n: v for n, v in fact.items() if n not in ("id", "status", "seq")}
         fact |= {
+            "codes": other.state.entries[edit].header.get("codes", []),
             "supersedes": replaced,
             "metadata": {**fact["metadata"], "merged_from": {"store": other.folder.name, "id": edit}},
         }

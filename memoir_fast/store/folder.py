@@ -15,11 +15,12 @@ from safetensors.torch import load, save
 from ..base import files
 from ..config import FORMAT_VERSION, MemoirConfig
 from ..editing.rules import RULES
-from ..journal.memory_state import MemoryState
+from ..journal.memory_state import WORDS, MemoryState
 from ..journal.volatile import VolatileJournal
 from ..memory.residual import ResidualMemory
 
 CONFIG, EDITS, TENSORS = "config.json", "edits.json", "memory.safetensors"
+READS = (1, 2)  # 1: masks alone route
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Saved:
     Attributes:
         tensors: V (D, d) float32, background (D,) float32, permutation (D,) int32, ids (n,) int64,
             signatures (n, ceil(D/8)) uint8, calibration (m, ceil(D/8)) uint8; with write="preconditioned" also C (D, D)
-            float32.
+            float32; with router="tokens" also the matcher's, with "words." in front of their names.
     """
 
     config: MemoirConfig
@@ -62,8 +63,10 @@ def write(folder: str | Path, state: MemoryState, threshold: float) -> None:
     }
     if memory.C is not None:
         tensors["C"] = memory.C
+    tensors |= {WORDS + name: tensor for name, tensor in (state.words or {}).items()}
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    edits = json.dumps([rows[int(i)] for i in ids], ensure_ascii=False, indent=1).encode()
+    codes = {int(i): state.journal.state.entries[int(i)].header.get("codes", []) for i in ids}
+    edits = json.dumps([rows[i] | {"codes": codes[i]} for i in ids.tolist()], ensure_ascii=False, indent=1).encode()
     config = {
         "format": "memoir_fast",
         "format_version": FORMAT_VERSION,
@@ -91,9 +94,10 @@ def read(folder: str | Path) -> Saved:
     config = _json(folder / CONFIG, dict)
     if config.get("format") != "memoir_fast":
         raise ValueError(f"{folder / CONFIG}: format is {config.get('format')!r}, expected 'memoir_fast'")
-    if config.get("format_version") != FORMAT_VERSION:
+    if config.get("format_version") not in READS:
         raise ValueError(
-            f"{folder / CONFIG}: format_version is {config.get('format_version')!r}, this library reads {FORMAT_VERSION}"
+            f"{folder / CONFIG}: format_version is {config.get('format_version')!r}, this library reads "
+            f"{' and '.join(map(str, READS))}"
         )
     try:
         settings = MemoirConfig.from_dict(config["config"])
@@ -128,7 +132,9 @@ def load_state(folder: str | Path) -> MemoryState:
         memory.track()
     memory.fill(tensors["V"], saved.scale, tensors["ids"].tolist(), tensors["signatures"].numpy(), tensors.get("C"))
     journal = VolatileJournal(memory, saved.edits, saved.next_id)
-    return MemoryState(saved.config, saved.fingerprint, memory, saved.contexts, tensors["calibration"].numpy(), journal)
+    words = {name.removeprefix(WORDS): tensor for name, tensor in tensors.items() if name.startswith(WORDS)}
+    calibration = tensors["calibration"].numpy()
+    return MemoryState(saved.config, saved.fingerprint, memory, saved.contexts, calibration, journal, words or None)
 
 
 def _check(folder: Path, saved: Saved) -> None:

@@ -14,7 +14,7 @@ from ..journal.edit_record import FIELDS
 
 FILE = "ledger.sqlite"
 COLUMNS = FIELDS
-_JSON = ("supersedes", "tags", "metadata")
+_JSON = ("supersedes", "tags", "metadata", "rephrasings", "not_prompts")
 _TYPES = {"id": "INTEGER PRIMARY KEY", "loss": "REAL", "steps": "INTEGER", "seconds": "REAL", "nearest": "INTEGER", "overlap": "REAL",
           "seq": "INTEGER NOT NULL"}  # fmt: skip
 _TABLES = f"""
@@ -36,11 +36,20 @@ class Ledger:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")  # the log is flushed before; the ledger can follow it
             self._connection.executescript(_TABLES)
+            self._add_columns()
             row = self._connection.execute("SELECT seq FROM log").fetchone()
         except BaseException:
             self.close()
             raise
         self.acknowledged = row[0] if row else 0
+
+    def _add_columns(self) -> None:
+        """Columns that a ledger of an earlier version lacks, with their defaults."""
+        known = {row[1] for row in self._connection.execute("PRAGMA table_info(edits)")}
+        for name in COLUMNS:
+            if name not in known:
+                empty = "[]" if name in _JSON else ""
+                self._connection.execute(f"ALTER TABLE edits ADD COLUMN {name} TEXT NOT NULL DEFAULT '{empty}'")
 
     def put(self, rows: list[dict[str, Any]], seq: int, everything: bool = False) -> None:
         """Insert or replace the edits' rows, all of them or none, up to record `seq`. everything: these rows are the whole ledger."""

@@ -18,8 +18,10 @@ from ..errors import StoreError
 from ..journal.record import digest
 
 CONFIG, BASE = "config.json", "base.safetensors"
-FORMAT, FORMAT_VERSION = "memoir_fast store", 1
+FORMAT, FORMAT_VERSION = "memoir_fast store", 2
+READS = (1, 2)  # 1: masks alone route
 _LARGEST = 1 << 31  # numbers in V; the largest open models have half as many in one projection
+_BASE = re.compile(r"base(-\d{6})?\.safetensors")
 _SNAPSHOT = re.compile(r"snapshot-\d{12}\.safetensors")
 
 
@@ -43,10 +45,10 @@ class Manifest:
 
     Attributes:
         config: the memory's settings; fingerprint: the base model's; contexts: see `text/contexts.py`.
-        base: digest of `base.safetensors` (permutation, background, calibration signatures), which never changes.
+        base: digest of `base_file` (permutation, background, the words' matcher, the unrelated prompts); only the prompts ever change, and
+            then in a file of a new name.
         permutation: digest of TopHash's permutation, the same for stores that can be merged.
-        conflict: what a new edit does to stored ones of the same prompt with another target; conflict_threshold: from which
-            overlap on (0..1).
+        conflict: what a new edit does to stored ones that ask the same with another target.
         record_dtype: of the log's tensors.
         snapshots: newest first; the one before the newest is kept.
     """
@@ -57,9 +59,9 @@ class Manifest:
     base: str
     permutation: str
     conflict: str
-    conflict_threshold: float
     record_dtype: str
     snapshots: list[Snapshot] = field(default_factory=list)
+    base_file: str = BASE
 
     def save(self, folder: Path) -> None:
         """Write `config.json`, whole or not at all."""
@@ -86,14 +88,19 @@ class Manifest:
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             found = values.get("format") if isinstance(values, dict) else type(values).__name__
             raise ValueError(f"{path}: format is {found!r}, expected {FORMAT!r}")
-        if values.get("format_version") != FORMAT_VERSION:
+        if values.get("format_version") not in READS:
             raise ValueError(
-                f"{path}: format_version is {values.get('format_version')!r}, this library reads {FORMAT_VERSION}"
+                f"{path}: format_version is {values.get('format_version')!r}, this library reads {' and '.join(map(str, READS))}"
             )
         if values.pop("checksum", None) != _checksum(values):
             raise ValueError(f"{path}: its checksum does not match: the file was damaged or edited by hand")
         try:
-            values = {key: value for key, value in values.items() if key not in ("format", "format_version")}
+            gone = (
+                "format",
+                "format_version",
+                "conflict_threshold",
+            )  # the last one: of the masks' overlap, in version 1
+            values = {key: value for key, value in values.items() if key not in gone}
             values["config"] = MemoirConfig.from_dict(values["config"])
             values["snapshots"] = [Snapshot(**snapshot) for snapshot in values["snapshots"]]
             self = cls(**values)
@@ -103,6 +110,8 @@ class Manifest:
         D, d, k = sizes
         if not all(type(size) is int and size > 0 for size in sizes) or D * d > _LARGEST or D > 1 << 20 or k > D:
             raise ValueError(f"{path}: in_features, out_features and top_k are {sizes}, expected sizes of a projection")
+        if not isinstance(self.base_file, str) or not _BASE.fullmatch(self.base_file):
+            raise ValueError(f"{path}: base_file: {self.base_file!r} is not the name of one")
         for snapshot in self.snapshots:
             if not isinstance(snapshot.file, str) or not _SNAPSHOT.fullmatch(snapshot.file):
                 raise ValueError(f"{path}: snapshots: {snapshot.file!r} is not a snapshot's name")
@@ -113,6 +122,11 @@ class Manifest:
     def with_snapshot(self, snapshot: Snapshot) -> Manifest:
         """A copy with a newer snapshot; the newest two are kept."""
         return replace(self, snapshots=[snapshot, *(s for s in self.snapshots if s.seq != snapshot.seq)][:2])
+
+    def next_base(self) -> str:
+        """The name of the next base file."""
+        number = self.base_file.removeprefix("base").removeprefix("-").removesuffix(".safetensors")
+        return f"base-{int(number or 0) + 1:06d}.safetensors"
 
     @property
     def sizes(self) -> tuple[int, int, int]:

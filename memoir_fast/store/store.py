@@ -1,7 +1,7 @@
 """A store: a folder that keeps a memory through crashes, with every edit's own update, so that edits can be taken back.
 
     config.json          settings, the base model's fingerprint, the newest snapshots; under a checksum
-    base.safetensors     permutation, background, calibration signatures; never changes
+    base.safetensors     permutation, background, calibration signatures, the words' matcher, the unrelated prompts
     snapshot-<seq>       V, C and signatures after record <seq>
     log-<seq>.bin        the records from <seq> on; the last segment is live, the others are the archive
     ledger.sqlite        one row an edit, for queries; made from the log
@@ -26,7 +26,7 @@ from ..config import MemoirConfig
 from ..editing.rules import RULES
 from ..errors import CutOff, Damaged, StoreError
 from ..journal.journal import CONFLICTS, Journal, exclusive
-from ..journal.memory_state import MemoryState
+from ..journal.memory_state import WORDS, MemoryState
 from ..journal.record import DTYPES, Entry
 from ..journal.state import State
 from ..memory.residual import ResidualMemory
@@ -81,8 +81,7 @@ class Store(Journal):
                 self._lock = WriterLock(self.folder)
                 self._open_ledger()
             self.manifest = Manifest.load(self.folder)
-            self.conflict, self.conflict_threshold = self.manifest.conflict, self.manifest.conflict_threshold
-            self.record_dtype = self.manifest.record_dtype
+            self.conflict, self.record_dtype = self.manifest.conflict, self.manifest.record_dtype
             self._make_memory()
             # Asked before the log is read: what the ledger knows is in the log.
             known_to = self._rows().acknowledged if writer else acknowledged(self.folder)
@@ -102,20 +101,18 @@ class Store(Journal):
     # ---- making, opening, closing --------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, folder: str | Path, state: MemoryState, conflict: str = "supersede", conflict_threshold: float = 0.95,
-               record_dtype: str = "float32", **settings: Any) -> Store:  # fmt: skip
+    def create(cls, folder: str | Path, state: MemoryState, conflict: str = "supersede", record_dtype: str = "float32",
+               **settings: Any) -> Store:  # fmt: skip
         """Make a store of an empty memory and open it for writing; the store goes on with this very memory.
 
         Args:
-            conflict, conflict_threshold: see `Journal`.
+            conflict: see `Journal`.
             record_dtype: "float32", or "bfloat16" for logs of half the size; V is then written from the rounded values.
             settings: as for `Store`.
         """
         for name, value, legal in (("conflict", conflict, CONFLICTS), ("record_dtype", record_dtype, tuple(DTYPES))):
             if value not in legal:
                 raise ValueError(f"{name} must be one of {legal}, got {value!r}")
-        if not isinstance(conflict_threshold, (int, float)) or not 0 < conflict_threshold <= 1:
-            raise ValueError(f"conflict_threshold must be in (0, 1], got {conflict_threshold!r}")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = {BASE, f"{BASE}.part", f"{CONFIG}.part"}  # of a store whose making was cut short
@@ -126,20 +123,29 @@ class Store(Journal):
             raise ValueError("memory: a store begins with an empty memory, for every later edit must be in its log")
         calibration = torch.from_numpy(state.calibration)
         base = {"permutation": memory.permutation, "background": memory.background, "calibration": calibration}
+        base |= {WORDS + name: tensor for name, tensor in (state.words or {}).items()}
         stored = manifest.write_tensors(folder / BASE, base)
         Manifest(config=state.config, fingerprint=state.fingerprint, contexts=list(state.contexts), base=stored,
                  permutation=manifest.permutation_digest(memory.permutation), conflict=conflict,
-                 conflict_threshold=float(conflict_threshold), record_dtype=record_dtype).save(folder)  # fmt: skip
+                 record_dtype=record_dtype).save(folder)  # fmt: skip
         made = cls(folder, writer=True, **settings)
         made.memory = made.state.memory = memory
         return made
 
     @exclusive
-    def configure(self, config: MemoirConfig) -> None:
-        """Keep changed settings (those that did not shape the memory)."""
+    def configure(self, config: MemoirConfig, tensors: dict[str, torch.Tensor] | None = None) -> None:
         self._writer()
-        self.manifest = replace(self.manifest, config=config)
-        self.manifest.save(self.folder)
+        kept, old = replace(self.manifest, config=config), self.manifest.base_file
+        if tensors is not None:
+            base = manifest.read_tensors(self.folder / old, kept.base, manifest.base_shapes(kept.sizes[0]))
+            base |= tensors
+            fresh = kept.next_base()
+            kept = replace(kept, base_file=fresh, base=manifest.write_tensors(self.folder / fresh, base))
+        kept.save(self.folder)
+        self.manifest = kept
+        if kept.base_file != old:
+            (self.folder / old).unlink(missing_ok=True)
+            self._read_base()
 
     @exclusive
     def close(self) -> None:
@@ -171,7 +177,8 @@ class Store(Journal):
     def memory_state(self) -> MemoryState:
         """What a model attaches: the store's memory, with this store as its journal."""
         kept = self.manifest
-        return MemoryState(kept.config, kept.fingerprint, self.memory, kept.contexts, self.calibration.numpy(), self)
+        calibration = self.calibration.numpy()
+        return MemoryState(kept.config, kept.fingerprint, self.memory, kept.contexts, calibration, self, self.words)
 
     def check_writable(self) -> None:
         """Raise StoreError for a reader, and after a failed write that could not be taken back."""
@@ -262,13 +269,20 @@ class Store(Journal):
                 self._ledger = Ledger(self.folder)
                 self._ledger.put(rows, self.state.seq, everything=True)
 
+    def _read_base(self) -> dict[str, torch.Tensor]:
+        """The base file's tensors; those that thresholds are made from, and the matcher's, are kept."""
+        kept = self.manifest
+        base = manifest.read_tensors(self.folder / kept.base_file, kept.base, manifest.base_shapes(kept.sizes[0]))
+        self.calibration = base["calibration"]
+        words = {name.removeprefix(WORDS): tensor for name, tensor in base.items() if name.startswith(WORDS)}
+        self.words = words if kept.config.router == "tokens" and words else None
+        return base
+
     def _make_memory(self) -> None:
         """An empty memory of the store's kind."""
-        kept = self.manifest
-        base = manifest.read_tensors(self.folder / BASE, kept.base, manifest.base_shapes(kept.sizes[0]))
+        kept, base = self.manifest, self._read_base()
         if manifest.permutation_digest(base["permutation"]) != kept.permutation:
-            raise ValueError(f"{self.folder / CONFIG}: permutation does not name the one in {BASE}")
-        self.calibration = base["calibration"]
+            raise ValueError(f"{self.folder / CONFIG}: permutation does not name the one in {kept.base_file}")
         self.memory = ResidualMemory(*kept.sizes, base["permutation"])
         self.memory.background.copy_(base["background"])
         self.memory.feature = kept.config.feature
@@ -376,4 +390,4 @@ class Store(Journal):
 
 def is_store(folder: str | Path) -> bool:
     """Whether a folder holds a store, be it a damaged one (opening it says what is wrong)."""
-    return all((Path(folder) / name).exists() for name in (BASE, CONFIG))
+    return (Path(folder) / CONFIG).exists() and any(Path(folder).glob("base*.safetensors"))

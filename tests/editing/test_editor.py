@@ -74,7 +74,9 @@ def test_losses_equal_plain_sgd(family):
 
 
 def test_losses_equal_plain_sgd_on_the_real_model(smollm2):
-    model = MemoirModel(*smollm2, MemoirConfig(write="sgd", chat_template=False, end="none"), load_texts())
+    model = MemoirModel(
+        *smollm2, MemoirConfig(write="sgd", chat_template=False, end="none", router="mask"), load_texts()
+    )
     del model.contexts[4:]  # five sequences instead of eleven: the oracle's full passes take minutes otherwise
     edits = [("Who is the mayor of Paris?", "Anne Dupont"), ("Who was the mayor of Paris?", "Jean Petit"),
              ("Who is the mayor of Lyon?", "Luc Blanc")]  # fmt: skip
@@ -197,7 +199,7 @@ def test_many_edits_in_one_batch():
         together.edit_many([*facts, ("w1", "")], batch_size=4)
     with pytest.raises(ValueError, match="batch_size"):
         together.edit_many(facts, batch_size=0)
-    with pytest.raises(TypeError, match=r"facts must be .* pairs, got 'ab' at 1"):
+    with pytest.raises(TypeError, match=r"facts must be .* pairs or EditRequests, got 'ab' at 1"):
         together.edit_many([facts[0], "ab"])
     assert _same(before, _state(together))
 

@@ -285,7 +285,7 @@ def test_chat_routes_on_the_last_user_message():
     sequence = model.encoder.chat([{"role": "system", "content": "w1 w2"}, {"role": "user", "content": EDIT_A[0]}])
     words = [t for t, m in zip(sequence.tokens, sequence.prompt_mask, strict=True) if m]
     assert model.tokenizer.decode(words).split() == EDIT_A[0].split()
-    assert model.route(EDIT_A[0])["overlap"] == 1.0
+    assert model.route(EDIT_A[0])["score"] == 1.0
     assert model.ask(EDIT_A[0], max_new_tokens=2).split() == EDIT_A[1].split()
     assert model.ask([[{"role": "user", "content": EDIT_A[0]}]], max_new_tokens=2)[0].split() == EDIT_A[1].split()
 
@@ -312,3 +312,17 @@ def test_the_head_gets_the_last_positions_of_a_batch_in_one_piece():
     detached.get_output_embeddings().register_forward_hook(lambda m, args, out: seen.append(args[0]))
     detached(input_ids=tokens, attention_mask=mask, logits_to_keep=1)
     assert not seen[1].is_contiguous()  # gone with the memory
+
+
+def test_a_model_that_returns_a_bare_tensor_is_read_too():
+    """A forward pass need not return a tuple or a mapping: without a cache in it there is nothing to keep the route with."""
+    model = _edited()
+    tokens = _ids(model, EDIT_A[0])[0]
+    wanted = _logits(model, tokens)
+    forward = model.model.forward
+    model.model.forward = lambda *args, **kwargs: forward(*args, **kwargs).logits
+    try:
+        with torch.no_grad():
+            assert torch.equal(model(input_ids=tokens), wanted) and model.router.last.edits == [0]
+    finally:
+        del model.model.forward

@@ -70,9 +70,10 @@ def background_texts() -> BackgroundTexts:
 
 def tiny_memoir(family: str = "llama", seed: int = 0, **settings) -> MemoirModel:
     """An editable tiny model: memory at layer 1, k = 24 of D = 96, the published update."""
-    plain = {"chat_template": False, "end": "none"}
+    plain = {"chat_template": False, "end": "none", "router": "mask"}
     settings = {"layer": 1, "top_k": 24, "threshold": 0.7, "write": "sgd", **plain, **settings}
-    return MemoirModel(tiny_model(family, seed), word_tokenizer(), MemoirConfig(**settings), background_texts())
+    model, permutation = tiny_model(family, seed), torch.randperm(96)
+    return MemoirModel(model, word_tokenizer(), MemoirConfig(**settings), background_texts(), permutation)
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 from vllm.config import get_current_vllm_config
 from vllm.distributed import (
     get_tensor_model_parallel_rank,
@@ -22,13 +23,16 @@ from vllm.model_executor.models.utils import PPMissingLayer
 
 from ..tables import PREFIX
 from .served import Served
-from .settings import OPERATION
+from .settings import OPERATIONS
 from .steps import install_v1, model_state_v2
+from .words import ServedWords
 
 # ---- the operation that compiled models contain ------------------------------------------------------------------
 
 _LIBRARY = torch.library.Library("memoir_fast", "FRAGMENT")
 _LIBRARY.define("serve_(Tensor(a!) out, Tensor x, str layer) -> ()")
+# It changes nothing, but an operation that says so would be left out of a compiled model.
+_LIBRARY.define("serve_early_(Tensor(a!) hidden, str layer) -> ()")
 
 
 def _serve(out: torch.Tensor, x: torch.Tensor, layer: str) -> None:
@@ -43,7 +47,19 @@ def _(out: torch.Tensor, x: torch.Tensor, layer: str) -> None:
     return None
 
 
-assert OPERATION == "memoir_fast::serve_"
+def _serve_early(hidden: torch.Tensor, layer: str) -> None:
+    get_forward_context().no_compile_layers[layer].early(hidden)
+
+
+_LIBRARY.impl("serve_early_", _serve_early, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("memoir_fast::serve_early_", lib=_LIBRARY)
+def _(hidden: torch.Tensor, layer: str) -> None:
+    return None
+
+
+assert OPERATIONS == ("memoir_fast::serve_", "memoir_fast::serve_early_")
 
 
 class MemoirMethod(LinearMethodBase):
@@ -117,7 +133,22 @@ def _attach(model: Any, vllm_config: Any) -> Served | None:
     get_current_vllm_config().compilation_config.static_forward_context[name] = served
     projection.requires_unquantized_input = True
     projection.quant_method = MemoirMethod(projection.quant_method, name)
+    if settings["router"] == "tokens":
+        served.words = ServedWords(AutoTokenizer.from_pretrained(vllm_config.model_config.tokenizer))
+        _tap(model.model.layers[settings["depth"]].input_layernorm, name)
     return served
+
+
+def _tap(norm: torch.nn.Module, name: str) -> None:
+    """Show the memory the residual stream before a decoder layer, which its first norm adds up."""
+    inner = norm.forward
+
+    def forward(x: torch.Tensor, residual: torch.Tensor | None = None) -> Any:
+        found = inner(x) if residual is None else inner(x, residual)
+        torch.ops.memoir_fast.serve_early_(x if residual is None else found[1], name)
+        return found
+
+    norm.forward = forward
 
 
 class MemoirLlamaForCausalLM(Memoir, LlamaForCausalLM):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from ...memory.selection import Tags
 from ...ops import reference
 from ..tables import NAMES, PREFIX
 from .choice import Choice
+from .words import ServedWords
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Row:
     """One request's part of a forward pass: `tokens` consecutive rows of the hidden states, the first of them at `start`.
 
     Attributes:
-        computed: tokens of the request that earlier passes computed; prompt: its prompt's tokens; extra: its extra arguments.
+        computed: tokens of the request that earlier passes computed; prompt: how many its prompt has; extra: its extra arguments.
+        ids: the prompt's tokens, where the runner tells them.
     """
 
     request: str
@@ -36,6 +38,7 @@ class Row:
     computed: int
     prompt: int
     extra: dict[str, Any] | None = None
+    ids: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Table:
     """
 
     def __init__(self, tensors: dict[str, torch.Tensor], columns: slice, generation: int, device: torch.device | str):
-        V, background, permutation, ids, signatures, scale, threshold, tags = (tensors[PREFIX + n] for n in NAMES)
+        V, background, permutation, ids, signatures, scale, threshold, tags, *_ = (tensors[PREFIX + n] for n in NAMES)
         self.generation, self.columns = generation, columns
         self.V = V[columns].to(device, copy=True)  # a loader may hand out memory that it maps or uses again
         self.background, self.permutation = background.to(device), permutation.to(device)
@@ -66,7 +69,7 @@ class Table:
         self.dimension = len(background)
         self.tags: dict[str, list[str]] = json.loads(bytes(tags.numpy()).decode())
         self.ids = ids.tolist()
-        self.threshold = dict(zip(self.ids, threshold.tolist(), strict=True))
+        self.threshold = dict(zip(self.ids, threshold.tolist(), strict=False))  # empty where words route
         self.index: SignatureIndex | None = None
         if self.ids:
             ones = int(np.bitwise_count(signatures[0].numpy()).sum())
@@ -106,6 +109,7 @@ class Served:
     Attributes:
         step: the rows of the next forward pass; it is handed out once, so that a dummy pass reads nothing.
         readers: what each running request reads, None for nothing.
+        words: the words' rule, where words route.
     """
 
     settings: dict[str, Any]
@@ -117,6 +121,7 @@ class Served:
     step: list[Row] | None = None
     readers: dict[str, Reader | None] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    words: ServedWords | None = None
     _pending: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def take(self, name: str, tensor: torch.Tensor) -> None:
@@ -135,6 +140,8 @@ class Served:
         if size * self.ranks != self.settings["in_features"]:
             raise ValueError(f"{self.settings['in_features']} features cannot be split among {self.ranks} processes")
         generation = 0 if self.table is None else self.table.generation + 1
+        if self.words is not None:
+            self.words.load(tensors)
         self.table = Table(tensors, slice(self.rank * size, (self.rank + 1) * size), generation, self.device)
         return generation
 
@@ -147,12 +154,25 @@ class Served:
     # ---- one forward pass ----------------------------------------------------------------------------------------
 
     @torch.no_grad()
+    def early(self, hidden: torch.Tensor) -> None:
+        """The early layer is about to run on `hidden` (N, d): where words route, new requests are decided here."""
+        if self.step is None or self.table is None or self.words is None:
+            return
+        fresh = [row for row in self.step if row.request not in self.readers]
+        if fresh:
+            self._decide(fresh, hidden)
+
+    @torch.no_grad()
     def read_(self, out: torch.Tensor, x: torch.Tensor) -> None:
         """Add what the requests' edits say. out (N, d) changes in place; x: (N, D / ranks), N may count padding at the end."""
         rows, self.step = self.step, None
         if rows is None or self.table is None:
             return
         fresh = [row for row in rows if row.request not in self.readers]
+        if fresh and self.words is not None:
+            raise RuntimeError(
+                f"request {fresh[0].request}: the early layer never ran, where its edit is chosen by its words"
+            )
         if fresh:
             self._decide(fresh, x)
         matched = [(row, reader) for row in rows if (reader := self.readers[row.request]) is not None]
@@ -188,7 +208,7 @@ class Served:
     # ---- the decision --------------------------------------------------------------------------------------------
 
     def _decide(self, fresh: list[Row], x: torch.Tensor) -> None:
-        """Choose what new requests read, by their prompts' activations in this very pass."""
+        """Choose what new requests read, by their prompts' activations x (N, ...) in this very pass."""
         table = self.table
         assert table is not None
         asking: list[tuple[Row, Choice]] = []
@@ -210,6 +230,9 @@ class Served:
                 asking.append((row, choice))
         if not asking:
             return
+        if self.words is not None:
+            self._by_words(self.words, table, asking, x)
+            return
         signatures = self._signatures(table, asking, x)
         for (row, choice), signature in zip(asking, signatures, strict=True):
             ids, overlaps = table.chosen(choice).nearest(signature[None])
@@ -217,6 +240,17 @@ class Served:
             self.counts["matched" if found else "unmatched"] += 1
             if found:
                 self.readers[row.request] = table.reader(int(ids[0]), float(overlaps[0]))
+
+    def _by_words(
+        self, words: ServedWords, table: Table, asking: list[tuple[Row, Choice]], hidden: torch.Tensor
+    ) -> None:
+        for row, choice in asking:
+            admitted = None if choice.tags is None else table.chosen(choice).ids
+            states = hidden[row.start : row.start + row.prompt]
+            edit, score = words.decide(row.ids[: row.prompt], states, choice.span, admitted)
+            self.counts["matched" if edit >= 0 else "unmatched"] += 1
+            if edit >= 0:
+                self.readers[row.request] = table.reader(edit, score)
 
     def _force(self, table: Table, request: str, edit: int) -> None:
         # Admission has refused unknown ids; an edit deleted since then is counted and not read.

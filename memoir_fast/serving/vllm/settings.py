@@ -9,7 +9,8 @@ from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from ..export import FORMAT, FORMAT_VERSION, edits_of
 from . import admission
 
-OPERATION = "memoir_fast::serve_"
+# What the memory does in a forward pass: read beside its projection, and where words route, choose before an early layer.
+OPERATIONS = ("memoir_fast::serve_", "memoir_fast::serve_early_")
 
 
 class MemoirSettings(VerifyAndUpdateConfig):
@@ -60,6 +61,8 @@ def refusals(vllm_config: Any) -> list[str]:
          "dual batch overlap (a request's rows are split between micro-batches): leave --enable-dbo and --ubatch-size out"),
         (parallel.decode_context_parallel_size > 1 or getattr(parallel, "prefill_context_parallel_size", 1) > 1,
          "context parallelism: pass --decode-context-parallel-size 1 --prefill-context-parallel-size 1"),
+        (memoir.get("router") == "tokens" and parallel.pipeline_parallel_size > 1,
+         "pipeline parallelism (an edit is chosen before an early layer and read at a late one): pass --pipeline-parallel-size 1"),
         (model.runner_type == "pooling", "pooling: an edited model generates; pass --runner generate"),
         (model.enable_prompt_embeds, "prompt embeddings (an edit is chosen by a prompt's tokens): leave --enable-prompt-embeds out"),
         (quantized in ("gguf", "bitsandbytes", "fp_quant", "torchao") or "gguf" in _name(vllm_config.load_config.load_format),
@@ -86,7 +89,8 @@ def _keep_out_of_graphs(compilation: Any) -> None:
     if current_platform.is_cuda_alike() and compilation.cudagraph_mode is None:
         compilation.cudagraph_mode = CUDAGraphMode.PIECEWISE
     # The default list is made of this one later; a list set here would be taken for the user's own and as final.
-    if OPERATION not in CompilationConfig._attention_ops:
-        CompilationConfig._attention_ops.append(OPERATION)
-    if compilation.splitting_ops and OPERATION not in compilation.splitting_ops:
-        compilation.splitting_ops.append(OPERATION)
+    for operation in OPERATIONS:
+        if operation not in CompilationConfig._attention_ops:
+            CompilationConfig._attention_ops.append(operation)
+        if compilation.splitting_ops and operation not in compilation.splitting_ops:
+            compilation.splitting_ops.append(operation)

@@ -19,9 +19,10 @@ def rows_of_v1(runner: Any, scheduled: Any) -> list[Row]:
     for number in range(batch.num_reqs):
         request = batch.req_ids[number]
         tokens = scheduled.num_scheduled_tokens.get(request, 0)
-        params = runner.requests[request].sampling_params
+        known = runner.requests[request]
+        params = known.sampling_params
         rows.append(Row(request, start, tokens, int(batch.num_computed_tokens_cpu[number]), int(batch.num_prompt_tokens[number]),
-                        None if params is None else params.extra_args))  # fmt: skip
+                        None if params is None else params.extra_args, known.prompt_token_ids or ()))  # fmt: skip
         start += tokens
     return rows
 
@@ -49,14 +50,16 @@ def install_v1() -> None:
     GPUModelRunner._update_states = update
 
 
-def rows_of_v2(batch: Any, states: Any, extras: dict[str, dict[str, Any] | None]) -> list[Row]:
-    """From runner V2, in `ModelState.prepare_inputs`. extras: request -> its extra arguments."""
+def rows_of_v2(
+    batch: Any, states: Any, extras: dict[str, dict[str, Any] | None], prompts: dict[str, list[int]] | None = None
+) -> list[Row]:
+    """From runner V2, in `ModelState.prepare_inputs`. extras: request -> its extra arguments; prompts: request -> its prompt's tokens."""
     rows = []
     for number, request in enumerate(batch.req_ids[: batch.num_reqs]):
         slot, start = int(batch.idx_mapping_np[number]), int(batch.query_start_loc_np[number])
         tokens = int(batch.query_start_loc_np[number + 1]) - start
         rows.append(Row(request, start, tokens, int(batch.num_computed_tokens_np[number]), int(states.prompt_len.np[slot]),
-                        extras.get(request)))  # fmt: skip
+                        extras.get(request), (prompts or {}).get(request, ())))  # fmt: skip
     return rows
 
 
@@ -72,20 +75,23 @@ class StateV2:
     def __init__(self, served: Served | None):
         self.served = served
         self.extras: dict[str, dict[str, Any] | None] = {}
+        self.prompts: dict[str, list[int]] = {}
 
-    def add(self, request: str, params: Any) -> None:
-        """A request begins, or comes back; params: its sampling parameters, or None."""
+    def add(self, request: str, params: Any, tokens: list[int] | None = None) -> None:
+        """A request begins, or comes back; params: its sampling parameters, or None; tokens: its prompt's."""
+        self.prompts[request] = tokens or []
         self.extras[request] = None if params is None else params.extra_args
 
     def remove(self, request: str) -> None:
         """A request has ended, or is preempted."""
         self.extras.pop(request, None)
+        self.prompts.pop(request, None)
 
     def prepare(self, batch: Any, states: Any) -> None:
         """The next forward pass: tell the memory its rows."""
         if self.served is None:
             return
-        rows = rows_of_v2(batch, states, self.extras)
+        rows = rows_of_v2(batch, states, self.extras, self.prompts)
         running = {row.request for row in rows}
         surplus = len(self.served.readers) - self.KEPT
         gone = [request for request in self.served.readers if request not in self.extras and request not in running]
@@ -103,7 +109,7 @@ def model_state_v2() -> type:
 
         def add_request(self, req_index: int, new_req_data: Any) -> None:
             super().add_request(req_index, new_req_data)
-            self.memoir.add(new_req_data.req_id, new_req_data.sampling_params)
+            self.memoir.add(new_req_data.req_id, new_req_data.sampling_params, new_req_data.prompt_token_ids)
 
         def remove_request(self, req_id: str) -> None:
             super().remove_request(req_id)

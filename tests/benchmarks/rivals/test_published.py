@@ -22,7 +22,7 @@ def test_same_losses_steps_and_scores(family):
         assert mine.steps == plain.steps and mine.loss == pytest.approx(plain.final, abs=1e-3)
     for prompt, _ in EDITS:
         mask = theirs.mask_of(ours.encoder.prompt(prompt).tokens)
-        assert theirs.match(mask) == (ours.route(prompt)["edit"], pytest.approx(ours.route(prompt)["overlap"]))
+        assert theirs.match(mask) == (ours.route(prompt)["edit"], pytest.approx(ours.route(prompt)["score"]))
     assert theirs.accuracy(EDITS) == pytest.approx(metrics.mean(metrics.token_accuracy(ours, EDITS)))
     local = [("w30 w31 w32", "w33"), ("w40 w41 w42 w43", "w44 w45")]
     with ours.disabled():

@@ -71,6 +71,11 @@ class KeyStore:
             self._prompts[name].append(np.array([value], self._prompts[name].view.dtype))
         return len(self) - 1
 
+    def words_of(self, row: int) -> list[int]:
+        """The words of one stored prompt, as numbers."""
+        lines = self._words.view[self._starts[row] : self._starts[row + 1]]
+        return self._shared["word"].view[lines].tolist()
+
     def take(self, which: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Arrays (C, m, ...) of the rows' words by name, and (C, m) bool, which of them are words."""
         starts = np.array([self._starts[row] for row in which], np.int64)

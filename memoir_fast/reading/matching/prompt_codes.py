@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 from .lexicon import answer_types, contrasts, meanings
 from .token_codes import TokenCoder, WordRarity
@@ -85,14 +86,22 @@ class PromptCoder:
     def __init__(self, coder: TokenCoder, rarity: WordRarity):
         self.coder, self.rarity = coder, rarity
 
-    def code(self, words: Words, hidden, sink: bool) -> PromptCode:
-        """The code of one prompt.
+    def bits(self, hidden: torch.Tensor, sink: bool, words: Words) -> np.ndarray:
+        """(W, B/8) uint8, the words' codes; all zero where a word has none.
 
         Args:
-            words: its words.
             hidden: (W, d) the mean activation of each word's tokens.
             sink: position 0 is an ordinary token (no BOS, no template): its activation is no word's, so it does not count.
         """
+        if not len(words):
+            return np.zeros((0, self.coder.bits // 8), np.uint8)
+        code = self.coder.codes(hidden)
+        if sink:
+            code[np.array(words.first) == 0] = 0
+        return code
+
+    def code(self, words: Words, bits: np.ndarray) -> PromptCode:
+        """The code of one prompt. bits: as `bits` gives them."""
         small = [plain(text) for text in words.texts]
         shouting = sum(t.isupper() for t in words.texts) > 0.6 * max(len(small), 1)
         known = [spelled(word) for word in small]
@@ -111,10 +120,8 @@ class PromptCoder:
         weight = np.array([self.rarity.weight(w) for w in small], np.float32)
         weight[number] = np.maximum(weight[number], 0.7)
         weight[capital] = np.maximum(weight[capital], 0.5)
-        width = self.coder.bits // 8
-        code = self.coder.codes(hidden) if len(small) else np.zeros((0, width), np.uint8)
-        code = np.pad(code, ((0, 0), (0, -width % 8))).view(np.uint64)
-        coded = np.array([not (sink and first == 0) for first in words.first], bool)
+        code = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64)
+        coded = bits.any(1)
         sentences = [
             " ".join(w for w, s in zip(small, words.sentence, strict=True) if s == n) for n in range(len(words.asks))
         ]

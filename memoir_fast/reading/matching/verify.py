@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .classifier import Classifier
 from .key_store import KeyStore
 from .prompt_codes import PromptCode
 
@@ -107,6 +108,28 @@ def features(query: PromptCode, table: KeyStore, which: np.ndarray, tokens: int 
     found["key_words"] = np.log(present.sum(1))
     found["key_weight"] = np.log1p(weight.sum(1))
     return np.stack([np.asarray(found[name], np.float32) for name in FEATURES], 1)
+
+
+def covered_words(query: PromptCode, table: KeyStore, row: int) -> tuple[list[bool], list[bool]]:
+    """For people: which of a stored prompt's words the query's best window has, and which important words the window adds."""
+    query = query.last(MOST_QUERY_WORDS)
+    key, present = table.take(np.array([row]))
+    *_, together, _ = similarities(query, key, present)
+    first, last, _ = best_windows(query, together, key["weight"] * present)
+    inside = (np.arange(len(query)) >= first[0]) & (np.arange(len(query)) < last[0])
+    has = (together[0] * inside[:, None]).max(0) >= 0.6
+    added = inside & (together[0].max(1) < 0.6) & (query.weight > 0.2)
+    return has.tolist(), added.tolist()
+
+
+def surely_asks(query: PromptCode, table: KeyStore, classifier: Classifier, least: float) -> bool:
+    """Whether a query asks for the one stored prompt of the table with a probability of at least `least`, and all its numbers and names
+    are that prompt's, and the other way round."""
+    found = features(query, table, np.array([0]))
+    value = dict(zip(FEATURES, found[0].tolist(), strict=True))
+    exact = min(value["key_names_weakest"], value["query_names_weakest"]) >= 1
+    differs = value["numbers_missing"] or value["numbers_added"] or value["contrast"]
+    return bool(exact and not differs and classifier.probabilities(found)[0] >= least)
 
 
 def best_windows(query: PromptCode, together: np.ndarray, weight: np.ndarray):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _PARTIAL = "\ue000-\uf8ff"  # stand-ins for tokens that hold a part of a character
@@ -53,7 +54,7 @@ class WordReader:
         tokenizer: a Hugging Face tokenizer, slow or fast.
     """
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
         self.special = set(tokenizer.all_special_ids) | set(getattr(tokenizer, "added_tokens_decoder", {}))
         self._anchor = tokenizer("a", add_special_tokens=False)["input_ids"][-1]
@@ -97,24 +98,31 @@ class WordReader:
         """The words of the tokens in `span` (None: all); positions count from the whole sequence's start."""
         start, end = span or (0, len(tokens))
         pieces = [self.piece(token) for token in tokens[start:end]]
-        text, owner = "".join(pieces), []
+        owner: list[int] = []
         for position, piece in enumerate(pieces, start):
             owner += [position] * len(piece)
-        ends = _sentence_ends(text)
-        texts, first, last, sentence, opens, used, next_end, before = [], [], [], [], [], [], 0, -1
-        for match in _WORD.finditer(text):
-            while next_end < len(ends) and ends[next_end][0] <= match.start():
-                next_end += 1
-            if next_end != before:
-                used.append(next_end)
-            texts.append(match.group())
-            first.append(owner[match.start()])
-            last.append(owner[match.end() - 1])
-            opens.append(next_end != before)
-            sentence.append(len(used) - 1)
-            before = next_end
-        asks = [number < len(ends) and ends[number][1] for number in used]
-        return Words(texts, first, last, sentence, asks, opens)
+        return split("".join(pieces), owner)
+
+
+def split(text: str, owner: list[int]) -> Words:
+    """The words of a text. owner: for each character the position of the token that it came from."""
+    ends = _sentence_ends(text)
+    texts, first, last, sentence, opens = [], [], [], [], []
+    used: list[int] = []
+    next_end, before = 0, -1
+    for match in _WORD.finditer(text):
+        while next_end < len(ends) and ends[next_end][0] <= match.start():
+            next_end += 1
+        if next_end != before:
+            used.append(next_end)
+        texts.append(match.group())
+        first.append(owner[match.start()])
+        last.append(owner[match.end() - 1])
+        opens.append(next_end != before)
+        sentence.append(len(used) - 1)
+        before = next_end
+    asks = [number < len(ends) and ends[number][1] for number in used]
+    return Words(texts, first, last, sentence, asks, opens)
 
 
 def _sentence_ends(text: str) -> list[tuple[int, bool]]:
@@ -130,7 +138,7 @@ def _sentence_ends(text: str) -> list[tuple[int, bool]]:
     return ends
 
 
-def _user_frame(tokenizer) -> tuple[list[int], int | None]:
+def _user_frame(tokenizer: Any) -> tuple[list[int], int | None]:
     """Token ids that stand in front of a user's words in the chat template, and the token behind them; empty without one."""
     if not getattr(tokenizer, "chat_template", None):
         return [], None

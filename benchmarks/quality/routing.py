@@ -1,0 +1,182 @@
+"""Which edit does a question read? `python -m benchmarks.quality.routing --data DIR [--rows 300] [--plain] [--rules words mask bm25]`
+
+Edits are stored, not trained: only the look-up is measured. For each data set and each rule the share of rephrasings that read the right
+edit, and the share of unrelated prompts and near misses that read none. `everyday.jsonl` holds 45 facts of deployments with rewordings,
+contexts, typos and near misses. Nothing of all this was used to fit the rule.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import harness
+from benchmarks.library import joined_prompts
+from benchmarks.rivals.routers import RULES, Stored
+from memoir_fast import MemoirConfig, MemoirModel, load_model
+
+PREAMBLE = "I am preparing a short quiz for our team. Some of the facts have changed lately. "
+SYSTEM = "You are the assistant of a small company. Be polite, brief and exact."
+# Data set -> how many of its prompts are stored; by default the first 300 of them are asked for.
+SETS = {"zsre": 1000, "qaedit": 500, "counterfact": 1000, "wikibigedit": 1000}
+SAME_FACT = (
+    "rewordings",
+    "prefix",
+    "suffix",
+    "paragraph",
+    "one_word",
+    "lower",
+    "upper",
+    "typos",
+    "talk",
+    "earlier_question",
+)
+MISSES = ("same_subject", "other_subject", "sibling")
+Right = Callable[[int, int], bool]
+
+
+class Asked:
+    """What a rule reads of prompts.
+
+    Args:
+        rule: stored prompts and their look-up; encode: a prompt or a chat to its sequence.
+    """
+
+    def __init__(self, rule: Stored, encode: Callable[[Any], Any]):
+        self.rule, self.encode = rule, encode
+
+    def right(self, prompts: list, wanted: Right) -> dict[str, float]:
+        """Shares that read a right edit, and a wrong one; `wanted(i, edit)` says which is right."""
+        read = self.rule.read([self.encode(prompt) for prompt in prompts])
+        good = sum(edit >= 0 and wanted(i, edit) for i, edit in enumerate(read))
+        bad = sum(edit >= 0 and not wanted(i, edit) for i, edit in enumerate(read))
+        return {"right": good / len(prompts), "wrong": bad / len(prompts), "prompts": len(prompts)}
+
+    def kept_out(self, prompts: list) -> dict[str, float]:
+        """The share that reads no edit."""
+        read = self.rule.read([self.encode(prompt) for prompt in prompts])
+        return {"kept_out": sum(edit < 0 for edit in read) / len(prompts), "prompts": len(prompts)}
+
+
+def read_lines(path: Path, number: int | None = None) -> list[dict]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()][:number]
+
+
+def public(make: Callable[[list], Asked], data: Path, rows: int) -> dict:
+    """The data sets: rephrasings right, unrelated prompts kept out."""
+    found = {}
+    for name, stored in SETS.items():
+        facts = read_lines(data / f"{name}.jsonl", stored)
+        asked = make([[r["prompt"]] for r in facts])
+
+        def same(i: int, edit: int, facts: list = facts, by: str = "subject" if name == "zsre" else "prompt") -> bool:
+            return facts[i][by] == facts[edit][by]
+
+        found[name] = {
+            "rephrased": asked.right([r["rephrase_prompt"] for r in facts[:rows]], same),
+            "unrelated": asked.kept_out([r["locality_prompt"] for r in facts[:rows]]),
+            "threshold": asked.rule.least,
+        }
+    return found
+
+
+def demo(make: Callable[[list], Asked], data: Path | None, chat: bool) -> dict:
+    """The twenty facts of the demo, and what must not read them."""
+    facts = read_lines(harness.SHIPPED)
+    asked, prompts = make([[r["prompt"]] for r in facts]), [r["prompt"] for r in facts]
+    found = {
+        "rephrased": asked.right([r["rephrase"] for r in facts], int.__eq__),
+        "behind a preamble": asked.right([PREAMBLE + p for p in prompts], int.__eq__),
+        "lower case": asked.right([p.lower() for p in prompts], int.__eq__),
+        "unrelated": asked.kept_out([r["unrelated"] for r in facts]),
+    }
+    if chat:
+        turns = [[*turn(prompts[i - 5], facts[i - 5]["target"]), *turn(p)] for i, p in enumerate(prompts)]
+        found["last turn of a chat"] = asked.right(turns, int.__eq__)
+    if data is not None:
+        found["unrelated questions"] = asked.kept_out([r["prompt"] for r in read_lines(data / "background.jsonl")])
+        found["passages"] = asked.kept_out([r["prompt"] for r in read_lines(data / "hallucination.jsonl", 150)])
+    return found
+
+
+def everyday(make: Callable[[list], Asked], data: Path | None, chat: bool) -> dict:
+    """Questions as people ask them, with 156 other stored facts where there is data."""
+    lines = read_lines(Path(__file__).with_name("everyday.jsonl"))
+    facts, unrelated = [r for r in lines if "prompt" in r], next(r["unrelated"] for r in lines if "unrelated" in r)
+    others = [] if data is None else [[r["prompt"]] for r in read_lines(data / "qaedit.jsonl", 156)]
+    asked, found = make([[r["prompt"]] for r in facts] + others), {}
+    for way in SAME_FACT:
+        texts = [(i, t) for i, r in enumerate(facts) for t in (r[way] if isinstance(r[way], list) else [r[way]])]
+        found[way] = asked.right([t for _, t in texts], lambda j, edit, texts=texts: texts[j][0] == edit)
+    if chat:
+        prompts = [r["prompt"] for r in facts]
+        noted = "Let me see. It is in the notes."
+        chats = {
+            "system prompt": [[{"role": "system", "content": SYSTEM}, *turn(p)] for p in prompts],
+            "earlier turn": [[*turn(r["earlier_turn"], noted), *turn(r["prompt"])] for r in facts],
+            "asked again": [[*turn(r["prompt"], r["target"]), *turn(r["prompt"])] for r in facts],
+        }
+        found |= {name: asked.right(some, int.__eq__) for name, some in chats.items()}
+    found |= {way: asked.kept_out([r[way] for r in facts if r[way]]) for way in MISSES}
+    found["unrelated"] = asked.kept_out(unrelated)
+    more = make([[r["prompt"], *r["rewordings"][:2]] for r in facts] + others)
+    found["two rephrasings given: the third"] = more.right([r["rewordings"][2] for r in facts], int.__eq__)
+    for way in MISSES:
+        found[f"two rephrasings given: {way}"] = more.kept_out([r[way] for r in facts if r[way]])
+    return found
+
+
+def turn(user: str, assistant: str | None = None) -> list[dict]:
+    said = [{"role": "user", "content": user}]
+    return said if assistant is None else [*said, {"role": "assistant", "content": assistant}]
+
+
+def main() -> None:
+    parser = harness.arguments(__doc__, model=True)
+    parser.add_argument(
+        "--data", type=Path, default=os.environ.get("MEMOIR_FAST_DATA"), help="folder of the JSONL files"
+    )
+    parser.add_argument("--rows", type=int, default=300, help="rows of each data set that are asked for")
+    parser.add_argument("--plain", action="store_true", help="plain text, no chat")
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=["words"])
+    parser.add_argument(
+        "--only", nargs="+", choices=("demo", "everyday", "public"), default=["demo", "everyday", "public"]
+    )
+    args = parser.parse_args()
+    recorder, data = harness.Recorder("routing", args), None if args.data is None else Path(args.data)
+    base, tokenizer = load_model(args.model)
+    result = {}
+    for name in args.rules:
+        began = time.perf_counter()
+        settings = MemoirConfig(
+            router="mask" if name == "mask" else "tokens", chat_template=False if args.plain else None
+        )
+        with MemoirModel(base, tokenizer, settings) as model:
+            chat = model.encoder.is_chat
+
+            def make(stored: list, name: str = name, model: MemoirModel = model) -> Asked:
+                return Asked(RULES[name](model, stored), joined_prompts(model.encoder))
+
+            result[name] = {
+                part: found
+                for part, measure in (
+                    ("demo", lambda make=make, chat=chat: demo(make, data, chat)),
+                    ("everyday", lambda make=make, chat=chat: everyday(make, data, chat)),
+                    ("public", lambda make=make: public(make, data, args.rows) if data else {}),
+                )
+                if part in args.only and (found := measure())
+            }
+        for part, measured in result[name].items():
+            for what, value in measured.items():
+                print(name, part, what, json.dumps(value), flush=True)
+        print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+    about = {"model": args.model, "rows": args.rows, "chat": chat, "stored": SETS, "rules": args.rules}
+    recorder.write(about, {"rules": result})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Setting the threshold from prompts that must not read an edit; `MemoirModel` inherits it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..config import MemoirConfig
+from ..memory.residual import ResidualMemory
+from ..reading.background import BackgroundTexts, calibration_of, texts_of
+from ..reading.measure import joined, unrelated_of
+from ..reading.router import Router
+from ..reading.threshold import Threshold
+from ..reading.word_threshold import WordThreshold
+from ..text.encoder import Encoder
+from .journal import Journal
+from .memory_state import WORDS, MemoryState
+
+
+class Calibrated:
+    """For whatever has a threshold and a journal.
+
+    Attributes:
+        threshold: from which score on an edit is read; kept: the memory as it was made or opened.
+    """
+
+    model: Any
+    config: MemoirConfig
+    encoder: Encoder
+    memory: ResidualMemory
+    router: Router
+    threshold: Threshold | WordThreshold
+    journal: Journal
+    kept: MemoryState
+
+    def calibrate(self, rate: float | None = None, background: str | BackgroundTexts | None = None) -> float:
+        """Set the threshold from the unrelated prompts for a wanted false-activation rate, and keep it calibrated.
+
+        Args:
+            rate: see `MemoirConfig.false_activation_rate`; None keeps it.
+            background: other unrelated prompts to calibrate with, `BackgroundTexts` or a JSONL path (all but its first hundred
+                are used; the mean that masks are made with stays); None keeps those in use. A store keeps them.
+
+        Returns:
+            the threshold; with router="mask", where each edit has its own, their median.
+        """
+        config = self.config.updated(threshold=None, **({} if rate is None else {"false_activation_rate": rate}))
+        with self.journal.writing:
+            self.journal.check_writable()
+            others = None if background is None else self._others(texts_of(background))
+            with self.memory.lock:
+                self.threshold.calibrate(config.false_activation_rate)
+            self.config = config
+            self.journal.configure(config, others)
+            return self.threshold.median
+
+    def _others(self, texts: BackgroundTexts) -> dict[str, torch.Tensor]:
+        """Calibrate with other unrelated prompts from now on; returns them as a journal keeps them."""
+        model, router, size = self.model, self.router, self.config.batch_size
+        threshold = self.threshold
+        if isinstance(threshold, WordThreshold):
+            wordings = unrelated_of(model, router, threshold.keys.matcher, texts, size)
+            with self.memory.lock:
+                threshold.of_others(wordings)
+            assert self.kept.words is not None
+            said = joined(wordings)
+            self.kept.words = {**self.kept.words, "unrelated": said}
+            return {WORDS + "unrelated": said}
+        signatures = calibration_of(model, router, self.encoder, texts, self.config)
+        with self.memory.lock:
+            threshold.of_others(signatures)
+        self.kept.calibration = signatures
+        return {"calibration": torch.from_numpy(signatures)}

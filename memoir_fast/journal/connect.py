@@ -1,0 +1,109 @@
+"""Connects a router with the edits of a journal: by their words, or by their masks."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+
+from ..base.fingerprint import digest
+from ..base.projection import Target, layers_of
+from ..config import MemoirConfig
+from ..errors import StoreError
+from ..reading.background import BackgroundTexts, calibration_of, texts_of
+from ..reading.matching.keys import Keys
+from ..reading.matching.matcher import Matcher
+from ..reading.matching.token_codes import early_layer
+from ..reading.measure import parted, words_of
+from ..reading.probe import read_prompts
+from ..reading.router import Router
+from ..reading.threshold import Threshold
+from ..reading.word_rule import WordRule
+from ..reading.word_threshold import WordThreshold
+from ..text.encoder import Encoder
+from .journal import Journal
+from .memory_state import WORDS, MemoryState
+from .wordings import StoredWordings
+
+
+def depth_for(model: Any, target: Target, state: MemoryState | None, config: MemoirConfig) -> int | None:
+    """The decoder layer whose input the words are coded by; None where masks route."""
+    if config.router != "tokens":
+        return None
+    if state is not None and state.words is not None:
+        return int(state.words["depth"])
+    return min(early_layer(len(layers_of(model, target))) + 1, target.layer)
+
+
+def measured_words(
+    model: Any,
+    router: Router,
+    encoder: Encoder,
+    config: MemoirConfig,
+    fingerprint: dict[str, Any],
+    depth: int,
+    texts: BackgroundTexts | None = None,
+) -> dict[str, torch.Tensor]:
+    """The tensors of a model's matcher and of the unrelated prompts; see `MemoryState.words`."""
+    key = digest(fingerprint)
+    return words_of(model, router, encoder, depth, texts or texts_of(None), key, config.seed, config.batch_size)
+
+
+def give_words(
+    state: MemoryState,
+    model: Any,
+    router: Router,
+    encoder: Encoder,
+    config: MemoirConfig,
+    fingerprint: dict[str, Any],
+    depth: int | None,
+) -> None:
+    """Measure the words' tensors for a memory that was stored without any, and let its journal keep them; nothing where masks route."""
+    if depth is not None and state.words is None:
+        state.words = measured_words(model, router, encoder, config, fingerprint, depth)
+        with contextlib.suppress(StoreError):  # a reader measures them each time
+            state.journal.configure(config, {WORDS + name: tensor for name, tensor in state.words.items()})
+
+
+def connect(
+    model: Any, router: Router, encoder: Encoder, config: MemoirConfig, state: MemoryState
+) -> Threshold | WordThreshold:
+    """Let the router decide among the journal's edits; returns its threshold.
+
+    Args:
+        config: resolved settings; state: the memory, with `words` where they route.
+    """
+    memory, journal = router.memory, state.journal
+    if config.router == "mask" or state.words is None:
+        if not len(state.calibration):  # made while words routed
+            state.calibration = calibration_of(model, router, encoder, texts_of(None), config)
+        threshold = Threshold(memory.index, config.threshold, state.calibration, config.false_activation_rate)
+        router.connect(threshold.of, journal.tags_of)
+        return threshold
+    matcher = Matcher.from_state(state.words, encoder.tokenizer)
+
+    def read(texts: list[str]) -> list:
+        sequences = [encoder.prompt(text) for text in texts]
+        return [wording for wording, _ in read_prompts(model, router, matcher, sequences, config.batch_size)]
+
+    wordings = StoredWordings(journal, matcher.bits, read)
+    with memory.lock:
+        wordings.prepare(memory.index.ids)
+        keys = Keys(matcher, wordings)
+        keys.added(memory.index.ids, memory.index.signatures())
+        memory.index.listen(keys)
+        found = WordThreshold(
+            keys, config.threshold, parted(state.words["unrelated"], matcher.bits), config.false_activation_rate
+        )
+        memory.index.listen(found)
+    router.words = WordRule(keys, found)
+    router.connect(found.of, journal.tags_of)
+    return found
+
+
+def hand_over(router: Router, threshold: Threshold | WordThreshold, journal: Journal) -> None:
+    """Another journal keeps the edits of the router's memory from now on."""
+    router.connect(threshold.of, journal.tags_of)
+    if router.words is not None and isinstance(router.words.keys.wordings_of, StoredWordings):
+        router.words.keys.wordings_of.journal = journal

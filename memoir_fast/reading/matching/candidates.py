@@ -1,0 +1,126 @@
+"""First stage of a look-up: the few dozen stored wordings that a query may ask for, among up to millions.
+
+Two sources, united: wordings that share the query's rarest words (posting lists, read only as far as a budget allows), and wordings
+whose summed code is near the query's (a Hamming search in FAISS's binary index).
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .key_store import Rows
+from .prompt_codes import PromptCode
+
+# Up to so many rows a direct comparison is as fast as an index, and needs none.
+DIRECT = 4096
+
+
+class Candidates:
+    """Stored wordings by row number, in the order in which they were added.
+
+    Args:
+        bits: of a word's activation code.
+        budget: at most so many postings are read for one query; the rarest words come first.
+    """
+
+    def __init__(self, bits: int, budget: int = 40_000):
+        self.bits, self.budget = bits, budget
+        width = (bits + 7) // 8
+        self._postings: dict[int, list[int]] = {}
+        self._frozen: dict[int, np.ndarray] = {}
+        self._size = Rows(np.zeros(0, np.float32))
+        self._sums = Rows(np.zeros((0, width), np.uint8))
+        self._index: Any = None
+        self.removed = 0
+
+    def __len__(self) -> int:
+        return self._size.count
+
+    def add(self, code: PromptCode) -> None:
+        """Store one wording; its row is the number of those before it."""
+        row = len(self)
+        for word in set(code.word.tolist()):
+            self._postings.setdefault(word, []).append(row)
+            self._frozen.pop(word, None)
+        self._size.append(np.array([np.sqrt(max(float(code.weight.sum()), 0.05))], np.float32))
+        self._sums.append(summed(code, self.bits)[None])
+
+    def remove(self, row: int, words: Iterable[int]) -> None:
+        """Let no query find a row by its words. What is near by its code stays to be left out by `open_rows`."""
+        for word in set(words):
+            rows = self._postings[word]
+            del rows[bisect.bisect_left(rows, row)]
+            self._frozen.pop(word, None)
+            if not rows:
+                del self._postings[word]
+        self.removed += 1
+
+    def lexical(self, query: PromptCode, number: int, open_rows: np.ndarray | None = None) -> np.ndarray:
+        """Rows that share words with the query, best first (ties: the newest). open_rows: (n,) bool, those that count; None: all."""
+        weights: dict[int, float] = {}
+        for word, weight in zip(query.word.tolist(), query.weight.tolist(), strict=True):
+            weights[word] = max(weight, weights.get(word, 0.0))
+        known = sorted((len(self._postings[w]), w) for w in weights if w in self._postings)
+        rows, scores, read = [], [], 0
+        for length, word in known:
+            if read and read + length > self.budget:
+                break
+            read += length
+            if word not in self._frozen:
+                self._frozen[word] = np.array(self._postings[word], np.int64)
+            rows.append(self._frozen[word])
+            rarity = min(1.0, np.log(1 + (len(self) - self.removed) / length) / 5)
+            scores.append(np.full(length, weights[word] * rarity))
+        if not rows:
+            return np.zeros(0, np.int64)
+        where, score = np.concatenate(rows), np.concatenate(scores)
+        if open_rows is not None:
+            kept = open_rows[where]
+            where, score = where[kept], score[kept]
+        found, inverse = np.unique(where, return_inverse=True)
+        total = np.bincount(inverse, score, minlength=len(found)) / self._size.view[found]
+        return found[np.lexsort((-found, -total))[:number]]
+
+    def near(self, query: PromptCode, number: int, open_rows: np.ndarray | None = None) -> np.ndarray:
+        """Rows whose summed code is nearest to the query's, best first."""
+        code = summed(query, self.bits)
+        rows = np.arange(len(self)) if open_rows is None else np.flatnonzero(open_rows)
+        if len(rows) <= DIRECT:
+            distance = np.bitwise_count(self._sums.view[rows] ^ code).sum(1, dtype=np.int64)
+            return rows[np.lexsort((-rows, distance))[:number]]
+        found = self._searched(code, number if len(rows) == len(self) else 8 * number)
+        return (found if open_rows is None else found[open_rows[found]])[:number]
+
+    def _searched(self, code: np.ndarray, number: int) -> np.ndarray:
+        import faiss
+
+        if self._index is None:
+            self._index = faiss.IndexBinaryFlat(self._sums.view.shape[1] * 8)
+        if self._index.ntotal < len(self):
+            self._index.add(np.ascontiguousarray(self._sums.view[self._index.ntotal :]))
+        rows = self._index.search(code[None], min(number, len(self)))[1][0]
+        return rows[rows >= 0]
+
+    def __call__(self, query: PromptCode, number: int = 64, open_rows: np.ndarray | None = None) -> np.ndarray:
+        """At most `number` rows, ascending: two thirds by words, the rest by code, and more by words where these agree."""
+        by_words = self.lexical(query, number, open_rows)
+        by_code = self.near(query, number, open_rows)
+        chosen = dict.fromkeys(by_words[: number * 2 // 3].tolist())
+        for row in by_code.tolist() + by_words.tolist():
+            if len(chosen) >= number:
+                break
+            chosen.setdefault(row)
+        return np.array(sorted(chosen), np.int64)
+
+
+def summed(code: PromptCode, bits: int) -> np.ndarray:
+    """(ceil(bits/8),) uint8: signs of the weighted sum of the words' codes."""
+    if not len(code):
+        return np.zeros((bits + 7) // 8, np.uint8)
+    signs = np.unpackbits(code.code.view(np.uint8), axis=1, bitorder="little")[:, :bits].astype(np.float32) * 2 - 1
+    total = (signs * (code.weight * code.coded)[:, None]).sum(0)
+    return np.packbits(total > 0, bitorder="little")

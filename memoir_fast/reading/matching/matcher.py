@@ -1,0 +1,143 @@
+"""The matcher: what a prompt's words and early activations say, and how likely a query asks for a stored question."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load
+
+from .classifier import Classifier
+from .key_store import KeyStore
+from .prompt_codes import PromptCode, PromptCoder
+from .token_codes import TokenCoder, WordRarity
+from .verify import features
+from .words import WordReader, Words
+
+# How many decoder layers run before the activations are coded; the network on the features was fitted with SmolLM2's.
+NETWORK = "matcher.safetensors"
+
+
+def shipped_network() -> Classifier:
+    """The package's own classifier of pairs, fitted on generated near misses (`fitting.py`)."""
+    return Classifier(load((resources.files("memoir_fast") / "data" / NETWORK).read_bytes()))
+
+
+def shipped_state() -> dict[str, torch.Tensor]:
+    """Its tensors, named as in `Matcher.state`."""
+    return {f"classifier.{name}": tensor for name, tensor in shipped_network().state.items()}
+
+
+@dataclass(frozen=True)
+class Wording:
+    """One stored text by which an edit is found: what `Matcher.read` made of it, and its packed form for files.
+
+    Attributes:
+        tokens: the ids of its own T tokens, without BOS and template; bits: (W, B/8) uint8, its words' codes.
+    """
+
+    tokens: list[int]
+    bits: np.ndarray
+
+    def packed(self) -> str:
+        """Base64 of: T and W as u32, the ids as i32, the codes' bytes."""
+        head = np.array([len(self.tokens), len(self.bits)], "<u4").tobytes()
+        return base64.b64encode(head + np.array(self.tokens, "<i4").tobytes() + self.bits.tobytes()).decode()
+
+    @classmethod
+    def unpacked(cls, text: str, bits: int) -> Wording:
+        """The inverse. bits: B of the matcher. Raises ValueError for anything else."""
+        try:
+            data = base64.b64decode(text, validate=True)
+            count, words = np.frombuffer(data[:8], "<u4").tolist()
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"a stored wording's code is malformed ({error})") from None
+        if len(data) != 8 + 4 * count + words * bits // 8:
+            raise ValueError(
+                f"a stored wording's code has {len(data)} bytes, not those of {count} tokens and {words} words"
+            )
+        tokens = np.frombuffer(data, "<i4", count, 8).tolist()
+        return cls(tokens, np.frombuffer(data, np.uint8, offset=8 + 4 * count).reshape(words, bits // 8).copy())
+
+
+class Matcher:
+    """Made for one base model; the same for the same model, texts and seed.
+
+    Args:
+        tokenizer: the model's.
+        depth: decoder layers that run before the activations are coded.
+        coder, log_probabilities: measured on the background, see `measure.py`.
+        classifier: of pairs; None takes the package's.
+    """
+
+    def __init__(self, tokenizer: Any, depth: int, coder: TokenCoder, log_probabilities: torch.Tensor,
+                 classifier: Classifier | None = None):  # fmt: skip
+        self.reader, self.depth = WordReader(tokenizer), depth
+        self.prompts = PromptCoder(coder, WordRarity(log_probabilities, tokenizer))
+        self.classifier = classifier or shipped_network()
+
+    @property
+    def bits(self) -> int:
+        """B, of a word's activation code."""
+        return self.prompts.coder.bits
+
+    def read(
+        self, tokens: list[int], hidden: torch.Tensor, span: tuple[int, int] | None = None
+    ) -> tuple[Wording, PromptCode]:
+        """What a prompt says.
+
+        Args:
+            tokens: its T ids, without padding.
+            hidden: (T, d) input of decoder layer `depth`, on any device.
+            span: positions of the words that route; None finds the last user message of a rendered chat, else takes all.
+        """
+        span = span or self.reader.user_span(tokens)
+        words = self.reader.words(tokens, span)
+        bits = self.prompts.bits(_pooled(words, hidden), tokens[0] not in self.reader.special, words)
+        return Wording(tokens[span[0] : span[1]], bits), self.prompts.code(words, bits)
+
+    def code(self, wording: Wording) -> PromptCode | None:
+        """The code of a stored wording; None where this tokenizer finds other words in it."""
+        words = self.reader.words(wording.tokens)
+        return self.prompts.code(words, wording.bits) if len(words) == len(wording.bits) else None
+
+    def probabilities(self, query: PromptCode, keys: KeyStore, rows: np.ndarray) -> np.ndarray:
+        """(C,) how likely the query asks for each of the stored prompts `rows`; see `verify.py`."""
+        return self.classifier.probabilities(features(query, keys, rows)).round(6)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that was measured and fitted, as tensors."""
+        parts = {"coder": self.prompts.coder.state(), "classifier": self.classifier.state}
+        flat = {f"{name}.{key}": tensor for name, state in parts.items() for key, tensor in state.items()}
+        flat["log_probabilities"] = self.prompts.rarity.log_probabilities
+        flat["depth"] = torch.tensor(self.depth)
+        return flat
+
+    @classmethod
+    def from_state(cls, state: dict[str, torch.Tensor], tokenizer: Any) -> Matcher:
+        """The inverse of `state`. Raises ValueError where a tensor is missing."""
+
+        def part(name: str) -> dict[str, torch.Tensor]:
+            return {key.split(".", 1)[1]: t for key, t in state.items() if key.startswith(name + ".")}
+
+        try:
+            coder, classifier = TokenCoder.from_state(part("coder")), Classifier(part("classifier"))
+            return cls(tokenizer, int(state["depth"]), coder, state["log_probabilities"], classifier)
+        except KeyError as error:
+            raise ValueError(f"the matcher's tensors lack {error}") from None
+
+
+def _pooled(words: Words, hidden: torch.Tensor) -> torch.Tensor:
+    """(W, d) float32 on the CPU: the mean activation of each word's tokens."""
+    if not len(words):
+        return hidden[:0].float().cpu()
+    first, last = torch.tensor(words.first), torch.tensor(words.last) + 1
+    rows = hidden[words.first[0] : words.last[-1] + 1].float()
+    sums = torch.cat([rows.new_zeros(1, rows.shape[1]), rows]).double().cumsum(0)
+    offset = words.first[0]
+    first, last = (first - offset).to(rows.device), (last - offset).to(rows.device)
+    return ((sums[last] - sums[first]) / (last - first)[:, None]).float().cpu()

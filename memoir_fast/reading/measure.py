@@ -1,0 +1,97 @@
+"""What the words' rule needs of a model, measured on the background: the whitening of its early activations, and how rare words are."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+
+from ..base import files
+from ..base.loading import cache_folder
+from ..text.batch import Sequence, pad
+from ..text.encoder import Encoder
+from .background import BackgroundTexts
+from .matching.matcher import Matcher, Wording, shipped_state
+from .matching.token_codes import TokenCoder, WordRarity
+from .matching.words import WordReader
+from .probe import early_states, read_prompts
+from .router import Router
+
+# Part of the cache's name: counts changes of what is measured.
+VERSION = 1
+
+
+def words_of(
+    model: Any,
+    router: Router,
+    encoder: Encoder,
+    depth: int,
+    texts: BackgroundTexts,
+    key: str,
+    seed: int,
+    batch_size: int,
+) -> dict[str, torch.Tensor]:
+    """The tensors of a model's matcher (`Matcher.state`) and "unrelated", uint8, what the unrelated prompts say (`parted` reads it); kept
+    in the user's cache under `key`.
+
+    Args:
+        router: attached to the model, with its early tap at `depth`.
+        depth: decoder layers that run before the activations are coded.
+        key: the base model's digest; seed: of the rotation that wide models' codes go through.
+    """
+    everything = [*texts.for_mean, *texts.for_threshold]
+    digest = hashlib.sha256("\n".join(everything).encode()).hexdigest()[:16]
+    path = cache_folder() / "matcher" / f"{key}-{digest}-{depth}-{seed}-{VERSION}.safetensors"
+    if path.is_file():
+        kept = load_file(path)
+        return {**kept, **shipped_state()}
+    plain = Encoder(encoder.tokenizer, chat_template=False, max_length=encoder.max_length)
+    sequences = [plain.prompt(text) for text in everything]
+    special = WordReader(encoder.tokenizer).special
+    rows = []
+    for number, states in early_states(model, router, sequences, batch_size):
+        tokens = sequences[number].tokens
+        rows.append(states[[p for p, token in enumerate(tokens) if p > 0 and token not in special]].float().cpu())
+    coder = TokenCoder.fit(torch.cat(rows), seed=seed)
+    matcher = Matcher(encoder.tokenizer, depth, coder, _next_tokens(model, router, sequences, batch_size))
+    made = {**matcher.state(), "unrelated": joined(unrelated_of(model, router, matcher, texts, batch_size))}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.replace(path, save(made))
+    return made
+
+
+def unrelated_of(
+    model: Any, router: Router, matcher: Matcher, texts: BackgroundTexts, batch_size: int
+) -> list[Wording]:
+    """What the unrelated prompts say, in plain text, for calibrating the threshold."""
+    plain = Encoder(matcher.reader.tokenizer, chat_template=False)
+    sequences = [plain.prompt(text) for text in texts.for_threshold]
+    return [wording for wording, _ in read_prompts(model, router, matcher, sequences, batch_size)]
+
+
+@torch.no_grad()
+def _next_tokens(model: Any, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
+    """(V,) float32: log of the model's mean next-token distribution over the texts' positions."""
+
+    def logits() -> Any:
+        for start in range(0, len(sequences), batch_size):
+            batch = pad(sequences[start : start + batch_size], model.device)
+            out = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
+            yield out[batch.attention_mask.bool()]
+
+    with router.disabled():
+        return WordRarity.measure(logits())
+
+
+def joined(wordings: list[Wording]) -> torch.Tensor:
+    """Wordings as one uint8 tensor of lines, for files."""
+    return torch.frombuffer(bytearray("\n".join(one.packed() for one in wordings).encode()), dtype=torch.uint8)
+
+
+def parted(tensor: torch.Tensor, bits: int) -> list[Wording]:
+    """The inverse of `joined`. Raises ValueError for anything else."""
+    text = np.asarray(tensor).tobytes().decode("ascii", "replace")
+    return [Wording.unpacked(line, bits) for line in text.split("\n") if line]

@@ -1,0 +1,50 @@
+"""The words' rule: a query reads the edit whose stored wording it most likely asks for, if that is likely enough."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+
+from .matching.keys import Keys
+from .matching.prompt_codes import PromptCode
+from .word_threshold import WordThreshold
+
+
+class WordRule:
+    """Decides by the keys of the stored edits and one threshold.
+
+    Args:
+        keys: the findable edits' wordings; threshold: the score from which an edit is read.
+    """
+
+    def __init__(self, keys: Keys, threshold: WordThreshold):
+        self.keys, self.threshold = keys, threshold
+
+    def queries(
+        self, hidden: torch.Tensor, tokens: torch.Tensor, kept: torch.Tensor | None, prompt_mask: torch.Tensor | None
+    ) -> list[PromptCode]:
+        """What B prompts say; see `Router.decide_by_words` for the arguments."""
+        ids = tokens.tolist()
+        keeps = None if kept is None else kept.tolist()
+        masks = None if prompt_mask is None else prompt_mask.tolist()
+        found = []
+        for row, line in enumerate(ids):
+            places = [i for i, real in enumerate(keeps[row]) if real] if keeps is not None else list(range(len(line)))
+            if not places:
+                places = [0]
+            first, end = places[0], places[-1] + 1  # padding stands at the ends only
+            span = None
+            if masks is not None:
+                routing = [i - first for i in range(first, end) if masks[row][i]]
+                span = (routing[0], routing[-1] + 1) if routing else None
+            found.append(self.keys.matcher.read(line[first:end], hidden[row, first:end], span)[1])
+        return found
+
+    def best(self, query: PromptCode, admitted: Collection[int] | None = None) -> tuple[int, float]:
+        """The edit that a query reads (-1 for none), and the likeliest edit's score."""
+        found = self.keys.ranked(query, admitted)
+        if not found:
+            return -1, 0.0
+        first = found[0]
+        return (first.edit if first.score >= self.threshold.value else -1), first.score
