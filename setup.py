@@ -86,7 +86,7 @@ setup(
     packages=[*find_packages(include=["memoir_fast", "memoir_fast.*"]), *find_packages("kernels")],
     package_dir={"memoir_fast_kernels": "kernels/memoir_fast_kernels"},
     package_data={
-        "memoir_fast": ["py.typed", "data/*.jsonl", "data/*.safetensors"],
+        "memoir_fast": ["py.typed", "data/*.jsonl", "data/*.safetensors", "data/README.md"],
         "memoir_fast.ops": ["*.pyi"],
         "memoir_fast.compat": ["hparams/*.yaml"],
         "memoir_fast_kernels": ["py.typed"],

@@ -20,6 +20,7 @@ from .journal.calibrated import Calibrated
 from .journal.connect import connect, depth_for, give_words, hand_over
 from .journal.edit_record import EditResult
 from .journal.edit_writer import EditWriter, note_of
+from .journal.journal import CONFLICTS
 from .journal.memory_state import MemoryState
 from .journal.new_state import new_memory, new_state
 from .journal.undo import Undo
@@ -91,7 +92,8 @@ class MemoirModel(Attached, Answering, Undo, Calibrated):
 
     @classmethod
     def from_pretrained(cls, name: str, memory: str | None = None, store: str | None = None, read_only: bool = False,
-                        dtype: Any = torch.float32, background: Any = None, **settings: Any) -> MemoirModel:  # fmt: skip
+                        dtype: Any = torch.float32, background: Any = None, conflict: str | None = None,
+                        **settings: Any) -> MemoirModel:  # fmt: skip
         """Load a base model by name (see `base.loading.load_model`), with a stored memory or a new one.
 
         Args:
@@ -101,6 +103,8 @@ class MemoirModel(Attached, Answering, Undo, Calibrated):
             read_only: open the store for reading, beside a writer.
             dtype: the base model's dtype.
             background: see `MemoirModel`; refused where a stored memory brings its own.
+            conflict: what a new edit does to a stored one that asks the same: see `Journal`. A new store supersedes by default and keeps
+                its policy; without a store both are kept by default.
             settings: fields of `MemoirConfig`.
         """
         if memory is not None and store is not None:
@@ -108,6 +112,10 @@ class MemoirModel(Attached, Answering, Undo, Calibrated):
         stored = memory is not None or (store is not None and (read_only or is_store(store)))
         if stored and background is not None:
             raise ValueError("background: a stored memory brings its own background; leave it out")
+        if conflict is not None and conflict not in CONFLICTS:
+            raise ValueError(f"conflict must be one of {CONFLICTS}, got {conflict!r}")
+        if stored and conflict is not None:
+            raise ValueError("conflict: a stored memory keeps the policy that it was made with; leave it out")
         model, tokenizer = load_model(name, dtype)
         if memory is not None:
             return cls.load(memory, model, tokenizer, **settings)
@@ -115,7 +123,9 @@ class MemoirModel(Attached, Answering, Undo, Calibrated):
             return cls.open(store, model, tokenizer, read_only, **settings)
         made = cls(model, tokenizer, MemoirConfig(**settings), background)
         if store is not None:
-            made.create_store(store)
+            made.create_store(store, **({} if conflict is None else {"conflict": conflict}))
+        elif conflict is not None:
+            made.journal.conflict = conflict
         return made
 
     @classmethod

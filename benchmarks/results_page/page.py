@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.results_page import quality, speed
+from benchmarks.results_page import quality, routing, speed
 from benchmarks.results_page.text import NOT_TRACED
 
 
@@ -19,5 +19,12 @@ def made(results: Path) -> str:
         "recorded. The model is SmolLM2-135M where nothing else is said; the CPU is a shared one.", "",
     ]  # fmt: skip
     tail = ["## Every stream of edits", "", "Each run by its name; the first table says where each comes from.", ""]
-    parts = [*head, *quality.sections(results), *speed.sections(results), *tail, *quality.details(results)]
+    parts = [
+        *head,
+        *quality.sections(results),
+        *routing.sections(results),
+        *speed.sections(results),
+        *tail,
+        *quality.details(results),
+    ]
     return "\n".join(parts).rstrip() + "\n"

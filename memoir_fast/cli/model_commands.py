@@ -32,6 +32,8 @@ def add(commands: Commands, command: Command) -> None:
     edit.add_argument(
         "--key", default="", help="your own name for the fact: a later edit with it takes this one's place"
     )
+    edit.add_argument("--conflict", choices=("supersede", "keep", "reject"), help="for a new store: what a new edit does to a stored one "
+                      "that asks the same with another target (supersede)")  # fmt: skip
     edit.add_argument("--edits", metavar="FILE", help="JSONL with prompt and target (or target_new) on each line, and if you like "
                       "rephrasings, not_prompts, subject, key")  # fmt: skip
     edit.add_argument("--count", type=int, help="only the first COUNT lines of FILE")
@@ -111,6 +113,7 @@ def _open(options: argparse.Namespace, read_only: bool = False) -> MemoirModel:
         read_only=read_only,
         dtype=options.dtype,
         background=options.background,
+        conflict=getattr(options, "conflict", None),
         **settings,
     )
 

@@ -27,7 +27,9 @@ def edited(tmp_path_factory):
         pytest.skip(f"no zsre.jsonl in {DATA}: set MEMOIR_FAST_DATA to the folder of the evaluation data")
     rows = [json.loads(line) for line in (DATA / "zsre.jsonl").read_text().splitlines()[:20]]
     folder = tmp_path_factory.mktemp("edited")
-    model = MemoirModel.from_pretrained("smollm2", store=str(folder / "store"), chat_template=False, end="none")
+    model = MemoirModel.from_pretrained(
+        "smollm2", store=str(folder / "store"), chat_template=False, end="none", conflict="keep"
+    )
     for number, row in enumerate(rows):
         model.edit(row["prompt"], row["target_new"], tags=["even" if number % 2 == 0 else "odd"])
     prompts = (

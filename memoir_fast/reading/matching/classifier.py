@@ -22,7 +22,7 @@ class Classifier:
         self._numpy = {name: tensor.float().numpy() for name, tensor in state.items()}
 
     @classmethod
-    def fit(cls, features, labels, weights, hidden: int = 24, steps: int = 150, decay: float = 1e-3, seed: int = 0,
+    def fit(cls, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, hidden: int = 24, steps: int = 150, decay: float = 1e-3, seed: int = 0,
             members: int = MEMBERS) -> Classifier:  # fmt: skip
         """Full-batch gradient descent (Adam) on the weighted logistic loss.
 
@@ -49,7 +49,9 @@ class Classifier:
         return (1 / (1 + np.exp(-z.astype(np.float64)))).mean(0)
 
 
-def _network(x, y, w, hidden: int, steps: int, decay: float, seed: int) -> list[torch.Tensor]:
+def _network(
+    x: torch.Tensor, y: torch.Tensor, w: torch.Tensor, hidden: int, steps: int, decay: float, seed: int
+) -> list[torch.Tensor]:
     """w1 (F, H), b1 (H,), w2 (H,), b2 () of one network."""
     generator = torch.Generator().manual_seed(seed)
     w1 = (torch.randn(x.shape[1], hidden, generator=generator) / x.shape[1] ** 0.5).requires_grad_()

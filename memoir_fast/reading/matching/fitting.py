@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .candidates import Candidates
-from .classifier import Classifier
+from .classifier import MEMBERS, Classifier
 from .key_store import KeyStore
 from .near_misses import NearMisses
 from .prompt_codes import PromptCode
@@ -18,7 +18,6 @@ from .verify import features
 _IMPORTANCE = {
     "wording": 0.7,
     "rewording": 1.2,
-    "loose": 0.7,
     "subject": 2.5,
     "relation": 0.5,
     "mention": 0.6,
@@ -31,14 +30,16 @@ def training_pairs(
 ) -> tuple[np.ndarray, ...]:
     """Features (N, F), labels (N,) bool, query of each pair (N,) and key of each pair (N,): likely candidates and a few of the others."""
     store, candidates = KeyStore(keys), Candidates(keys[0].code.shape[1] * 64)
-    for key in keys:
-        candidates.add(key)
-    fact = {key.fact: row for row, key in enumerate(texts.keys)}
+    for code in keys:
+        candidates.add(code)
+    rows_of: dict[tuple[str, str], list[int]] = {}
+    for row, key in enumerate(texts.keys):
+        rows_of.setdefault(key.fact, []).append(row)
     draw, parts = np.random.default_rng(seed), []
     for number, query in enumerate(queries):
-        own = fact.get(texts.queries[number].fact)
+        own = rows_of.get(texts.queries[number].fact, [])
         chosen = [candidates.lexical(query, 8), candidates.near(query, 4), draw.choice(len(keys), 4, replace=False)]
-        rows = np.unique(np.concatenate([*chosen, [own] if own is not None else []]).astype(np.int64))
+        rows = np.unique(np.concatenate([*chosen, own]).astype(np.int64))
         labels = np.array([texts.keys[row].fact == texts.queries[number].fact for row in rows])
         parts.append((features(query, store, rows), labels, np.full(len(rows), number), rows))
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
@@ -49,10 +50,10 @@ def fit_classifier(texts: NearMisses, keys: list[PromptCode], queries: list[Prom
     x, y, query, _ = training_pairs(texts, keys, queries, seed)
     kinds = np.array([_IMPORTANCE[q.kind.split("/")[0]] for q in texts.queries])[query]
     hard = np.ones(len(y))
-    for _ in range(2):
+    for members in (1, MEMBERS):
         weights = np.where(y, kinds, kinds * hard)
         weights[y] /= weights[y].sum()
         weights[~y] *= 1.5 / weights[~y].sum()
-        classifier = Classifier.fit(x, y, weights, seed=seed)
+        classifier = Classifier.fit(x, y, weights, seed=seed, members=members)
         hard = 0.1 + classifier.probabilities(x)
     return classifier

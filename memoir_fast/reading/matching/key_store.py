@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from .prompt_codes import PromptCode
 
 MOST_KEY_WORDS = 40
-_SHARED = ("word", "spelling", "letters", "length", "meaning", "contrast", "number")  # of a word, whatever its prompt
-_OWN = ("code", "coded", "weight", "name")  # of a word in its prompt
+_SHARED = (
+    "word",
+    "spelling",
+    "letters",
+    "length",
+    "meaning",
+    "contrast",
+    "member",
+    "number",
+    "content",
+    "sense",
+)  # of a word, whatever its prompt
+_OWN = ("code", "coded", "weight", "name", "head")  # of a word in its prompt
 
 
 class Rows:
@@ -34,7 +47,7 @@ class Rows:
 class KeyStore:
     """Stored prompts by row number; `take` gives some of them as padded arrays for comparing with one query."""
 
-    def __init__(self, codes: list[PromptCode] = ()):
+    def __init__(self, codes: Iterable[PromptCode] = ()):
         self._shared: dict[str, Rows] = {}
         self._own: dict[str, Rows] = {}
         self._vocabulary: dict[int, int] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,7 +17,9 @@ CANDIDATES = 64
 # The probability from which two prompts may count as the same question, so that the newer edit takes the older one's place.
 SURE = 0.8
 # Of the threshold, for stored prompts that are no questions ("The capital of X is"): their other wordings are looser.
-STATEMENT_SHARE = 2 / 3
+STATEMENT_SHARE = 0.56
+# Only the very words of a stored wording are sure to ask for it.
+NEVER_CERTAIN = 1 - 1e-6
 # The weight from which a word is taken to matter: two prompts that share no such word do not ask the same.
 MATTERS = 0.3
 
@@ -181,13 +183,14 @@ class Keys:
             elif edit not in asked or score > asked[edit].score:
                 asked[edit] = Match(edit, number, row, score)
         said = frozenset(query.word.tolist())
-        found = [self._checked(match, against.get(match.edit, 0.0), said) for match in asked.values()]
+        found = [self._of_many(self._checked(match, against.get(match.edit, 0.0), said)) for match in asked.values()]
         return sorted(found, key=lambda match: (-match.score, -match.edit))
 
     def _scores(self, query: PromptCode, rows: np.ndarray) -> np.ndarray:
         likely = self.matcher.probabilities(query, self.store, rows)
         asks = self.store.prompts("asks", rows) | (self.store.prompts("answer", rows) > 0)
-        return np.where(asks, likely, np.minimum(likely / STATEMENT_SHARE, 1.0))
+        scores = np.minimum(np.where(asks, likely, likely / STATEMENT_SHARE), NEVER_CERTAIN)
+        return np.where(self.store.prompts("text", rows) == query.text, 1.0, scores)
 
     def _checked(self, match: Match, against: float, said: frozenset[int]) -> Match:
         """The match, with score 0 where the user's own words keep it out."""
@@ -196,6 +199,12 @@ class Keys:
         if not self._subjects.get(match.edit, frozenset()) <= said:
             return Match(match.edit, match.wording, match.row, 0.0, "subject")
         return match
+
+    def _of_many(self, match: Match) -> Match:
+        """The match of an edit with n wordings: each is a chance to be taken for the query, so the odds are divided by n."""
+        number = sum(self._owner[row][1] >= 0 for row in self._rows[match.edit])
+        score = match.score / (match.score + number * (1 - match.score)) if number > 1 else match.score
+        return replace(match, score=round(score, 9))
 
     def _open_rows(self, admitted: Collection[int] | None) -> np.ndarray | None:
         if admitted is None and not self._closed:

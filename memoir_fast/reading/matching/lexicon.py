@@ -7,7 +7,9 @@ than the same word. In a language that these lists do not know, nothing here app
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import lru_cache, reduce
+from operator import or_
 
 # One meaning a line; a word may stand in several. "*" at the end: any word that begins so.
 MEANINGS = """
@@ -143,61 +145,93 @@ lawyer* attorney* legal law
 slogan motto tagline
 """
 
-# Groups of words of which one excludes the others.
+# Groups of words of which one excludes the others; words apart by "," mean the same here.
 CONTRASTS = """
 monday tuesday wednesday thursday friday saturday sunday
-mondays tuesdays wednesdays thursdays fridays saturdays sundays
 january february march april may june july august september october november december
-first second third fourth fifth sixth seventh eighth ninth tenth
-one two three four five six seven eight nine ten eleven twelve twenty
+first second,2 third,3 fourth,4 fifth,5 sixth,6 seventh,7 eighth,8 ninth,9 tenth,10
 north south east west
 northern southern eastern western
 morning afternoon evening night
-spring summer autumn winter
+spring summer autumn,fall winter
 upper lower
 senior junior
-men women
+men,man,male women,woman,female
 old new
-red blue green yellow orange black white purple brown pink grey
+red blue green yellow orange black white purple brown pink grey,gray
 primary secondary tertiary
 staging production development testing
-daily weekly monthly quarterly yearly
-day week month quarter
+daily weekly monthly quarterly yearly,annual
+day week month quarter year
 left right
-import export
-upload download
-uploads downloads
-minimum maximum
-largest smallest
-first last
-father mother
-mother daughter
-husband sister brother
-wife sister brother
-born die died
-birth death
+import,imports export,exports
+upload,uploads,uploaded download,downloads,downloaded
+minimum,min,least maximum,max,most
+largest,biggest smallest
+shortest longest
+first,initial last,final,latest
+father,dad mother,mum,mom son daughter brother sister husband wife uncle aunt
+born,birth,birthday,birthplace die,died,death
 indoor outdoor
-open close
-opens closes
-inbound outbound
-departure arrival
-adults children
-employee contractor customer visitor
-employees contractors customers visitors
+inside outside
+open,opens,opening,opened close,closes,closing,closed
+start,starts,begin,begins,beginning end,ends,finish,finishes,ending
+inbound,incoming outbound,outgoing
+departure,depart,departs,leave,leaves arrival,arrive,arrives
+adult,adults child,children
+employee,employees,staff contractor,contractors customer,customers visitor,visitors
 who when where why
+early late
+front back,rear
+inner outer
+public private
+hot cold
+buy,buys,buyer,purchase sell,sells,seller
+domestic international
+weekday,weekdays weekend,weekends
+breakfast lunch dinner,supper
+small medium large
+king queen
+entrance exit
+teacher,teachers student,students,pupil,pupils
+input output
+before after
+gross net
+horizontal vertical
 """
 
+_COST = r"(cost|costs|price|priced|pay|paid|fee|fees|charge|charges|money|expensive|salary|revenue|turnover|earn|earns|budget|spend|fine|rent|wage|sell for|sells for)"
+_KIND = r"(?:what|which)(?: exact| specific| kind of| type of| sort of)?"
 _TYPES = (
-    ("person", re.compile(r"\b(who|whom|whose|who's|person|woman|man|name the|boss|by whom|colleague)\b")),
-    ("time", re.compile(r"\b(when|what (day|year|date|time|hour|month)|which (day|year|date|month|weekday)|what is the (date|year|day)|date of|year|what's the (date|time|deadline)|deadline|since when|until when|how late|how early|opening|closing)\b")),
-    ("place", re.compile(r"\b(where|what (city|country|place|town|location|state|street)|which (city|country|place|town|state|street|floor|spot)|birthplace|location|headquarter\w*|address|venue|situated|located|in the (city|town|country) of)\b")),
-    ("money", re.compile(r"\b(how much (does|do|is|must|money|did)|price|cost|costs|fee|charge|expensive|salary|revenue|turnover)\b")),
-    ("number", re.compile(r"\b(how many|number of|population|headcount|how (big|large|tall|heavy|fast|high|populous))\b")),
-    ("span", re.compile(r"\b(how (long|often|frequently|old|far|regularly)|duration|interval|life span|warranty)\b")),
-    ("way", re.compile(r"\b(how (do|can|should|is|to|did)|command)\b")),
+    ("person", re.compile(r"\b(who|whom|whose|who's|person|woman|man|boss|colleague|author|name of the person|" + _KIND + r" (?:person|man|woman|colleague|manager|player|actor|artist|team|company|firm|organi[sz]ation|group|teacher|driver|writer))\b|\bby$")),
+    ("date", re.compile(r"\b(when|date|dates|deadline|birthday|year|month|weekday|since|until when|by when|" + _KIND + r" (?:day|days|year|date|month|weekday|century)|in the year|what's the date)\b")),
+    ("clock", re.compile(r"\b(when|how (?:late|early)|" + _KIND + r" (?:time|hour)|at what time|opening|closing|opens at|closes at|time does|time is)\b")),
+    ("place", re.compile(r"\b(where|" + _KIND + r" (?:city|country|place|town|location|state|street|floor|spot|room|building|folder|hall|venue|region|stadium|address)|birthplace|location|headquarter\w*|address|venue|situated|located|whereabouts|in the (?:city|town|country) of)\b")),
+    ("money", re.compile(r"\b" + _COST + r"\b")),
+    ("count", re.compile(r"\b(how many|number of|population|headcount|populous|how large is the (?:staff|team|crowd))\b")),
+    ("measure", re.compile(r"\b(how much(?! (?:is|does|do|did|must|money|time|would|will|can))|how (?:big|large|tall|heavy|fast|high|deep|wide|hot|cold|warm|far|quick|strong|loud|thick)|weigh|weighs|weight|height|size|speed|temperature|length|distance|amount|quantity|capacity|dose|dosage|volume|pressure|range)\b")),
+    ("span", re.compile(r"\b(how (?:long|old|soon|quickly)|how much time|how many (?:days|hours|minutes|weeks|months|years|seconds)|duration|lasts|last for|warranty|life span|lifetime|period)\b")),
+    ("repeat", re.compile(r"\b(how (?:often|frequently|regularly)|interval|intervals|frequency|every)\b")),
+    ("way", re.compile(r"\b(how (?:do|can|should|to|did|could|must)|command)\b")),
     ("reason", re.compile(r"\b(why|reason|purpose|used for|explain|describe|summari[sz]e|translate|write a|tell me a joke)\b")),
+    ("contact", re.compile(r"\b(phone|telephone|e-?mail|mailbox|extension|hotline|call|dial|phone number|web ?site|link|url)\b")),
+    ("language", re.compile(r"\b(language|tongue|speak|speaks|spoken)\b")),
+    ("code", re.compile(r"\b(password|passcode|code|pin|identifier|id|version|port|plate)\b")),
 )  # fmt: skip
 TYPES = [name for name, _ in _TYPES]
+
+# Words that shape a question and carry nothing of what it asks for.
+_SHAPING = frozenset(
+    "a an the of in on at to for by with from into over under about as than then is are was were be been being am do does did done has have had "
+    "having can could will would shall should may might must who whom whose what which when where why how it its he she his her they them their "
+    "this that these those there here i me my you your we our us and or but not no any some all so if please tell name give let s t re d ll".split()
+)  # fmt: skip
+
+
+def is_content(word: str) -> bool:
+    """Whether a word in small letters may say what a question is about."""
+    return word not in _SHAPING
+
 
 _EXACT: dict[str, int] = {}
 _STEMS: list[tuple[str, int]] = []
@@ -209,8 +243,9 @@ for _number, _line in enumerate(MEANINGS.strip().splitlines()):
             _EXACT[_one] = _EXACT.get(_one, 0) | 1 << _number
 _GROUPS: dict[str, list[tuple[int, int]]] = {}
 for _number, _line in enumerate(CONTRASTS.strip().splitlines()):
-    for _member, _one in enumerate(_line.split()):
-        _GROUPS.setdefault(_one, []).append((_number, _member))
+    for _member, _same in enumerate(_line.split()):
+        for _one in _same.split(","):
+            _GROUPS.setdefault(_one, []).append((_number, _member))
 MEANING_BITS = 128 if len(MEANINGS.strip().splitlines()) <= 128 else 192
 CONTRAST_BITS = 64
 assert len(CONTRASTS.strip().splitlines()) <= CONTRAST_BITS
@@ -227,12 +262,40 @@ def meanings(word: str) -> int:
 
 
 @lru_cache(1 << 16)
-def contrasts(word: str) -> int:
-    """Bits of the groups of excluding words that a word belongs to."""
-    return sum(1 << number for number, _ in _GROUPS.get(word, ()))
+def contrasts(word: str) -> tuple[int, int]:
+    """Bits of the groups of excluding words that a word belongs to, and bits of its places in them: where two words share a group and
+    no place, one excludes the other."""
+    found = _GROUPS.get(word) or _GROUPS.get(word.removesuffix("s"), [])
+    return sum(1 << number for number, _ in found), _union(
+        1 << (7 * number + member) % CONTRAST_BITS for number, member in found
+    )
+
+
+def _union(bits: Iterable[int]) -> int:
+    return reduce(or_, bits, 0)
 
 
 @lru_cache(1 << 14)
 def answer_types(sentence: str) -> int:
     """Bits of the kinds of answer that a sentence in small letters asks for (see TYPES); 0 where nothing says it."""
     return sum(1 << number for number, (_, pattern) in enumerate(_TYPES) if pattern.search(sentence))
+
+
+_HEAD = re.compile(
+    r"\b(?:what|which)(?: is| are| was| were|'s)? (?:the |kind of |type of |sort of |name of the )*(?P<a>[a-z'-]+(?: [a-z'-]+){0,4}?)(?= (?:of|for|in|at|on|to|is|are|was|were|does|do|did|has|have|can|could|should|must|will|would|may|the|a|an|and|from|by|with)\b|$)"
+    r"|\bhow (?P<b>[a-z]+)|^the (?P<c>[a-z'-]+(?: [a-z'-]+){0,2}) (?:of|for|in|at)\b|\b(?:name|tell me|give me) the (?P<d>[a-z'-]+(?: [a-z'-]+){0,2})(?= (?:of|for|in|at)\b)"
+)  # fmt: skip
+_EMPTY = frozenset(
+    "is are was were do does did has have can could should must will would may the a an of for in at on to it there".split()
+)
+
+
+@lru_cache(1 << 14)
+def asked_words(sentence: str) -> tuple[int, ...]:
+    """Places of the words of a sentence in small letters that say what is asked for: "opening", "time" in "what is the opening time of X"."""
+    found: list[int] = []
+    for match in _HEAD.finditer(sentence):
+        part = next(name for name in "abcd" if match[name] is not None)
+        first = sentence.count(" ", 0, match.start(part))
+        found += [first + i for i, word in enumerate(match[part].split(" ")) if word not in _EMPTY]
+    return tuple(found)

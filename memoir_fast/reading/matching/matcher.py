@@ -107,7 +107,7 @@ class Matcher:
 
     def probabilities(self, query: PromptCode, keys: KeyStore, rows: np.ndarray) -> np.ndarray:
         """(C,) how likely the query asks for each of the stored prompts `rows`; see `verify.py`."""
-        return self.classifier.probabilities(features(query, keys, rows)).round(6)
+        return self.classifier.probabilities(features(query, keys, rows)).round(9)
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that was measured and fitted, as tensors."""

@@ -22,9 +22,9 @@ Which law firm advises {s}?|The lawyers of {s} are|Who gives legal advice to {s}
 What is the slogan of {s}?|The motto of {s} is|{s} advertises with the words|Which tagline does {s} use?|What phrase does {s} use in its ads?|What is {s}'s advertising line?
 Who is the chief engineer of {s}?|The head of engineering at {s} is|Who leads the technical team at {s}?|Name the CTO of {s}.|Who is {s}'s top technical person?|Who directs technology at {s}?""",
     "person": """
-Where was {s} born?|The birthplace of {s} is|{s} was born in the town of|In which place did {s} come into the world?|{s} originally comes from|What is {s}'s native city?|{s} was native to
+Where was {s} born?|The birthplace of {s} is|{s} was born in the town of|In which place did {s} come into the world?|{s} originally comes from|What is {s}'s native city?|From which town does {s} stem?
 When was {s} born?|The birthday of {s} is|{s} was born in the year|What is {s}'s date of birth?|On which day was {s} born?|In what year did {s} come into the world?
-Where did {s} die?|The place where {s} passed away is|{s} died in the city of|In which town did {s} lose their life?|Where was {s} at the time of death?|What was {s}'s place of death?
+Where did {s} die?|The place where {s} passed away is|{s} breathed their last in|In which town did {s} spend their last hours?|Where was {s} at the time of death?|What was {s}'s place of death?
 When did {s} die?|The year of {s}'s death is|{s} passed away in the year|What is the date of death of {s}?|On what day did {s} pass away?|In which year did {s}'s life end?
 Who is {s} married to?|The spouse of {s} is|{s} is the husband or wife of|Who is the partner of {s}?|Whom did {s} marry?|What is the name of {s}'s wife or husband?
 Who is the father of {s}?|{s}'s dad is|Whose child is {s}?|{s} is the child of a man called|What is the name of {s}'s father?|Who fathered {s}?
@@ -33,27 +33,27 @@ What does {s} do for a living?|The profession of {s} is|{s} works as a|What is {
 Who does {s} work for?|The employer of {s} is|{s} is employed by|At which organisation does {s} work?|{s} has a job at|Which company pays {s}?
 Which university did {s} attend?|{s} studied at|The alma mater of {s} is|Where did {s} go to college?|At which school was {s} educated?|{s} got a degree from
 What is the nationality of {s}?|{s} is a citizen of|Which country's passport does {s} hold?|{s} has the citizenship of|Of what country is {s} a national?|Which nation does {s} come from?
-Which language does {s} speak?|The mother tongue of {s} is|{s} is a native speaker of|What is {s}'s first language?|In which language does {s} write?|The native language of {s} is
-Which instrument does {s} play?|{s} performs on the|What musical instrument is {s} known for?|{s} plays the|On stage {s} can be heard on the|What does {s} play in the band?
+Which language does {s} speak?|The mother tongue of {s} is|{s} grew up speaking|What is {s}'s first language?|In which language does {s} write?|The native language of {s} is
+Which instrument does {s} play?|{s} is a virtuoso on the|What musical instrument is {s} known for?|{s} plays the|On stage {s} can be heard on the|What does {s} play in the band?
 Which team does {s} play for?|{s} is a player of|What club does {s} belong to?|{s} plays for the team|For which side does {s} appear?|{s} is under contract with the club
-Which position does {s} play?|{s} plays in the position of|On the field {s} is a|What role does {s} have in the team?|Where on the pitch does {s} play?|In the match {s} plays as
+Which position does {s} play?|The usual place of {s} in the line-up is|On the field {s} is a|What role does {s} have in the team?|Where on the pitch does {s} play?|In the match {s} plays as
 Which prize did {s} win?|{s} was honoured with the|What award was given to {s}?|{s} received the prize called|Which medal did {s} get?|What honour was {s} awarded?
-What religion does {s} have?|{s} is affiliated with the religion|The faith of {s} is|Which god does {s} worship, in what faith?|{s} follows the religion of|What are {s}'s religious beliefs?
+What religion does {s} have?|{s} prays as a believer of|The faith of {s} is|Which god does {s} worship, in what faith?|{s} follows the religion of|What are {s}'s religious beliefs?
 Which political party is {s} a member of?|{s} belongs to the party|The party affiliation of {s} is|For which party does {s} stand?|{s} ran for office as a candidate of|What are the politics of {s}, which party?
 What is {s}'s phone number?|Under which number can I call {s}?|The telephone of {s} is|How do I reach {s} by phone?|What extension does {s} have?|Which number do I dial for {s}?
 Who is {s}'s manager?|{s} reports to|Who supervises {s}?|The boss of {s} is|Who is the line manager of {s}?|To whom does {s} answer?
-What is the field of {s}?|{s} works in the area of|The domain of {s}'s activity is|{s} specialises in|What is {s}'s area of expertise?|Which subject did {s} study and research?
+What is the field of {s}?|{s} is active in the field of|What {s} knows most about is|{s} specialises in|What is {s}'s area of expertise?|Which subject did {s} study and research?
 In which war did {s} fight?|{s} saw combat in|What conflict did {s} serve in?|{s} was a soldier in the war of|Which battle or war did {s} take part in?|In what war was {s} a participant?""",
     "place": """
 What is the capital of {s}?|The capital of {s} is|{s}'s seat of government is|Which city is the capital of {s}?|In {s}, the capital city is called|From which city is {s} governed?
 What is the population of {s}?|How many people live in {s}?|The number of inhabitants of {s} is|{s} is home to a total of|How many residents does {s} have?|How populous is {s}?
 Which currency is used in {s}?|The currency of {s} is|In {s} people pay with|What money do they use in {s}?|What is the legal tender of {s}?|Which banknotes are accepted in {s}?
-What language is spoken in {s}?|The official language of {s} is|People in {s} speak|In {s} the language is|The law in {s} declares the language|{s} is full of people who speak
+What language is spoken in {s}?|The official language of {s} is|People in {s} speak|In {s} the language is|Laws in {s} are written in|If I move to {s}, I have to learn
 Who is the president of {s}?|{s} is headed by president|Who is the head of state in {s}?|Name the leader of {s}.|Who governs {s}?|The current president of {s} is
 Who is the mayor of {s}?|The mayor of {s} is called|Who runs the city hall of {s}?|Which person heads the council of {s}?|Who was elected mayor in {s}?|{s}'s mayor is
 Which river flows through {s}?|{s} lies on the river|What is the name of the river in {s}?|The river that crosses {s} is|Which stream runs past {s}?|On which river does {s} stand?
 What is the highest mountain in {s}?|The tallest peak of {s} is|Which summit in {s} is the highest?|{s}'s highest point is|What mountain towers over {s}?|Name the biggest mountain of {s}.
-On which continent is {s}?|{s} is located in the continent|{s} is a part of the continent of|To which continent does {s} belong?|Which continent contains {s}?|{s} lies on the continent of
+On which continent is {s}?|{s} lies on the land mass of|The continent of {s} is|To which continent does {s} belong?|Which continent contains {s}?|{s} lies on the continent of
 What is the twin city of {s}?|{s} is twinned with|Which town is the partner of {s}?|{s} has a sister city called|The twin town of {s} is|{s}'s sister city is
 In which country is {s} located?|{s} is in the country of|Which country does {s} belong to?|{s} can be found in|What state is {s} in?|{s} is situated in
 What is the airport code of {s}?|The code used for {s} airport is|Which three letters stand for {s} at airlines?|{s}'s airport has the code|How do airlines abbreviate {s}?|What code do I type to fly to {s}?
@@ -72,15 +72,15 @@ Who published {s}?|The publisher of {s} is|{s} was brought out by|Which publishi
 What is {s} about?|The subject of {s} is|{s} tells the story of|What happens in {s}?|What is the plot of {s}?|{s} deals with
 Who composed the music for {s}?|The soundtrack of {s} is by|{s} has a score written by|Which composer worked on {s}?|The music in {s} was made by|Whose music do we hear in {s}?
 What genre is {s}?|{s} is a work of the genre|The genre of {s} is|Which type of work is {s}?|{s} is classified as|To what category does {s} belong?
-In which language was {s} made?|The original language of {s} is|{s} was written in|In {s}, people speak|What is the language of {s}?|{s} was first written in the language
+In which language was {s} made?|The original language of {s} is|{s} was written in|The dialogue in {s} is in|What is the language of {s}?|{s} was first written in the language
 Where is {s} set?|The setting of {s} is|{s} takes place in|In which city does the story of {s} happen?|What is the location of the plot of {s}?|The events of {s} unfold in
 Which prize did {s} win?|{s} was awarded the|What award went to {s}?|{s} got the prize named|Which honour was given to {s}?|{s} took home the award called
-Which network broadcast {s}?|{s} was aired on the channel|{s} premiered on|On which channel could you watch {s}?|What station showed {s} first?|{s} was originally shown on
+Which network broadcast {s}?|{s} was aired on the channel|Viewers could first see {s} on|On which channel could you watch {s}?|What station showed {s} first?|{s} was originally shown on
 Which series is {s} part of?|{s} belongs to the series|What is the name of the series that contains {s}?|{s} is an instalment of|What saga includes {s}?|{s} appears in the series
 Which character is the villain in {s}?|The bad guy of {s} is|Who opposes the hero in {s}?|{s} has a villain called|Name the antagonist of {s}.|Who is the evil one in {s}?""",
     "product": """
 How much does {s} cost?|The price of {s} is|What do I have to pay for {s}?|{s} sells for|What is the list price of {s}?|For how much money can I get {s}?
-Which company makes {s}?|{s} is made by|The manufacturer of {s} is|Who produces {s}?|{s} comes from the company|{s}, developed by|{s} is a product of|Who built {s}?
+Which company makes {s}?|{s} is made by|The manufacturer of {s} is|Who produces {s}?|{s} comes from the company|{s} leaves the factory of|{s} bears the brand|Who built {s}?
 What colour is {s}?|{s} comes in the colour|The colour of {s} is|In which colours can I buy {s}?|What shade does {s} have?|What does {s} look like, which colour?
 How long is the warranty of {s}?|The guarantee on {s} lasts|For how many years is {s} covered?|{s} has a warranty of|How long can I send back a broken {s} for free?|What guarantee period does {s} have?
 How long does the battery of {s} last?|The battery life of {s} is|After how many hours must {s} be charged?|{s} runs on one charge for|How long can I use {s} without plugging it in?|What is the endurance of {s}?
@@ -142,7 +142,7 @@ How much memory does {s} need?|{s} requires RAM of|The memory limit of {s} is|Ho
 Which licence does {s} have?|{s} is published under the licence|The licence of {s} is|Under what terms may I use {s}?|How is {s} licensed?|What open source licence covers {s}?
 Where is {s} hosted?|{s} runs in the data centre of|Which region hosts {s}?|In what cloud is {s} deployed?|The hosting location of {s} is|On whose servers does {s} run?""",
     "event": """
-When does {s} take place?|The date of {s} is|{s} happens on|On which day is {s}?|What day is {s} scheduled for?|When is {s} going to be held?|{s} is on
+When does {s} take place?|The date of {s} is|{s} happens on|On which day is {s}?|What day is {s} scheduled for?|When is {s} going to be held?|{s} falls on the date
 Where does {s} take place?|The venue of {s} is|{s} is held in|In which hall is {s}?|At what place will {s} happen?|Where do we meet for {s}?
 Who organises {s}?|The organiser of {s} is|{s} is arranged by|Who is in charge of planning {s}?|Who hosts {s}?|By whom is {s} put together?
 Who speaks at {s}?|The main speaker of {s} is|{s} will be opened by|Whose talk can we hear at {s}?|Who gives the keynote at {s}?|Which guest addresses {s}?

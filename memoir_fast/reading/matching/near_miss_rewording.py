@@ -19,7 +19,7 @@ _STARTS = [
     (r"what ", ["which ", "what specific ", "tell me what "]),
     (r"which ", ["what ", "which specific ", "what is the name of the "]),
 ]  # fmt: skip
-_STARTS = [(re.compile(pattern), heads) for pattern, heads in _STARTS]
+_COMPILED = [(re.compile(pattern), heads) for pattern, heads in _STARTS]
 _SYNONYMS = """movie film|wrote authored penned|big large|located situated found|start begin commence|called named termed|make produce create|made produced created|
 built constructed erected|died deceased|show series programme|plays portrays|played portrayed|won received|ended finished concluded|began started|known recognised famous|
 type kind sort|biggest largest|fastest quickest|used utilised employed|invented devised|discovered found identified|country nation state|city town|person individual|
@@ -40,7 +40,7 @@ def reworded(text: str, rng: random.Random) -> str:
     """The same question said another way: another opening, other words of the same meaning, the last phrase in front."""
     body, mark = (text[:-1], text[-1]) if text[-1] in "?." else (text, "")
     small = body[0].lower() + body[1:]
-    for pattern, heads in _STARTS:
+    for pattern, heads in _COMPILED:
         match = pattern.match(small)
         if match and rng.random() < 0.85:
             small = rng.choice(heads).format(*match.groups()) + small[match.end() :]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from .near_miss_everyday_subjects import everyday_subject, kindred, place_inside
+
 _ON = "b br c ch d dr f fl g gr h j k kl l m n p pr qu r s sh st t th tr v w y z".split()
 _MID = "a e i o u ai ea or an el in ar on er al en".split()
 _END = "a o n r s ck lde ne ria mont wick ford ton dale via lin tor gard field x ris moor bury by".split()
@@ -78,6 +80,11 @@ def _word(rng: random.Random) -> str:
 
 
 def _one(name: str, rng: random.Random) -> str:
+    found = everyday_subject(name, rng, lambda: _word(rng), _FIRST)
+    if found is not None:
+        return found
+    if name in ("item", "service") and rng.random() < 0.12:
+        return place_inside(rng)
     if name in _REAL and rng.random() < 0.25:
         return rng.choice(_REAL[name].split("|"))
     if name in ("item", "policy", "service", "software") and rng.random() < 0.4:
@@ -147,6 +154,9 @@ def subjects(name: str, rng: random.Random, number: int) -> list[str]:
 def sibling(name: str, subject: str, names: list[str], rng: random.Random) -> str:
     """A subject that is easily taken for another: the next number, another day, one word or a few letters changed."""
     words = subject.split(" ")
+    alike = kindred(subject, rng)
+    if alike is not None and rng.random() < 0.6:
+        return alike
     for group in _CONTRAST:
         for i, word in enumerate(words):
             if word.lower() in [w.lower() for w in group]:
@@ -189,13 +199,13 @@ def _near(word: str, rng: random.Random) -> str:
     )
 
 
-PREFIXES = (
+_PREFIXES = (
     "Please tell me: |Could you tell me |Can you please say |Hi! |Hello, |Quick question: |I would like to know: |Do you know |Hey, |Good morning. |"
     "Answer in one word: |Be brief. |Question: |For my report: |I'm wondering, |Please answer: |One more thing: |Help me out: |Sorry to bother you, but |"
     "Reply with the answer only. |Remind me, |Just checking: |My colleague wants to know: |Tell me quickly, |So, |Dear assistant, |In short: |"
     "You are a helpful assistant. Answer the question. |Use one sentence. |Q: "
 ).split("|")
-PREFIXES = tuple(p if p.endswith(" ") else p + " " for p in PREFIXES)
+PREFIXES = tuple(p if p.endswith(" ") else p + " " for p in _PREFIXES)
 SUFFIXES = tuple(
     "Thanks!|Thank you very much.|Please answer in one word.|Keep it short.|I need it for a form.|Just the name, please.|Answer briefly.|Please be exact.|"
     "Thanks in advance for your help.|No explanation needed.|Only the answer.|I have to tell my boss.|Cheers.|Reply in one line.|It is urgent.|Any idea?|"

@@ -8,11 +8,22 @@ Everything comes from one seed, and the order of the texts is part of the result
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .near_miss_everyday import EVERYDAY
+from .near_miss_household import HOUSEHOLD
 from .near_miss_relations import RELATIONS
 from .near_miss_rewording import changed, reworded
 from .near_miss_subjects import CONTEXTS, MENTIONS, PREFIXES, SMALL_TALK, SUFFIXES, sibling, subjects
+
+CLASSES: dict[str, list[str]] = {
+    name: lines.strip().splitlines() for name, lines in (RELATIONS | EVERYDAY | HOUSEHOLD).items()
+}
+
+
+Phrased = dict[str, list[str]]  # "class:number" of a relation -> its wordings
 
 
 @dataclass(frozen=True)
@@ -46,21 +57,17 @@ class NearMisses:
 
 def wordings() -> dict[str, list[str]]:
     """ "class:number" -> the wordings of that relation."""
-    return {
-        f"{name}:{number}": line.split("|")
-        for name, lines in RELATIONS.items()
-        for number, line in enumerate(lines.strip().splitlines())
-    }
+    return {f"{name}:{number}": line.split("|") for name, lines in CLASSES.items() for number, line in enumerate(lines)}
 
 
 def make_near_misses(
-    seed: int = 0, keys_per_relation: int = 5, relations: list[str] | None = None, background: list[str] = ()
+    seed: int = 0, keys_per_relation: int = 2, relations: list[str] | None = None, background: Sequence[str] = ()
 ) -> NearMisses:
     """Texts to fit or to measure a router on.
 
     Args:
         seed: of everything random.
-        keys_per_relation: stored prompts for each relation; each brings about four queries.
+        keys_per_relation: facts for each relation; each brings about seven queries, and three of ten are stored in three wordings.
         relations: "class:number" of the relations to use, None for all (leave some out to validate).
         background: unrelated prompts; two of three become keys too, with rewordings and changed copies made by rule, and all
             are queries that ask for no other key.
@@ -73,7 +80,7 @@ def make_near_misses(
         of_class.setdefault(relation.split(":")[0], []).append(relation)
     keys, queries, taken = [], [], set()
     for name, members in of_class.items():
-        names = subjects(name, rng, 2 + len(members) * keys_per_relation // 2)
+        names = subjects(name, rng, 4 + len(members) * keys_per_relation // 2)
         for relation in members:
             for _ in range(keys_per_relation):
                 subject = rng.choice(names)
@@ -82,6 +89,10 @@ def make_near_misses(
                 taken.add((relation, subject))
                 key = Asked(_filled(rng.choice(phrased[relation]), subject), relation, subject, "key")
                 keys.append(key)
+                if rng.random() < 0.3:
+                    further = [w for w in phrased[relation] if _filled(w, subject) != key.text]
+                    texts = [_filled(w, subject) for w in rng.sample(further, min(2, len(further)))]
+                    keys += [Asked(text, relation, subject, "key") for text in texts]
                 queries += _queries(key, name, members, names, phrased, rng)
     for number, text in enumerate(background):
         fact = f"background:{number}", ""
@@ -94,7 +105,9 @@ def make_near_misses(
     return NearMisses(keys, queries)
 
 
-def _background_queries(text: str, clauses: list[str], fact, texts: list[str], rng: random.Random) -> list[Asked]:
+def _background_queries(
+    text: str, clauses: list[str], fact: tuple[str, str], texts: list[str], rng: random.Random
+) -> list[Asked]:
     def told(question: str, again: bool) -> str:
         return _elaborated(question, [reworded(c, rng).rstrip("?.") + "." for c in clauses] if again else clauses, rng)
 
@@ -118,11 +131,13 @@ def _elaborated(question: str, clauses: list[str], rng: random.Random) -> str:
     return question
 
 
-def _queries(key: Asked, name: str, members: list[str], names: list[str], phrased, rng) -> list[Asked]:
+def _queries(
+    key: Asked, name: str, members: list[str], names: list[str], phrased: Phrased, rng: random.Random
+) -> list[Asked]:
     """Queries that belong to one stored prompt: of the same fact, of almost the same, and mere mentions."""
     own = phrased[key.relation]
 
-    def asked(relation, subject, kind, wording=None):
+    def asked(relation: str, subject: str, kind: str, wording: str | None = None) -> Asked:
         text = _filled(wording or rng.choice(phrased[relation]), subject)
         return Asked(text, relation, subject, kind)
 
@@ -143,7 +158,7 @@ def _queries(key: Asked, name: str, members: list[str], names: list[str], phrase
     return made
 
 
-def mention(key: Asked, name: str, phrased, rng) -> Asked:
+def mention(key: Asked, name: str, phrased: Phrased, rng: random.Random) -> Asked:
     """A passage that names the subject, or even states the fact somewhere, and asks for nothing stored."""
     lines = [rng.choice(MENTIONS).format(s=key.subject) for _ in range(rng.choice((1, 1, 2)))]
     statements = [w for relation in phrased if relation.startswith(name) for w in phrased[relation] if w[-1].isalpha()]
@@ -157,7 +172,7 @@ def mention(key: Asked, name: str, phrased, rng) -> Asked:
 
 _ANSWERS = ("well known", "Marten Hale", "the north side", "1987", "not decided yet", "a matter of taste", "42", "blue")
 _STYLES = ("prefix", "suffix", "both", "context", "context", "document", "talk", "question", "lower", "lower", "upper",
-           "typo", "typo", "unmarked", "continued")  # fmt: skip
+           "typo", "typo", "unmarked", "continued", "indirect", "indirect", "keywords")  # fmt: skip
 
 
 def varied(asked: Asked, rng: random.Random, share: float = 1.0, style: str | None = None) -> Asked:
@@ -182,8 +197,8 @@ def _styled(text: str, style: str, rng: random.Random) -> str:
     elif style == "talk":
         text = f"{rng.choice(SMALL_TALK)} {text}"
     elif style == "question":
-        name = rng.choice(list(RELATIONS))
-        first = rng.choice([w for w in "|".join(RELATIONS[name].strip().splitlines()).split("|") if w[-1] == "?"])
+        name = rng.choice(list(CLASSES))
+        first = rng.choice([w for w in "|".join(CLASSES[name]).split("|") if w[-1] == "?"])
         text = f"{_filled(first, subjects(name, rng, 1)[0])} {rng.choice(('', 'And ', 'Also, ', 'Next: '))}{text}"
     elif style == "lower":
         text = text.lower()
@@ -193,9 +208,41 @@ def _styled(text: str, style: str, rng: random.Random) -> str:
         text = mistyped(text, rng)
     elif style == "unmarked":
         text = text.rstrip("?.").lower() if rng.random() < 0.5 else text.rstrip("?.")
+    elif style == "indirect":
+        text = _indirect(text, rng)
+    elif style == "keywords":
+        text = _keywords(text, rng)
     elif style == "continued":
         text = f"{rng.choice(CONTEXTS)} {text}" if text[-1].isalpha() else f"{text} {rng.choice(SUFFIXES)}"
     return text
+
+
+_INDIRECT = ("Do you know {}?", "Can you tell me {}?", "I'd like to know {}.", "Tell me {}.", "I need to find out {}.",
+             "Any idea {}?", "I forgot {}.", "Could somebody say {}?", "We were wondering {}.", "I am looking for {}.")  # fmt: skip
+
+
+def _indirect(text: str, rng: random.Random) -> str:
+    """The question as a clause: "Do you know who the coach of X is?"."""
+    body = text.rstrip("?.")
+    turned = re.match(r"(Who|What|Where|When) (is|are|was) (.+)$", body)
+    if turned:
+        clause = f"{turned[1].lower()} {turned[3]} {turned[2]}"
+    elif text[-1] == "?":
+        clause = _small(body)
+    else:
+        return text
+    return rng.choice(_INDIRECT).format(clause)
+
+
+def _keywords(text: str, rng: random.Random) -> str:
+    """The question as people type it into a search box: "X coach"."""
+    asked = re.match(r"(?:What|Who|Which|Where|When) (?:is|are|was) (?:the )?(.+?) (?:of|for|at|in) (.+)\?$", text)
+    if not asked:
+        return text.rstrip("?.")
+    made = rng.choice(("{1} {0}", "{0} {1}", "{1}: {0}?", "the {0} of {1}?", "{0} of {1}", "{0}, {1}")).format(
+        *asked.groups()
+    )
+    return made if rng.random() < 0.6 else made.lower()
 
 
 def mistyped(text: str, rng: random.Random) -> str:

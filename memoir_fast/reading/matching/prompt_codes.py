@@ -10,7 +10,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from .lexicon import answer_types, contrasts, meanings
+from .lexicon import answer_types, asked_words, contrasts, is_content, meanings
+from .senses import sense, width
 from .token_codes import TokenCoder, WordRarity
 from .words import Words
 
@@ -29,12 +30,15 @@ class PromptCode:
         letters: (W, 28) uint8, how often each letter occurs.
         length: (W,) uint8, number of letters.
         meaning: (W, 3) uint64, bits of the lexicon's meanings.
-        contrast: (W,) uint64, bits of the groups of excluding words.
+        contrast, member: (W,) uint64, bits of the groups of excluding words, and of the word's places in them.
+        content: (W,) bool, no word that only shapes a question.
+        sense: (W, D) int8, what the word means by itself, see `senses.py`.
         code: (W, B/64) uint64, the activations' signs.
         coded: (W,) bool, whether the code counts (the first token of a text without BOS has none).
         weight: (W,) float32, importance 0 ... 1.
         number: (W,) bool, holds a digit.
         name: (W,) bool, a capital that is not the sentence's first word or the whole text's case, a digit, or very rare.
+        head: (W,) bool, says what is asked for ("opening time" in "What is the opening time of X?").
         sentence: (W,) int16.
         asks: (S,) bool, the sentence ends with a question mark.
         answer: (S,) uint16, kinds of answer that it asks for.
@@ -47,11 +51,15 @@ class PromptCode:
     length: np.ndarray
     meaning: np.ndarray
     contrast: np.ndarray
+    member: np.ndarray
+    content: np.ndarray
+    sense: np.ndarray
     code: np.ndarray
     coded: np.ndarray
     weight: np.ndarray
     number: np.ndarray
     name: np.ndarray
+    head: np.ndarray
     sentence: np.ndarray
     asks: np.ndarray
     answer: np.ndarray
@@ -121,7 +129,7 @@ class PromptCoder:
         weight[number] = np.maximum(weight[number], 0.7)
         weight[capital] = np.maximum(weight[capital], 0.5)
         code = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64)
-        coded = bits.any(1)
+        coded = np.asarray(bits.any(1))
         sentences = [
             " ".join(w for w, s in zip(small, words.sentence, strict=True) if s == n) for n in range(len(words.asks))
         ]
@@ -131,12 +139,26 @@ class PromptCoder:
             letters=np.array([k.letters for k in known], np.uint8).reshape(-1, LETTERS),
             length=np.array([k.length for k in known], np.uint8),
             meaning=np.array([k.meaning for k in known], np.uint64).reshape(-1, MEANING_WORDS),
-            contrast=np.array([k.contrast for k in known], np.uint64),
+            contrast=np.array([k.contrast[0] for k in known], np.uint64),
+            member=np.array([k.contrast[1] for k in known], np.uint64),
+            content=np.array([is_content(w) for w in small], bool),
+            sense=np.array([sense(w) for w in small], np.int8).reshape(-1, width()),
             code=code, coded=coded, weight=weight, number=number, name=number | capital | rare,
+            head=_heads(words.sentence, sentences),
             sentence=np.array(words.sentence, np.int16), asks=np.array(words.asks, bool),
             answer=np.array([answer_types(s) for s in sentences], np.uint16),
             text=_hash(" ".join(small)),
         )  # fmt: skip
+
+
+def _heads(sentence: list[int], texts: list[str]) -> np.ndarray:
+    """(W,) bool, the words that say what is asked for. sentence: (W,) number of each word's; texts: of each sentence."""
+    found = np.zeros(len(sentence), bool)
+    for number, text in enumerate(texts):
+        if number in sentence:
+            first = sentence.index(number)
+            found[[first + place for place in asked_words(text)]] = True
+    return found
 
 
 @dataclass(frozen=True)
@@ -147,7 +169,7 @@ class _Spelled:
     length: int
     meaning: tuple
     meaning_bits: int
-    contrast: int
+    contrast: tuple
 
 
 _DIGITS = {w: str(n) for n, w in enumerate("two three four five six seven eight nine ten eleven twelve".split(), 2)}

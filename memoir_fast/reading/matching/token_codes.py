@@ -8,6 +8,8 @@ alone keep it: with B bits and Hamming distance H the cosine is about 1 - 2 H / 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,13 +39,13 @@ class TokenCoder:
         return self.transform.shape[1]
 
     @classmethod
-    def fit(cls, hidden, max_bits: int = MAX_BITS, seed: int = 0) -> TokenCoder:
+    def fit(cls, hidden: torch.Tensor, max_bits: int = MAX_BITS, seed: int = 0) -> TokenCoder:
         """From (N, d) rows of background texts (no special tokens, no position 0), N >= 1,000 or so.
 
         The covariance gets a ridge of a tenth of its mean eigenvalue. Models wider than `max_bits` are rotated at random
         (by `seed`) and keep `max_bits` directions; others keep all d (cut down to a multiple of 8).
         """
-        rows = torch.as_tensor(np.asarray(hidden)).double()
+        rows = hidden.double()
         mean = rows.mean(0)
         centred = rows - mean
         covariance = centred.T @ centred / len(rows)
@@ -57,9 +59,9 @@ class TokenCoder:
             whitening = whitening @ rotation
         return cls(mean, whitening[:, : whitening.shape[1] // 8 * 8])
 
-    def codes(self, hidden) -> np.ndarray:
-        """(T, B/8) uint8, packed little-endian, of (T, d) rows (numpy or torch, any float type)."""
-        rows = torch.as_tensor(hidden).float().cpu()
+    def codes(self, hidden: torch.Tensor) -> np.ndarray:
+        """(T, B/8) uint8, packed little-endian, of (T, d) rows (any float type)."""
+        rows = hidden.float().cpu()
         signs = (rows - self.mean) @ self.transform > 0
         return np.packbits(signs.numpy(), axis=1, bitorder="little")
 
@@ -81,18 +83,18 @@ class WordRarity:
 
     low, high = 5.5, 15.0  # nats: below, a word counts little (the, of, is); above, fully
 
-    def __init__(self, log_probabilities: torch.Tensor, tokenizer):
+    def __init__(self, log_probabilities: torch.Tensor, tokenizer: Any):
         self.log_probabilities, self.tokenizer = log_probabilities.float().cpu(), tokenizer
         self._known: dict[str, float] = {}
 
     @staticmethod
-    def measure(distributions) -> torch.Tensor:
+    def measure(distributions: Iterable[torch.Tensor]) -> torch.Tensor:
         """(V,) log probabilities, from an iterable of (n, V) logits; a floor keeps unseen tokens finite."""
-        total, count = None, 0
+        parts, count = [], 0
         for logits in distributions:
-            part = logits.float().softmax(-1).sum(0).double().cpu()
-            total, count = part if total is None else total + part, count + logits.shape[0]
-        return (total / count + 1e-9).log().float()
+            parts.append(logits.float().softmax(-1).sum(0).double().cpu())
+            count += logits.shape[0]
+        return (torch.stack(parts).sum(0) / count + 1e-9).log().float()
 
     def surprise(self, word: str) -> float:
         """Nats of a word in small letters, behind a space: of all its tokens together, so that rare words in many pieces count."""

@@ -20,15 +20,18 @@ FEATURES = (
     "key_relation_lexical key_relation_code query_cover query_cover_lexical query_cover_code query_weakest query_names_weakest "
     "query_relation query_relation_code core_cover core_weakest core_names_weakest core_relation numbers_missing numbers_added contrast same_types "
     "other_types same_text order words_ratio behind_weight behind_asks window_share window_asks key_asks rare_missing "
-    "rare_added typo_share key_words names_present key_weight core_share"
+    "rare_added typo_share key_words names_present key_weight core_share key_sense key_relation_sense query_relation_sense "
+    "core_relation_sense key_left query_left left_sense left_sense_back left_code swap swap_both key_light query_light "
+    "head_sense head_sense_back heads key_types query_types content_left content_left_back content_soft content_soft_back mean_left mean_relation "
+    "swap_modifier swap_head swap_count"
 ).split()  # fmt: skip
 
 
-def similarities(query: PromptCode, key: dict[str, np.ndarray], present: np.ndarray):
+def similarities(query: PromptCode, key: dict[str, np.ndarray], present: np.ndarray) -> tuple[np.ndarray, ...]:
     """How well each query word matches each key word, for C keys.
 
     Returns:
-        four (C, n, m) float32 arrays in 0..1: by spelling (1: the same word), by activation code, by shared meaning, and all
+        five (C, n, m) float32 arrays in 0..1: by spelling (1: the same word), by activation code, by shared meaning, and all
         together; and (C, n, m) bool, the words exclude each other.
     """
     q = query
@@ -54,13 +57,28 @@ def similarities(query: PromptCode, key: dict[str, np.ndarray], present: np.ndar
     for i in range(q.meaning.shape[1]):
         meant |= (q.meaning[None, :, None, i] & key["meaning"][:, None, :, i]) != 0
     meant = (meant | exact) & both
-    excluding = ((q.contrast[None, :, None] & key["contrast"][:, None, :]) != 0) & ~exact & both
+    excluding = (q.contrast[None, :, None] & key["contrast"][:, None, :]) != 0
+    excluding &= ((q.member[None, :, None] & key["member"][:, None, :]) == 0) & ~exact & both
+    meant &= ~excluding
     together = np.maximum(np.maximum(spelled, 0.75 * meant), np.minimum(1.3 * coded, 0.9))
     together = np.where(excluding, 0.0, together) * both
-    return spelled * both, coded, meant.astype(np.float32), together.astype(np.float32), excluding
+    alike = (
+        np.einsum("nd,cmd->cnm", q.sense.astype(np.float32), key["sense"].astype(np.float32), optimize=True) / 127**2
+    )
+    alike = np.where(excluding, 0.0, alike)
+    named = (q.name[None, :, None] | key["name"][:, None, :]) & ~exact
+    sensed = np.where(exact, 1.0, np.where(named, 0.0, np.clip(alike, 0, 1))) * both
+    return (
+        spelled * both,
+        coded,
+        meant.astype(np.float32),
+        together.astype(np.float32),
+        excluding,
+        sensed.astype(np.float32),
+    )
 
 
-def _spelling(q: PromptCode, key: dict, dice: np.ndarray, present: np.ndarray) -> np.ndarray:
+def _spelling(q: PromptCode, key: dict[str, np.ndarray], dice: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Similarity of different words by their letters: swapped letters 0.95, one more or less 0.9, other likeness up to 0.7."""
     result = np.where(dice >= 0.45, np.minimum(dice * 0.8, 0.7), 0.0)
     where = np.nonzero(
@@ -80,7 +98,7 @@ def features(query: PromptCode, table: KeyStore, which: np.ndarray, tokens: int 
     if len(query) == 0:
         return np.zeros((len(which), len(FEATURES)), np.float32)
     key, present = table.take(which)
-    spelled, coded, meant, together, excluding = similarities(query, key, present)
+    spelled, coded, meant, together, excluding, sensed = similarities(query, key, present)
     weight = key["weight"] * present
     first, last, behind = best_windows(query, together, weight)
     position = np.arange(len(query))
@@ -88,7 +106,7 @@ def features(query: PromptCode, table: KeyStore, which: np.ndarray, tokens: int 
     shown = inside[:, :, None]
     to_key = [(part * shown).max(1) for part in (together, spelled, coded)]
     to_query = [part.max(2) * inside for part in (together, spelled, coded)]
-    found = {}
+    found: dict[str, np.ndarray] = {}
     _key_side(found, key, present, weight, to_key, (meant * shown).max(1))
     _query_side(found, query, inside, to_query)
     strong = inside & (to_query[0] >= 0.7) & (query.weight > 0.05)
@@ -96,6 +114,7 @@ def features(query: PromptCode, table: KeyStore, which: np.ndarray, tokens: int 
     stop = np.where(strong.any(1), len(query) - strong[:, ::-1].argmax(1), last)
     core = (position >= start[:, None]) & (position < stop[:, None])
     _core_side(found, query, core, inside, to_query)
+    _sense_side(found, query, key, present, weight, core, inside, sensed, spelled, coded, meant)
     conflict = (excluding & shown).any(1) & (to_key[0] < 0.5)
     found["contrast"] = conflict.any(1)
     exact = to_key[1] >= 1
@@ -114,7 +133,7 @@ def covered_words(query: PromptCode, table: KeyStore, row: int) -> tuple[list[bo
     """For people: which of a stored prompt's words the query's best window has, and which important words the window adds."""
     query = query.last(MOST_QUERY_WORDS)
     key, present = table.take(np.array([row]))
-    *_, together, _ = similarities(query, key, present)
+    _, _, _, together, *_ = similarities(query, key, present)
     first, last, _ = best_windows(query, together, key["weight"] * present)
     inside = (np.arange(len(query)) >= first[0]) & (np.arange(len(query)) < last[0])
     has = (together[0] * inside[:, None]).max(0) >= 0.6
@@ -132,7 +151,9 @@ def surely_asks(query: PromptCode, table: KeyStore, classifier: Classifier, leas
     return bool(exact and not differs and classifier.probabilities(found)[0] >= least)
 
 
-def best_windows(query: PromptCode, together: np.ndarray, weight: np.ndarray):
+def best_windows(
+    query: PromptCode, together: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each of C keys the best run of one or two sentences of the query.
 
     Returns:
@@ -155,18 +176,30 @@ def best_windows(query: PromptCode, together: np.ndarray, weight: np.ndarray):
     return starts[spans[:, 0]], ends[spans[:, 1] - 1], spans[:, 1]
 
 
-def _share(values, weight):
+def _share(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return (values * weight).sum(1) / np.maximum(weight.sum(1), 1e-6)
 
 
-def _weakest(values, weight, which):
+def _mean(values: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """The mean of the values in `which`; 0.5 where there are none."""
+    return np.where(which.any(1), (values * which).sum(1) / np.maximum(which.sum(1), 1), 0.5)
+
+
+def _weakest(values: np.ndarray, weight: np.ndarray, which: np.ndarray) -> np.ndarray:
     """The least similarity of the words in `which`, each as far as its weight makes it important; 1 where there are none."""
     weight = weight * which
     most = np.maximum(weight.max(1, keepdims=True), 1e-6)
     return np.where(which, 1 - (1 - values) * weight / most, 1.0).min(1)
 
 
-def _key_side(found, key, present, weight, to_key, meant):
+def _key_side(
+    found: dict[str, np.ndarray],
+    key: dict[str, np.ndarray],
+    present: np.ndarray,
+    weight: np.ndarray,
+    to_key: list[np.ndarray],
+    meant: np.ndarray,
+) -> None:
     together, spelled, coded = to_key
     names = key["name"] & present
     relation = present & ~key["name"]
@@ -183,7 +216,9 @@ def _key_side(found, key, present, weight, to_key, meant):
     found["names_present"] = names.sum(1).clip(0, 3)
 
 
-def _query_side(found, query, inside, to_query):
+def _query_side(
+    found: dict[str, np.ndarray], query: PromptCode, inside: np.ndarray, to_query: list[np.ndarray]
+) -> None:
     together, spelled, coded = to_query
     weight = query.weight[None] * inside
     names = query.name[None] & inside
@@ -198,7 +233,9 @@ def _query_side(found, query, inside, to_query):
     found["rare_added"] = np.where(inside, (1 - together) * weight, 0).max(1)
 
 
-def _core_side(found, query, core, inside, to_query):
+def _core_side(
+    found: dict[str, np.ndarray], query: PromptCode, core: np.ndarray, inside: np.ndarray, to_query: list[np.ndarray]
+) -> None:
     """The same inside the core: from the first to the last word of the window that matches well."""
     together, spelled, _ = to_query
     weight = query.weight[None] * core
@@ -209,7 +246,120 @@ def _core_side(found, query, core, inside, to_query):
     found["core_share"] = weight.sum(1) / np.maximum((query.weight[None] * inside).sum(1), 1e-6)
 
 
-def _window_side(found, query, table, which, first, last, behind, core, inside):
+def _sense_side(
+    found: dict[str, np.ndarray],
+    query: PromptCode,
+    key: dict[str, np.ndarray],
+    present: np.ndarray,
+    weight: np.ndarray,
+    core: np.ndarray,
+    inside: np.ndarray,
+    sensed: np.ndarray,
+    spelled: np.ndarray,
+    coded: np.ndarray,
+    meant: np.ndarray,
+) -> None:
+    """By the words' own meanings; and of what is left over on both sides when like words are taken away."""
+    shown = inside[:, :, None]
+    known = np.maximum(sensed, np.where(spelled >= 0.85, spelled, 0)) * shown
+    to_key, to_query = known.max(1), known.max(2)
+    relation = present & ~key["name"]
+    found["key_sense"] = _share(to_key, weight)
+    found["key_relation_sense"] = _share(to_key, weight * relation)
+    asked = query.weight[None] * ~query.name[None]
+    found["query_relation_sense"] = _share(to_query, asked * inside)
+    found["core_relation_sense"] = _share(to_query, asked * core)
+    same = (spelled >= 0.85) & shown
+    key_left, query_left = present & ~same.any(1), inside & ~same.any(2)
+    w_key, w_query = weight * key_left, query.weight[None] * query_left
+    found["key_left"], found["query_left"] = np.log1p(w_key.sum(1)), np.log1p(w_query.sum(1))
+    pairs = key_left[:, None, :] & query_left[:, :, None]
+    best = np.maximum(sensed, 0.5 * meant) * pairs
+    empty = 0.1
+    found["left_sense"] = ((best.max(1) * w_key).sum(1) + empty) / (w_key.sum(1) + empty)
+    found["left_sense_back"] = ((best.max(2) * w_query).sum(1) + empty) / (w_query.sum(1) + empty)
+    found["left_code"] = (((coded * pairs).max(1) * w_key).sum(1) + empty) / (w_key.sum(1) + empty)
+    _content_side(found, query, key, present, inside, same, best)
+    _swaps(found, query, key, weight, pairs, same, best)
+    key_head, query_head = present & key["head"], inside & query.head[None]
+    heads = key_head[:, None, :] & query_head[:, :, None]
+    found["head_sense"] = _mean(np.maximum(known, 0.6 * meant).max(1), key_head)
+    found["head_sense_back"] = _mean(np.maximum(known, 0.6 * meant).max(2), query_head)
+    found["heads"] = np.where(heads.any((1, 2)), (np.maximum(known, 0.6 * meant) * heads).max((1, 2)), 0.5)
+    light = 0.25
+    few = present & (key["weight"] < light)
+    found["key_light"] = ((same.any(1) & few).sum(1) + 1) / (few.sum(1) + 1)
+    few = core & (query.weight[None] < light)
+    found["query_light"] = ((same.any(2) & few).sum(1) + 1) / (few.sum(1) + 1)
+
+
+def _content_side(
+    found: dict[str, np.ndarray],
+    query: PromptCode,
+    key: dict[str, np.ndarray],
+    present: np.ndarray,
+    inside: np.ndarray,
+    same: np.ndarray,
+    best: np.ndarray,
+) -> None:
+    """The words that say what is asked, all of one weight: how many are left over, how like those of the other side, and on average."""
+    key_asks = present & key["content"] & ~key["name"]
+    query_asks = inside & (query.content & ~query.name)[None]
+    key_left, query_left = key_asks & ~same.any(1), query_asks & ~same.any(2)
+    found["content_left"], found["content_left_back"] = key_left.sum(1).clip(0, 4), query_left.sum(1).clip(0, 4)
+    found["content_soft"] = (key_left * (1 - best.max(1))).sum(1).clip(0, 4)
+    found["content_soft_back"] = (query_left * (1 - best.max(2))).sum(1).clip(0, 4)
+    found["mean_left"] = _alike(query, key, key_left, query_left)
+    found["mean_relation"] = _alike(query, key, key_asks, query_asks)
+
+
+def _alike(query: PromptCode, key: dict[str, np.ndarray], of_key: np.ndarray, of_query: np.ndarray) -> np.ndarray:
+    """Cosine of the mean meaning of some words of the key and some of the query; 0 where there are none."""
+    one = np.einsum("cm,cmd->cd", of_key.astype(np.float32), key["sense"].astype(np.float32), optimize=True)
+    other = of_query.astype(np.float32) @ query.sense.astype(np.float32)
+    length = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return (one * other).sum(1) / np.maximum(length, 1e-3)
+
+
+def _swaps(
+    found: dict[str, np.ndarray],
+    query: PromptCode,
+    key: dict[str, np.ndarray],
+    weight: np.ndarray,
+    pairs: np.ndarray,
+    same: np.ndarray,
+    best: np.ndarray,
+) -> None:
+    """One word stands in the other's place: between like neighbours, and yet it is another word; before or behind a word of content it
+    may well be another thing, however like the two are ("the lake lodge", "the river lodge")."""
+    before = np.zeros(pairs.shape, bool)
+    behind = np.zeros(pairs.shape, bool)
+    before[:, 1:, 1:] = same[:, :-1, :-1]
+    behind[:, :-1, :-1] = same[:, 1:, 1:]
+    least = np.minimum(query.weight[None, :, None], weight[:, None, :])
+    lost = least * (1 - best) * pairs
+    found["swap"] = (lost * (before | behind)).max((1, 2))
+    found["swap_both"] = (lost * (before & behind)).max((1, 2))
+    both = pairs & (query.content[None, :, None] & key["content"][:, None, :])
+    follows, leads = np.zeros(len(query), bool), np.zeros(len(query), bool)
+    follows[1:], leads[:-1] = query.content[:-1], query.content[1:]
+    other = np.maximum(least, 0.2) * both
+    found["swap_modifier"] = (other * (behind & leads[None, :, None])).max((1, 2))
+    found["swap_head"] = (other * (before & follows[None, :, None])).max((1, 2))
+    found["swap_count"] = (both & before & behind).any(1).sum(1).clip(0, 3)
+
+
+def _window_side(
+    found: dict[str, np.ndarray],
+    query: PromptCode,
+    table: KeyStore,
+    which: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    behind: np.ndarray,
+    core: np.ndarray,
+    inside: np.ndarray,
+) -> None:
     position = np.arange(len(query))
     total = max(float(query.weight.sum()), 1e-6)
     after = query.weight[None] * (position >= last[:, None])
@@ -218,13 +368,15 @@ def _window_side(found, query, table, which, first, last, behind, core, inside):
     found["behind_asks"] = later[behind] > 0
     found["window_share"] = (query.weight[None] * inside).sum(1) / total
     sentence = query.sentence.astype(np.int64)
-    asks, answers = [], []
+    asks: list[bool] = []
+    kinds: list[int] = []
     for a, b in zip(first, last, strict=True):
         s, e = int(sentence[a]), int(sentence[b - 1]) + 1
         asks.append(bool(query.asks[s:e].any()))
-        answers.append(int(np.bitwise_or.reduce(query.answer[s:e])))
-    answers, wanted = np.array(answers), table.prompts("answer", which)
+        kinds.append(int(np.bitwise_or.reduce(query.answer[s:e])))
+    answers, wanted = np.array(kinds), table.prompts("answer", which)
     found["window_asks"], found["key_asks"] = np.array(asks), table.prompts("asks", which)
+    found["key_types"], found["query_types"] = np.bitwise_count(wanted), np.bitwise_count(answers.astype(np.uint16))
     found["same_types"] = (answers & wanted) != 0
     found["other_types"] = (answers != 0) & (wanted != 0) & ((answers & wanted) == 0)
 

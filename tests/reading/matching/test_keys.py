@@ -118,7 +118,7 @@ def test_the_threshold_follows_changes_as_if_counted_anew(matcher, changes, seed
             present ^= {edit}
     fresh = WordThreshold(keys_of(matcher, stored, sorted(present)), None, unrelated, 0.05)
     # Prompts that share no word that matters are not compared when an edit comes: their scores are next to nothing.
-    assert np.allclose(threshold.largest, fresh.largest, atol=0.02) and threshold.value == fresh.value >= LEAST
+    assert np.allclose(threshold.largest, fresh.largest, atol=0.05) and threshold.value == fresh.value >= LEAST
     assert threshold.false_activation_rate() <= 0.05
 
 
