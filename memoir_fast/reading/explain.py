@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from ..text.batch import Sequence
+from .matching.judge import covered_words
 from .matching.keys import Keys, Match
 from .matching.matcher import Wording
 from .matching.prompt_codes import PromptCode
-from .matching.verify import covered_words
 from .probe import prompt_signatures, read_prompts
 from .router import Router
 

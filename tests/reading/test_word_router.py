@@ -118,6 +118,20 @@ def test_not_prompts_are_kept_out_and_the_caller_is_told(model):
     model.delete(again.id)
 
 
+def test_a_text_that_names_the_subject_reads_nothing(model):
+    stored = model.edit("The capital of Germany is", "Bonn")
+    passage = (
+        "Grabau was a German geologist and paleontologist. He was born in Kiel, Germany, and studied at its university."
+    )
+    assert model.route(passage)["edit"] is None
+    assert (
+        model.route("The capital city of Germany is")["edit"]
+        == stored.id
+        == model.route("What is the capital of Germany?")["edit"]
+    )
+    model.delete(stored.id)
+
+
 def test_route_explains(model):
     found = model.route("Who leads Halden Robotics?", top=2)
     assert found["edit"] is None and len(found["candidates"]) == 2 and found["candidates"][0]["edit"] == 0

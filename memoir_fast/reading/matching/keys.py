@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .candidates import Candidates
+from .judge import surely_asks
 from .key_store import MOST_KEY_WORDS, KeyStore
 from .matcher import Matcher, Wording
 from .prompt_codes import PromptCode
-from .verify import surely_asks
 
 CANDIDATES = 64
 # The probability from which two prompts may count as the same question, so that the newer edit takes the older one's place.

@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load
 
 from .classifier import Classifier
+from .judge import only_mentions
 from .key_store import KeyStore
 from .prompt_codes import PromptCode, PromptCoder
 from .token_codes import TokenCoder, WordRarity
-from .verify import features
+from .verify import FEATURES, compared
 from .words import WordReader, Words
 
 # How many decoder layers run before the activations are coded; the network on the features was fitted with SmolLM2's.
@@ -107,7 +108,11 @@ class Matcher:
 
     def probabilities(self, query: PromptCode, keys: KeyStore, rows: np.ndarray) -> np.ndarray:
         """(C,) how likely the query asks for each of the stored prompts `rows`; see `verify.py`."""
-        return self.classifier.probabilities(features(query, keys, rows)).round(9)
+        if not len(query):
+            return np.zeros(len(rows))
+        found = compared(query, keys, rows)
+        likely = self.classifier.probabilities(np.stack([np.asarray(found[name], np.float32) for name in FEATURES], 1))
+        return np.where(only_mentions(found), 0.0, likely.round(9))
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that was measured and fitted, as tensors."""

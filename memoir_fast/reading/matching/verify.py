@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .classifier import Classifier
 from .key_store import KeyStore
 from .prompt_codes import PromptCode
 
@@ -94,9 +93,17 @@ def _spelling(q: PromptCode, key: dict[str, np.ndarray], dice: np.ndarray, prese
 
 def features(query: PromptCode, table: KeyStore, which: np.ndarray, tokens: int = MOST_QUERY_WORDS) -> np.ndarray:
     """(C, F) float32: the pairs of one query with the stored prompts `which` (C rows of the table); see FEATURES."""
-    query = query.last(tokens)
     if len(query) == 0:
         return np.zeros((len(which), len(FEATURES)), np.float32)
+    found = compared(query, table, which, tokens)
+    return np.stack([np.asarray(found[name], np.float32) for name in FEATURES], 1)
+
+
+def compared(
+    query: PromptCode, table: KeyStore, which: np.ndarray, tokens: int = MOST_QUERY_WORDS
+) -> dict[str, np.ndarray]:
+    """The features by name, (C,) each, and what `only_mentions` needs beside them; the query has words."""
+    query = query.last(tokens)
     key, present = table.take(which)
     spelled, coded, meant, together, excluding, sensed = similarities(query, key, present)
     weight = key["weight"] * present
@@ -126,29 +133,7 @@ def features(query: PromptCode, table: KeyStore, which: np.ndarray, tokens: int 
     found["words_ratio"] = np.log(core.sum(1) / np.maximum(present.sum(1), 1)).clip(-2, 2)
     found["key_words"] = np.log(present.sum(1))
     found["key_weight"] = np.log1p(weight.sum(1))
-    return np.stack([np.asarray(found[name], np.float32) for name in FEATURES], 1)
-
-
-def covered_words(query: PromptCode, table: KeyStore, row: int) -> tuple[list[bool], list[bool]]:
-    """For people: which of a stored prompt's words the query's best window has, and which important words the window adds."""
-    query = query.last(MOST_QUERY_WORDS)
-    key, present = table.take(np.array([row]))
-    _, _, _, together, *_ = similarities(query, key, present)
-    first, last, _ = best_windows(query, together, key["weight"] * present)
-    inside = (np.arange(len(query)) >= first[0]) & (np.arange(len(query)) < last[0])
-    has = (together[0] * inside[:, None]).max(0) >= 0.6
-    added = inside & (together[0].max(1) < 0.6) & (query.weight > 0.2)
-    return has.tolist(), added.tolist()
-
-
-def surely_asks(query: PromptCode, table: KeyStore, classifier: Classifier, least: float) -> bool:
-    """Whether a query asks for the one stored prompt of the table with a probability of at least `least`, and all its numbers and names
-    are that prompt's, and the other way round."""
-    found = features(query, table, np.array([0]))
-    value = dict(zip(FEATURES, found[0].tolist(), strict=True))
-    exact = min(value["key_names_weakest"], value["query_names_weakest"]) >= 1
-    differs = value["numbers_missing"] or value["numbers_added"] or value["contrast"]
-    return bool(exact and not differs and classifier.probabilities(found)[0] >= least)
+    return found
 
 
 def best_windows(
@@ -306,6 +291,7 @@ def _content_side(
     key_asks = present & key["content"] & ~key["name"]
     query_asks = inside & (query.content & ~query.name)[None]
     key_left, query_left = key_asks & ~same.any(1), query_asks & ~same.any(2)
+    found["content_asked"] = key_asks.sum(1).clip(0, 4)
     found["content_left"], found["content_left_back"] = key_left.sum(1).clip(0, 4), query_left.sum(1).clip(0, 4)
     found["content_soft"] = (key_left * (1 - best.max(1))).sum(1).clip(0, 4)
     found["content_soft_back"] = (query_left * (1 - best.max(2))).sum(1).clip(0, 4)
