@@ -64,7 +64,8 @@ class Answering:
 
         Args:
             inputs: (B, T) token ids (or `input_ids=`), padded left or right with an attention mask.
-            prompt_mask: (B, T) bool, the tokens that route; by default all that the attention mask keeps.
+            prompt_mask: (B, T) bool, the tokens that route. By default those of the last user message of a rendered chat, else all that the
+                attention mask keeps; with router="mask" always the latter.
             edits: which edits may be read, {"tags": [...], "untagged": bool}; see `only`. All active ones when None.
             kwargs: as for transformers.
 
@@ -73,7 +74,8 @@ class Answering:
         """
         _check_decoding(kwargs)
         tokens = kwargs.get("input_ids") if inputs is None else inputs
-        if prompt_mask is None and tokens is not None and cache_among(kwargs.values()) is None:
+        by_masks = self.router.words is None  # by words the last question is looked for in the tokens
+        if by_masks and prompt_mask is None and tokens is not None and cache_among(kwargs.values()) is None:
             mask = kwargs.get("attention_mask")
             prompt_mask = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
         # A compiled decoder would trace through the routing; editing changes the memory under it.

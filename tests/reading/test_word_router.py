@@ -84,6 +84,8 @@ def test_the_model_itself_generates_the_answers(model):
     out = model.model.generate(**inputs, max_new_tokens=12, do_sample=False)
     answer = model.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     assert answer == model.ask(chat) == "Lena Ortiz"
+    ours = model.generate(**inputs, max_new_tokens=12, do_sample=False)
+    assert torch.equal(ours, out)
     beams = model.model.generate(**inputs, max_new_tokens=12, do_sample=False, num_beams=2)
     assert "Lena Ortiz" in model.tokenizer.decode(beams[0, inputs["input_ids"].shape[1] :])
 
@@ -92,6 +94,17 @@ def test_the_last_question_of_a_chat_decides_not_an_earlier_one(model):
     earlier = [{"role": "user", "content": FACTS[0].prompt}, {"role": "assistant", "content": "Lena Ortiz"}]
     assert model.route([[*earlier, {"role": "user", "content": UNRELATED}]])[0]["edit"] is None
     assert model.route([[*earlier, {"role": "user", "content": FACTS[1].prompt}]])[0]["edit"] == 1
+
+
+def test_generating_from_a_rendered_chat_looks_for_the_last_question_too(model):
+    earlier = [{"role": "user", "content": FACTS[0].prompt}, {"role": "assistant", "content": "Lena Ortiz"}]
+    chat = [*earlier, {"role": "user", "content": UNRELATED}]
+    inputs = model.tokenizer.apply_chat_template(
+        chat, return_tensors="pt", add_generation_prompt=True, return_dict=True
+    )
+    for generates in (model.model, model):
+        generates.generate(**inputs, max_new_tokens=2, do_sample=False)
+        assert model.router.last.edits == [-1]
 
 
 def test_what_reads_nothing_keeps_every_bit(model):
