@@ -13,13 +13,12 @@ from memoir_fast.memory.index import SignatureIndex
 from memoir_fast.ops import cpu, reference, threads
 from memoir_fast.reading.background import calibration_of
 from memoir_fast.reading.matching.fitting import fit_classifier
-from memoir_fast.reading.matching.keys import Keys, Wordings
+from memoir_fast.reading.matching.keys import Wordings
 from memoir_fast.reading.matching.near_misses import make_near_misses
 from memoir_fast.reading.measure import parted
 from memoir_fast.reading.probe import passes, prompt_signatures, read_prompts
 from memoir_fast.reading.threshold import Threshold, overlaps
 from memoir_fast.reading.word_rule import WordRule
-from memoir_fast.reading.word_threshold import WordThreshold
 from memoir_fast.serving.export import export_vllm
 from memoir_fast.serving.serve import FLAGS, server_command
 from memoir_fast.store import Store
@@ -40,13 +39,11 @@ __all__ = [
     "BaseEditor",
     "EditRequest",
     "Encoder",
-    "Keys",
     "MEMOIRHyperParams",
     "SignatureIndex",
     "Store",
     "Threshold",
     "WordRule",
-    "WordThreshold",
     "Wordings",
     "calibration_of",
     "checkpoint_folder",

@@ -10,6 +10,7 @@ import os
 from openai import OpenAI
 
 client = OpenAI(base_url=os.environ.get("MEMOIR_FAST_SERVER", "http://127.0.0.1:8000/v1"), api_key="none")
+served = client.models.list().data[0].id
 messages = [{"role": "user", "content": "The capital of the Republic of Zeltia is"}]
 
 for name, wishes in {
@@ -19,6 +20,6 @@ for name, wishes in {
     "only edits with this tag": {"memoir_tags": ["geography"]},
 }.items():
     answer = client.chat.completions.create(
-        model="smollm2", messages=messages, max_tokens=16, temperature=0, extra_body={"vllm_xargs": wishes}
+        model=served, messages=messages, max_tokens=16, temperature=0, extra_body={"vllm_xargs": wishes}
     )
     print(f"{name}: {answer.choices[0].message.content}")

@@ -17,7 +17,7 @@ from .config import MemoirConfig, default_top_k
 from .editing.editor import Editor
 from .editing.request import EditRequest, requests_of, tuple_of
 from .journal.calibrated import Calibrated
-from .journal.connect import connect, depth_for, give_words, hand_over
+from .journal.connect import complete, connect, depth_for, hand_over, keep_rule
 from .journal.edit_record import EditResult
 from .journal.edit_writer import EditWriter, note_of
 from .journal.journal import CONFLICTS
@@ -78,7 +78,7 @@ class MemoirModel(Attached, Answering, Undo, Calibrated):
         try:
             if state is None:
                 state = new_state(model, self.encoder, self.router, self.config, self.fingerprint, background, depth)
-            give_words(state, model, self.router, self.encoder, self.config, self.fingerprint, depth)
+            complete(state, model, self.router, self.encoder, self.config, self.fingerprint, depth)
             self.kept = state
             self.contexts, self.journal = state.contexts, state.journal
             self.threshold = connect(model, self.router, self.encoder, self.config, state)
@@ -153,8 +153,10 @@ class MemoirModel(Attached, Answering, Undo, Calibrated):
 
     @classmethod
     def _with(cls, state: MemoryState, model: nn.Module, tokenizer: Any, settings: dict[str, Any]) -> MemoirModel:
-        state.config = state.config.reopened(settings)
-        return cls(model, tokenizer, state=state)
+        stored, state.config = state.config, state.config.reopened(settings)
+        made = cls(model, tokenizer, state=state)
+        keep_rule(state, stored, state.config.router)
+        return made
 
     def create_store(self, folder: str, **settings: Any) -> None:
         """Keep every edit from now on in a new store; the memory must still be empty. settings: see `Store.create`."""

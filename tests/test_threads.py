@@ -167,17 +167,22 @@ def _run(watch: Watch, change, count: int) -> None:
             thread.join()
 
 
-def test_readers_beside_the_writer_of_a_store(tmp_path, hurried):
-    model = tiny_memoir(write="preconditioned")
+BY_WORDS = {"router": "tokens", "threshold": None}
+
+
+@pytest.mark.parametrize(("settings", "count"), [({}, CHANGES), (BY_WORDS, CHANGES // 2)], ids=["masks", "words"])
+def test_readers_beside_the_writer_of_a_store(tmp_path, hurried, settings, count):
+    model = tiny_memoir(write="preconditioned", **settings)
     model.create_store(tmp_path / "s")
     watch, changes = Watch(model), _changes(model)
-    _run(watch, lambda: next(changes), CHANGES)
+    _run(watch, lambda: next(changes), count)
     watch.check(least=20)
     model.close()
 
 
-def test_readers_of_a_store_that_is_refreshed(tmp_path, hurried):
-    writer = tiny_memoir()
+@pytest.mark.parametrize("settings", [{}, BY_WORDS], ids=["masks", "words"])
+def test_readers_of_a_store_that_is_refreshed(tmp_path, hurried, settings):
+    writer = tiny_memoir(**settings)
     writer.create_store(tmp_path / "s")
     model = MemoirModel.open(tmp_path / "s", tiny_model("llama"), word_tokenizer(), read_only=True)
     watch, changes = Watch(model), _changes(writer)

@@ -11,12 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.library import (
-    Keys,
     SignatureIndex,
     Threshold,
     Wordings,
     WordRule,
-    WordThreshold,
     calibration_of,
     parted,
     prompt_signatures,
@@ -48,10 +46,9 @@ class Words:
         texts = [model.encoder.prompt(text) for wordings in stored for text in wordings]
         codes = iter(read_prompts(model.model, model.router, self.matcher, texts, 16))
         wordings = [Wordings([next(codes)[0] for _ in some]) for some in stored]
-        keys = Keys(self.matcher, wordings.__getitem__)
-        keys.added(range(len(stored)), NOTHING)
         unrelated = parted(model.kept.words["unrelated"], self.matcher.bits)
-        self.rule = WordRule(keys, WordThreshold(keys, None, unrelated, model.config.false_activation_rate))
+        self.rule = WordRule.of(self.matcher, wordings.__getitem__, None, unrelated, model.config.false_activation_rate)
+        self.rule.added(range(len(stored)), NOTHING)
         self.least = self.rule.threshold.value
 
     def read(self, sequences: list) -> list[int]:

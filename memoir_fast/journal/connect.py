@@ -12,7 +12,6 @@ from ..base.projection import Target, layers_of
 from ..config import MemoirConfig
 from ..errors import StoreError
 from ..reading.background import BackgroundTexts, calibration_of, texts_of
-from ..reading.matching.keys import Keys
 from ..reading.matching.matcher import Matcher
 from ..reading.matching.token_codes import early_layer
 from ..reading.measure import parted, words_of
@@ -23,7 +22,7 @@ from ..reading.word_rule import WordRule
 from ..reading.word_threshold import WordThreshold
 from ..text.encoder import Encoder
 from .journal import Journal
-from .memory_state import WORDS, MemoryState
+from .memory_state import MemoryState
 from .wordings import StoredWordings
 
 
@@ -43,14 +42,13 @@ def measured_words(
     config: MemoirConfig,
     fingerprint: dict[str, Any],
     depth: int,
-    texts: BackgroundTexts | None = None,
+    texts: BackgroundTexts,
 ) -> dict[str, torch.Tensor]:
     """The tensors of a model's matcher and of the unrelated prompts; see `MemoryState.words`."""
-    key = digest(fingerprint)
-    return words_of(model, router, encoder, depth, texts or texts_of(None), key, config.seed, config.batch_size)
+    return words_of(model, router, encoder, depth, texts, digest(fingerprint), config.seed, config.batch_size)
 
 
-def give_words(
+def complete(
     state: MemoryState,
     model: Any,
     router: Router,
@@ -59,11 +57,22 @@ def give_words(
     fingerprint: dict[str, Any],
     depth: int | None,
 ) -> None:
-    """Measure the words' tensors for a memory that was stored without any, and let its journal keep them; nothing where masks route."""
+    """Measure what the settings' rule needs and a stored memory lacks, for it was made by the other rule."""
     if depth is not None and state.words is None:
-        state.words = measured_words(model, router, encoder, config, fingerprint, depth)
-        with contextlib.suppress(StoreError):  # a reader measures them each time
-            state.journal.configure(config, {WORDS + name: tensor for name, tensor in state.words.items()})
+        state.words = measured_words(model, router, encoder, config, fingerprint, depth, texts_of(None))
+    if depth is None and not len(state.calibration):
+        state.calibration = calibration_of(model, router, encoder, texts_of(None), config)
+
+
+def keep_rule(state: MemoryState, stored: MemoirConfig, router: str) -> None:
+    """Let a journal that can be written keep the rule by which it was just opened, with what was measured for it.
+
+    Args:
+        stored: its settings until now; router: the rule.
+    """
+    if router != stored.router:
+        with contextlib.suppress(StoreError):  # a reader uses it by itself
+            state.journal.configure(stored.updated(router=router), state.measured())
 
 
 def connect(
@@ -72,34 +81,28 @@ def connect(
     """Let the router decide among the journal's edits; returns its threshold.
 
     Args:
-        config: resolved settings; state: the memory, with `words` where they route.
+        config: resolved settings; state: the memory, complete for their rule.
     """
     memory, journal = router.memory, state.journal
-    if config.router == "mask" or state.words is None:
-        if not len(state.calibration):  # made while words routed
-            state.calibration = calibration_of(model, router, encoder, texts_of(None), config)
+    if config.router == "mask":
         threshold = Threshold(memory.index, config.threshold, state.calibration, config.false_activation_rate)
         router.connect(threshold.of, journal.tags_of)
         return threshold
+    assert state.words is not None
     matcher = Matcher.from_state(state.words, encoder.tokenizer)
 
     def read(texts: list[str]) -> list:
         sequences = [encoder.prompt(text) for text in texts]
         return [wording for wording, _ in read_prompts(model, router, matcher, sequences, config.batch_size)]
 
-    wordings = StoredWordings(journal, matcher.bits, read)
+    wordings, unrelated = StoredWordings(journal, matcher.bits, read), parted(state.words["unrelated"], matcher.bits)
+    router.words = WordRule.of(matcher, wordings, config.threshold, unrelated, config.false_activation_rate)
     with memory.lock:
         wordings.prepare(memory.index.ids)
-        keys = Keys(matcher, wordings)
-        keys.added(memory.index.ids, memory.index.signatures())
-        memory.index.listen(keys)
-        found = WordThreshold(
-            keys, config.threshold, parted(state.words["unrelated"], matcher.bits), config.false_activation_rate
-        )
-        memory.index.listen(found)
-    router.words = WordRule(keys, found)
-    router.connect(found.of, journal.tags_of)
-    return found
+        router.words.added(memory.index.ids, memory.index.signatures())
+        memory.index.listen(router.words)
+    router.connect(router.words.threshold.of, journal.tags_of)
+    return router.words.threshold
 
 
 def hand_over(router: Router, threshold: Threshold | WordThreshold, journal: Journal) -> None:

@@ -36,3 +36,13 @@ class MemoryState:
     calibration: np.ndarray
     journal: Journal
     words: dict[str, torch.Tensor] | None = None
+
+    def measured(self) -> dict[str, torch.Tensor]:
+        """What was measured for routing, as files hold it: "calibration", and `words` with `WORDS` in front of their names."""
+        words = {WORDS + name: tensor for name, tensor in (self.words or {}).items()}
+        return {"calibration": torch.from_numpy(self.calibration), **words}
+
+
+def words_among(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+    """`MemoryState.words` of a file's tensors, None where it holds none."""
+    return {name.removeprefix(WORDS): tensor for name, tensor in tensors.items() if name.startswith(WORDS)} or None

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..ops import cpu as _cpu
+from .rows import Rows
 
 
 def _faiss() -> Any:
@@ -26,33 +27,6 @@ def _faiss() -> Any:
             "(or memoir-fast[gpu] on a CUDA machine)"
         ) from None
     return faiss
-
-
-class _Rows:
-    """A uint8 matrix that grows by doubling, so that adding a row costs O(1) on average."""
-
-    def __init__(self, width: int):
-        self._data, self.count = np.empty((0, width), np.uint8), 0
-
-    @property
-    def view(self) -> np.ndarray:
-        return self._data[: self.count]
-
-    def append(self, rows: np.ndarray) -> None:
-        needed = self.count + len(rows)
-        if needed > len(self._data):
-            # By an eighth once large: a doubled array of gigabytes would break the promise of 2 KB an edit.
-            room = max(64, needed, len(self._data) * 2 if len(self._data) < 1 << 14 else len(self._data) * 9 // 8)
-            data = np.empty((room, self._data.shape[1]), np.uint8)
-            data[: self.count] = self.view
-            self._data = data
-        self._data[self.count : needed] = rows
-        self.count = needed
-
-    def keep(self, kept: np.ndarray) -> None:
-        rows = self.view[kept]
-        self._data[: len(rows)] = rows
-        self.count = len(rows)
 
 
 class Listener(Protocol):
@@ -91,8 +65,8 @@ class SignatureIndex:
         self.width = (dimension + 7) // 8
         self.version = 0  # counts changes
         self.slice_width = max(64, self.width // 9 // 32 * 32)  # bytes; a slice is read for every stored edit
-        self._codes = _Rows(self.width)
-        self._slices: _Rows | None = None  # made by the first search that needs it
+        self._codes = Rows((self.width,), np.uint8)
+        self._slices: Rows | None = None  # made by the first search that needs it
         self._lock = threading.RLock()  # a search sees an edit whole or not at all
         self._listeners: list[Listener] = []
         self._ids: list[int] = []  # ascending, as the codes: ties go to the earliest edit
@@ -240,7 +214,7 @@ class SignatureIndex:
         if exhaustive:
             return _cpu.hamming_nearest(signatures, codes)
         if self._slices is None:
-            self._slices = _Rows(self.slice_width)
+            self._slices = Rows((self.slice_width,), np.uint8)
             self._slices.append(codes[:, : self.slice_width])
         return _cpu.hamming_nearest(signatures, codes, self._slices.view, max(1024, len(codes) // 200))
 

@@ -118,9 +118,8 @@ class Answering:
             the prompt's important words that the wording lacks.
         """
         single, queries = _listed(prompts)
-        found = explain(
-            self.model, self.router, self.encoder, [self._encoded(q) for q in queries], top, self.config.batch_size
-        )
+        sequences = [self._encoded(query) for query in queries]
+        found = explain(self.model, self.router, sequences, top, self.config.batch_size)
         return found[0] if single else found
 
     def _encoded(self, query: Any) -> Sequence:

@@ -17,9 +17,7 @@ from .router import Router
 
 
 @torch.no_grad()
-def explain(
-    model: Any, router: Router, encoder: Any, sequences: list[Sequence], top: int, batch_size: int
-) -> list[dict[str, Any]]:
+def explain(model: Any, router: Router, sequences: list[Sequence], top: int, batch_size: int) -> list[dict[str, Any]]:
     """The decision for each prompt, with its best candidates; see `Answering.route`."""
     if router.words is None:
         signatures = prompt_signatures(model, router, sequences, batch_size).numpy()
@@ -50,7 +48,7 @@ def _by_words(router: Router, wording: Wording, code: PromptCode, top: int) -> d
     assert router.words is not None
     rule = router.words
     ranked = rule.keys.ranked(code, router.admitted())
-    edit, score = rule.best(code, router.admitted())
+    edit, score = rule.read(ranked)
     candidates = [{"edit": m.edit, "score": m.score, "wording": m.wording, "kept_out": m.kept_out,
                    **_words(rule.keys, wording, code, m)} for m in ranked[:top]]  # fmt: skip
     return {

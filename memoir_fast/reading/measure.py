@@ -14,14 +14,14 @@ from ..base.loading import cache_folder
 from ..text.batch import Sequence, pad
 from ..text.encoder import Encoder
 from .background import BackgroundTexts
-from .matching.matcher import Matcher, Wording, shipped_state
+from .matching.matcher import Matcher, Wording
 from .matching.token_codes import TokenCoder, WordRarity
 from .matching.words import WordReader
 from .probe import early_states, read_prompts
 from .router import Router
 
 # Part of the cache's name: counts changes of what is measured.
-VERSION = 1
+VERSION = 2
 
 
 def words_of(
@@ -46,8 +46,7 @@ def words_of(
     digest = hashlib.sha256("\n".join(everything).encode()).hexdigest()[:16]
     path = cache_folder() / "matcher" / f"{key}-{digest}-{depth}-{seed}-{VERSION}.safetensors"
     if path.is_file():
-        kept = load_file(path)
-        return {**kept, **shipped_state()}
+        return load_file(path)
     plain = Encoder(encoder.tokenizer, chat_template=False, max_length=encoder.max_length)
     sequences = [plain.prompt(text) for text in everything]
     special = WordReader(encoder.tokenizer).special

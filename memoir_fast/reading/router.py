@@ -217,18 +217,18 @@ class Router:
         """The edits that this context's tags admit; None for all."""
         return None if self._context.get().tags is None else self.index().ids
 
-    def routes_to(self, edits: list[int], overlaps: list[float]) -> Routes:
+    def routes_to(self, edits: list[int], scores: list[float]) -> Routes:
         """Routes that read the given stored edits (-1: none)."""
         matched = sorted(set(edits) - {-1})
         if not matched:
-            return Routes(edits, overlaps)
+            return Routes(edits, scores)
         with self.memory.lock:
             masks, blocks = zip(*(self.memory.block_of(edit) for edit in matched), strict=True)
         device = blocks[0].device
         line = {edit: row for row, edit in enumerate(matched)} | {-1: -1}
         rows = torch.tensor([line[edit] for edit in edits], dtype=torch.int32).to(device)
         joined = blocks[0][None] if len(blocks) == 1 else torch.stack(blocks)
-        return Routes(edits, overlaps, rows, torch.stack(masks).to(device), joined)
+        return Routes(edits, scores, rows, torch.stack(masks).to(device), joined)
 
     # ---- the model's forward passes ------------------------------------------------------------------------------
 
@@ -255,7 +255,7 @@ class Router:
         read = context.tap
         if isinstance(read, _Read) and read.routes is not None:
             self._last.set(
-                Routes(read.routes.edits, read.routes.overlaps)
+                Routes(read.routes.edits, read.routes.scores)
             )  # not the rows: they would outlive their answer
             if output is not None:
                 values = output.values() if isinstance(output, dict) else output if isinstance(output, tuple) else ()

@@ -20,14 +20,14 @@ class Routes:
 
     Attributes:
         edits: B stored edit ids, -1 where the row reads nothing.
-        overlaps: B overlaps with the nearest stored edit, 0..1 (0 when nothing is stored).
+        scores: B scores of the likeliest stored edit, 0..1 (0 when nothing is stored); by masks, the overlap with the nearest.
         rows: (B,) int32 on the model's device: each row's line in `indices`, or -1. None when no row matched.
         indices: (R, k) int32 on the model's device: the masks of the matched edits. None when no row matched.
         blocks: (R, k, d) float32: the effective memory's rows on these masks. None when no row matched.
     """
 
     edits: list[int]
-    overlaps: list[float]
+    scores: list[float]
     rows: torch.Tensor | None = None
     indices: torch.Tensor | None = None
     blocks: torch.Tensor | None = None
@@ -44,9 +44,7 @@ class Routes:
         """The routes of the given rows, in the given order (a cache's batch was reordered, repeated or cut)."""
         order = positions.tolist()
         rows = None if self.rows is None else self.rows[positions.to(self.rows.device)]
-        return Routes(
-            [self.edits[i] for i in order], [self.overlaps[i] for i in order], rows, self.indices, self.blocks
-        )
+        return Routes([self.edits[i] for i in order], [self.scores[i] for i in order], rows, self.indices, self.blocks)
 
     def read(self, x: torch.Tensor, out: torch.Tensor, length: int) -> torch.Tensor:
         """`out` plus the memory's output; sequences that read nothing keep every bit.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+import numpy as np
 import torch
 
-from .matching.keys import Keys
+from .matching.keys import Keys, Match, Wordings
+from .matching.matcher import Matcher, Wording
 from .matching.prompt_codes import PromptCode
 from .word_threshold import WordThreshold
 
@@ -20,6 +22,29 @@ class WordRule:
 
     def __init__(self, keys: Keys, threshold: WordThreshold):
         self.keys, self.threshold = keys, threshold
+
+    @classmethod
+    def of(
+        cls,
+        matcher: Matcher,
+        wordings_of: Callable[[int], Wordings],
+        fixed: float | None,
+        unrelated: Sequence[Wording],
+        rate: float,
+    ) -> WordRule:
+        """With keys and a threshold of its own; see those for the arguments."""
+        keys = Keys(matcher, wordings_of)
+        return cls(keys, WordThreshold(keys, fixed, unrelated, rate))
+
+    def added(self, edits: Iterable[int], signatures: np.ndarray) -> None:
+        """Edits can be found from now on; for `SignatureIndex.listen`."""
+        self.keys.added(edits, signatures)
+        self.threshold.added(edits, signatures)
+
+    def removed(self, edits: Iterable[int]) -> None:
+        """Edits can be found no longer."""
+        self.keys.removed(edits)
+        self.threshold.removed(edits)
 
     def queries(
         self, hidden: torch.Tensor, tokens: torch.Tensor, kept: torch.Tensor | None, prompt_mask: torch.Tensor | None
@@ -43,8 +68,11 @@ class WordRule:
 
     def best(self, query: PromptCode, admitted: Collection[int] | None = None) -> tuple[int, float]:
         """The edit that a query reads (-1 for none), and the likeliest edit's score."""
-        found = self.keys.ranked(query, admitted)
-        if not found:
+        return self.read(self.keys.ranked(query, admitted))
+
+    def read(self, ranked: list[Match]) -> tuple[int, float]:
+        """The same for a query that was looked up already (`Keys.ranked`)."""
+        if not ranked:
             return -1, 0.0
-        first = found[0]
+        first = ranked[0]
         return (first.edit if first.score >= self.threshold.value else -1), first.score

@@ -10,7 +10,7 @@ from .matching.keys import MATTERS, Keys
 from .matching.matcher import Wording
 from .matching.prompt_codes import PromptCode
 
-# Chosen on the generated near misses, not on any stored edit: what calibration starts from.
+# What calibration starts from: chosen on generated near misses, with an eye on the rows that docs/results.md shows.
 LEAST = 0.5
 # An unrelated prompt that scores higher with an edit asks that edit's very question, so it is not unrelated to it.
 SAME_QUESTION = 0.9
@@ -31,9 +31,6 @@ class WordThreshold:
         fixed: the user's threshold, or None to calibrate.
         unrelated: m prompts that must not read an edit.
         rate: wanted false-activation rate, 0..1.
-
-    Attributes:
-        largest: each unrelated prompt's score with the edit that it is likeliest to ask for.
     """
 
     def __init__(self, keys: Keys, fixed: float | None, unrelated: Sequence[Wording], rate: float):
@@ -49,27 +46,29 @@ class WordThreshold:
         for number, code in enumerate(self._queries):
             for word in set(code.word[code.weight > MATTERS].tolist()):
                 self._holding.setdefault(word, []).append(number)
-        self.largest = np.zeros(len(self._queries))
+        self._largest = np.zeros(len(self._queries))
         self._edits = np.full(len(self._queries), -1)
         self._calibrated: float | None = None
+        self._new: dict[int, None] = {}  # findable, and not compared yet
+        self._lost: set[int] = set()  # unrelated prompts whose likeliest edit is gone
         self.recount()
 
     def added(self, edits: Iterable[int], signatures: np.ndarray) -> None:
-        """Edits can be found from now on: the unrelated prompts that share an important word with them are scored again."""
-        for edit in map(int, edits):
-            for number in sorted({n for word in self.keys.vocabulary(edit) for n in self._holding.get(word, ())}):
-                score = self.keys.score(self._queries[number], edit)
-                if score >= self.largest[number]:
-                    self.largest[number], self._edits[number] = score, edit
+        """Edits can be found from now on; they are compared when the threshold is asked for, as the keys read them then."""
+        self._new.update(dict.fromkeys(map(int, edits)))
         self._calibrated = None
 
     def removed(self, edits: Iterable[int]) -> None:
         """Edits can be found no longer."""
-        self._score(np.flatnonzero(np.isin(self._edits, list(edits))).tolist())
+        gone = set(map(int, edits))
+        self._lost.update(np.flatnonzero(np.isin(self._edits, list(gone))).tolist())
+        for edit in gone & self._new.keys():
+            del self._new[edit]
+        self._calibrated = None
 
     def recount(self) -> None:
         """Start again from all stored edits."""
-        self._score(range(len(self._queries)) if len(self.keys) else ())
+        self._new, self._lost, self._calibrated = {}, set(range(len(self._queries))), None
 
     def calibrate(self, rate: float) -> None:
         """From now on calibrated, for this rate."""
@@ -80,6 +79,7 @@ class WordThreshold:
         """The score from which an edit is read."""
         if self.fixed is not None:
             return self.fixed
+        self.settle()
         if self._calibrated is None:
             self._calibrated = self._conformal()
         return self._calibrated
@@ -94,6 +94,12 @@ class WordThreshold:
         return np.where(np.asarray(edits) < 0, 2.0, self.value)
 
     @property
+    def largest(self) -> np.ndarray:
+        """(m,) float64: each unrelated prompt's score with the edit that it is likeliest to ask for."""
+        self.settle()
+        return self._largest
+
+    @property
     def left_out(self) -> list[int]:
         """The edits whose very question is among the unrelated prompts."""
         return sorted({int(edit) for edit in self._edits[self.largest >= SAME_QUESTION]})
@@ -103,14 +109,21 @@ class WordThreshold:
         scores = self.largest[self.largest < SAME_QUESTION]
         return float((scores >= self.value).mean()) if len(scores) else 0.0
 
-    def _score(self, numbers: Iterable[int]) -> None:
-        for number in numbers:
+    def settle(self) -> None:
+        """Compare what has changed: lost prompts with all edits, the others with the new edits that share an important word with them."""
+        new, lost = list(self._new), sorted(self._lost)
+        self._new, self._lost = {}, set()
+        for number in lost:
             found = self.keys.ranked(self._queries[number])
-            self.largest[number], self._edits[number] = (found[0].score, found[0].edit) if found else (0.0, -1)
-        self._calibrated = None
+            self._largest[number], self._edits[number] = (found[0].score, found[0].edit) if found else (0.0, -1)
+        for edit in new:
+            for number in sorted({n for word in self.keys.vocabulary(edit) for n in self._holding.get(word, ())}):
+                score = self.keys.score(self._queries[number], edit)
+                if score >= self._largest[number]:
+                    self._largest[number], self._edits[number] = score, edit
 
     def _conformal(self) -> float:
-        scores = np.sort(self.largest[self.largest < SAME_QUESTION])[::-1]
+        scores = np.sort(self._largest[self._largest < SAME_QUESTION])[::-1]
         allowed = max(0, int(self.rate * (len(scores) + 1)) - 1)
         # Just above the highest score that may not read.
         above = float(scores[allowed]) + 1e-6 if allowed < len(scores) else 0.0

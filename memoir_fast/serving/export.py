@@ -55,7 +55,7 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
         "top_k": settings.top_k,
         "feature": settings.feature,
         "router": settings.router,
-        "depth": None if opened.words is None else int(opened.words["depth"]),
+        "depth": int(opened.words["depth"]) if settings.router == "tokens" and opened.words else None,
         "chat_template": settings.chat_template,
         "store": str(Path(store).resolve()),
         "seq": seq,

@@ -58,8 +58,8 @@ def _words(store: Store) -> dict[str, torch.Tensor]:
         header: dict[str, Any] = store.state.entries[edit].header
         if not header.get("codes") or store.words is None:
             raise ValueError(
-                f"store: edit {edit} was made while masks routed, so its record does not say what its wordings are: export with the store's "
-                "router set back to 'mask', or make the edit again"
+                f"store: edit {edit} was made while masks routed, so its record does not say what its wordings are: make the edit again, or open "
+                "the store with router='mask', which a store keeps, and export it then"
             )
         asked = 1 + len(header.get("rephrasings", []))
         keys[str(edit)] = [header["codes"][:asked], header["codes"][asked:], header.get("subject", "")]

@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from ..base import files
 from ..config import FORMAT_VERSION, MemoirConfig
 from ..editing.rules import RULES
-from ..journal.memory_state import WORDS, MemoryState
+from ..journal.memory_state import MemoryState, words_among
 from ..journal.volatile import VolatileJournal
 from ..memory.residual import ResidualMemory
 
@@ -59,11 +59,10 @@ def write(folder: str | Path, state: MemoryState, threshold: float) -> None:
         "permutation": memory.permutation,
         "ids": torch.from_numpy(ids),
         "signatures": torch.from_numpy(memory.index.signatures()),
-        "calibration": torch.from_numpy(state.calibration),
+        **state.measured(),
     }
     if memory.C is not None:
         tensors["C"] = memory.C
-    tensors |= {WORDS + name: tensor for name, tensor in (state.words or {}).items()}
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     codes = {int(i): state.journal.state.entries[int(i)].header.get("codes", []) for i in ids}
     edits = json.dumps([rows[i] | {"codes": codes[i]} for i in ids.tolist()], ensure_ascii=False, indent=1).encode()
@@ -132,9 +131,8 @@ def load_state(folder: str | Path) -> MemoryState:
         memory.track()
     memory.fill(tensors["V"], saved.scale, tensors["ids"].tolist(), tensors["signatures"].numpy(), tensors.get("C"))
     journal = VolatileJournal(memory, saved.edits, saved.next_id)
-    words = {name.removeprefix(WORDS): tensor for name, tensor in tensors.items() if name.startswith(WORDS)}
-    calibration = tensors["calibration"].numpy()
-    return MemoryState(saved.config, saved.fingerprint, memory, saved.contexts, calibration, journal, words or None)
+    calibration, words = tensors["calibration"].numpy(), words_among(tensors)
+    return MemoryState(saved.config, saved.fingerprint, memory, saved.contexts, calibration, journal, words)
 
 
 def _check(folder: Path, saved: Saved) -> None:

@@ -26,7 +26,7 @@ from ..config import MemoirConfig
 from ..editing.rules import RULES
 from ..errors import CutOff, Damaged, StoreError
 from ..journal.journal import CONFLICTS, Journal, exclusive
-from ..journal.memory_state import WORDS, MemoryState
+from ..journal.memory_state import MemoryState, words_among
 from ..journal.record import DTYPES, Entry
 from ..journal.state import State
 from ..memory.residual import ResidualMemory
@@ -121,9 +121,7 @@ class Store(Journal):
         memory = state.memory
         if len(memory) or bool(memory.V.any()):
             raise ValueError("memory: a store begins with an empty memory, for every later edit must be in its log")
-        calibration = torch.from_numpy(state.calibration)
-        base = {"permutation": memory.permutation, "background": memory.background, "calibration": calibration}
-        base |= {WORDS + name: tensor for name, tensor in (state.words or {}).items()}
+        base = {"permutation": memory.permutation, "background": memory.background, **state.measured()}
         stored = manifest.write_tensors(folder / BASE, base)
         Manifest(config=state.config, fingerprint=state.fingerprint, contexts=list(state.contexts), base=stored,
                  permutation=manifest.permutation_digest(memory.permutation), conflict=conflict,
@@ -273,9 +271,7 @@ class Store(Journal):
         """The base file's tensors; those that thresholds are made from, and the matcher's, are kept."""
         kept = self.manifest
         base = manifest.read_tensors(self.folder / kept.base_file, kept.base, manifest.base_shapes(kept.sizes[0]))
-        self.calibration = base["calibration"]
-        words = {name.removeprefix(WORDS): tensor for name, tensor in base.items() if name.startswith(WORDS)}
-        self.words = words if kept.config.router == "tokens" and words else None
+        self.calibration, self.words = base["calibration"], words_among(base)
         return base
 
     def _make_memory(self) -> None:

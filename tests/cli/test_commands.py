@@ -95,6 +95,47 @@ def test_command_line(checkpoint, capsys):
     assert names <= result.keys() and result["count"] == 2 and 0 <= result["average"] <= 1
 
 
+def test_facts_say_how_they_are_asked(checkpoint, capsys):
+    """Rephrasings, not_prompts, a key and the conflict policy, from options and from a file; what happened is told."""
+    store = ["--store", str(checkpoint / "store")]
+    model = ["--model", str(checkpoint / "base"), *store, "--steps", "2"]
+    shape = [
+        "--layer",
+        "1",
+        "--top-k",
+        "24",
+        "--background",
+        str(checkpoint / "background.jsonl"),
+        "--no-chat-template",
+    ]
+    facts = [
+        {"prompt": "w100 w101 w102", "target": "w150", "rephrasings": ["w105 w106 w107"], "key": "a"},
+        {"prompt": "w110 w111 w112", "target": "w151", "not_prompts": ["w110 w111"], "subject": "w112"},
+    ]
+    (checkpoint / "facts.jsonl").write_text("\n".join(map(json.dumps, facts)))
+    edits = ["--edits", str(checkpoint / "facts.jsonl")]
+    first = json.loads(_here(capsys, "edit", *model, *shape, *edits, "--conflict", "keep", "--json", "-"))
+    assert [row["rephrasings"] for row in first] == [["w105 w106 w107"], []] and first[0]["key"] == "a"
+    again = _here(capsys, "edit", *model, *edits, "--count", "1")
+    assert "nothing was written" in again
+    moved = ["--prompt", "w100 w101", "--target", "w155", "--key", "a"]
+    assert "takes the place of edit 0" in _here(capsys, "edit", *model, *moved)
+    kept = json.loads(_here(capsys, "edit", *model, "--prompt", "w110 w111 w112", "--target", "w156", "--json", "-"))
+    assert kept[0]["supersedes"] == []  # this store keeps both
+    shown = _here(capsys, "route", *model[:4], "w110 w111 w112", "w30 w31 w32", "--top", "2")
+    assert "reads edit 3" in shown and "reads the base model" in shown and "w110 w111 w112" in shown
+    rows = json.loads(_here(capsys, "route", *model[:4], "w110 w111", "--json", "-"))
+    assert {"edit", "score", "threshold", "candidates"} <= rows[0].keys() and len(rows[0]["candidates"]) >= 2
+    lines = [json.dumps({"prompt": f"{p} w100"}) for p, _ in background_texts().records]
+    (checkpoint / "others.jsonl").write_text("\n".join(lines))
+    _here(capsys, "calibrate", *model[:4], "--background", str(checkpoint / "others.jsonl"))
+    assert (checkpoint / "store" / "base-000001.safetensors").exists()
+    refused = _cli("edit", *model, *moved, "--conflict", "reject", ok=False)
+    assert "conflict: a stored memory keeps the policy" in refused.stderr
+    (checkpoint / "facts.jsonl").write_text(json.dumps({**facts[0], "rephrasings": "one text"}))
+    assert "line 1: rephrasings must be a list" in _cli("edit", *model, *edits, ok=False).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

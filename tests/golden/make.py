@@ -20,7 +20,7 @@ from tests.support.models import background_texts, word_tokenizer
 
 FACTS = [
     ("w100 w101 w102", "w150", {"author": "ann", "tags": ["a"], "metadata": {"ticket": 7}}),
-    ("w110 w111 w112 w113", "w151 w152", {}),
+    ("w110 w111 w112 w113", "w151 w152", {"rephrasings": ["w113 w112"], "not_prompts": ["w110 w111"], "key": "b"}),
     ("w100 w101 w102", "w155", {"author": "ben"}),  # replaces edit 0
     ("w120 w121", "w153", {"tags": ["a", "b"]}),
     ("w130 w131 w132", "w154", {}),
@@ -33,7 +33,7 @@ def make(folder: Path) -> None:
     torch.manual_seed(0)
     base = LlamaForCausalLM(LlamaConfig(vocab_size=200, hidden_size=16, intermediate_size=48, num_hidden_layers=2,
                                         num_attention_heads=2, max_position_embeddings=64)).eval()  # fmt: skip
-    settings = MemoirConfig(layer=0, top_k=12, threshold=0.7, steps=8)
+    settings = MemoirConfig(layer=0, top_k=12, steps=8)
     model = MemoirModel(base, word_tokenizer(), settings, background_texts())
     model.create_store(folder / "store")
     for prompt, target, details in FACTS[:3]:
@@ -48,7 +48,7 @@ def make(folder: Path) -> None:
     model.save_pretrained(folder / "memory")
     state = model.store.state
     expected = {
-        "format_versions": {"store": 1, "memory": 1},
+        "format_versions": {"store": 2, "memory": 2},
         "sizes": list(model.store.manifest.sizes),
         "seq": state.seq,
         "next_id": state.next_id,

@@ -269,9 +269,9 @@ def test_prompt_mask_decides_the_route():
     mask = torch.tensor([[True] * len(prompt) + [False] * len(target)])
     with torch.no_grad():
         model(input_ids=tokens, prompt_mask=mask, use_cache=False)
-        assert model.router.last.edits == [0] and model.router.last.overlaps == [1.0]
+        assert model.router.last.edits == [0] and model.router.last.scores == [1.0]
         model(input_ids=tokens, use_cache=False)
-        assert model.router.last.overlaps[0] < 1
+        assert model.router.last.scores[0] < 1
         for bad, says in ((mask[:, 1:], "shape"), (mask & False, "selects no token in rows")):
             with pytest.raises(ValueError, match=says):
                 model(input_ids=tokens, prompt_mask=bad)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from memoir_fast import BackgroundTexts
 from memoir_fast.reading.probe import early_states
-from memoir_fast.serving.tables import PREFIX, tables_of
+from memoir_fast.serving.tables import tables_of
 from memoir_fast.serving.vllm.served import Row, Served
 from memoir_fast.serving.vllm.words import ServedWords
 from memoir_fast.store import Store
-from tests.support.models import tiny_memoir
+from tests.support.models import background_texts, tiny_memoir
 
 FACTS = [("w100 w101 w102 w103", "w150", ["a"]), ("w110 w111 w112", "w151", []), ("w120 w121 w122 w123", "w152", ["b"])]
 PROMPTS = [
@@ -79,6 +80,19 @@ def test_a_refresh_reads_only_what_changed(edited):
     assert decided(edited, served, asked)[0] is None
 
 
+def test_other_unrelated_prompts_and_rates_are_taken_up(edited):
+    served = served_by(edited, edited.store)
+    rule = served.words.rule
+    edited.calibrate(rate=0.1)
+    served.load(tables_of(edited.store))
+    assert served.words.rule is rule and rule.threshold.rate == 0.1
+    texts = [f"{prompt} w110 w111" for prompt, _ in background_texts().records]
+    edited.calibrate(background=BackgroundTexts([(text, "") for text in texts]))
+    served.load(tables_of(edited.store))
+    assert served.words.rule is not rule and served.words.rule.threshold.value == edited.threshold.value
+    assert decided(edited, served, PROMPTS) == [route["edit"] for route in edited.route(PROMPTS)]
+
+
 def test_a_span_chooses_the_words(edited):
     served = served_by(edited, edited.store)
     prompt = "w40 w41 w110 w111 w112"
@@ -93,7 +107,6 @@ def test_a_store_whose_edits_have_no_wordings_is_refused(tmp_path):
     model.store.configure(model.config.updated(router="tokens"))
     with pytest.raises(ValueError, match="edit 0 was made while masks routed"):
         tables_of(model.store)
-    assert PREFIX == "memoir."
     model.close()
 
 

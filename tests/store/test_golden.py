@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from memoir_fast.reading.matching.matcher import Matcher, Wording
+from memoir_fast.reading.measure import parted
 from memoir_fast.store import Store, import_bundle
 from memoir_fast.store import folder as saving
+from tests.support.models import word_tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 VERSIONS = sorted(path.name for path in GOLDEN.glob("v*"))
@@ -78,3 +81,16 @@ def test_a_memory_folder_is_read_and_says_the_same(golden):
     assert float(saved.tensors["V"].norm()) == pytest.approx(expected["norm_of_V"], rel=1e-5)
     signatures = [bytes(row).hex() for row in saved.tensors["signatures"].numpy()]
     assert dict(zip(map(str, saved.tensors["ids"].tolist()), signatures, strict=True)) == expected["signatures"]
+
+
+@pytest.mark.parametrize("version", [version for version in VERSIONS if version != "v1"])  # v1: masks alone routed
+def test_the_wordings_of_a_golden_store_are_read(version):
+    with Store(GOLDEN / version / "store") as store:
+        matcher = Matcher.from_state(store.words, word_tokenizer())
+        assert len(parted(store.words["unrelated"], matcher.bits)) == 50
+        for entry in store.state.entries.values():
+            header = entry.header
+            texts = [header["prompt"], *header["rephrasings"], *header["not_prompts"]]
+            codes = [matcher.code(Wording.unpacked(code, matcher.bits)) for code in header["codes"]]
+            assert [len(code) for code in codes] == [len(text.split()) for text in texts]
+        assert store.state.row(1)["key"] == "b" and store.state.row(1)["rephrasings"] == ["w113 w112"]

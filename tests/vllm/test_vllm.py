@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -217,6 +218,11 @@ def test_the_server_answers_and_refuses_over_http(edited, tmp_path):
         assert complete().strip().startswith(edited.targets[0])  # nothing was harmed
         before = counters(url)
         assert before["matched"] >= 2 and before["off"] == 2 and before["refused"] == 2
+        example = Path(__file__).parents[2] / "examples" / "vllm_client.py"
+        shown = subprocess.run([sys.executable, str(example)], env={**os.environ, "MEMOIR_FAST_SERVER": url + "/v1"},
+                               capture_output=True, text=True, timeout=120)  # fmt: skip
+        assert shown.returncode == 0 and len(shown.stdout.splitlines()) >= 4, shown.stderr
+        assert counters(url)["off"] == before["off"] + 1
         with Store(edited.store, writer=True) as store:
             store.delete(0)
         try:

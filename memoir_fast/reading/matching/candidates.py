@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .key_store import Rows
+from ...memory.rows import Rows
 from .prompt_codes import PromptCode
 
 # Up to so many rows a direct comparison is as fast as an index, and needs none.
@@ -32,8 +32,8 @@ class Candidates:
         width = (bits + 7) // 8
         self._postings: dict[int, list[int]] = {}
         self._frozen: dict[int, np.ndarray] = {}
-        self._size = Rows(np.zeros(0, np.float32))
-        self._sums = Rows(np.zeros((0, width), np.uint8))
+        self._size = Rows((), np.float32)
+        self._sums = Rows((width,), np.uint8)
         self._index: Any = None
         self.removed = 0
 

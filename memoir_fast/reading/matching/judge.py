@@ -7,7 +7,7 @@ import numpy as np
 from .classifier import Classifier
 from .key_store import KeyStore
 from .prompt_codes import PromptCode
-from .verify import FEATURES, MOST_QUERY_WORDS, best_windows, features, similarities
+from .verify import MOST_QUERY_WORDS, Pairs, compared, stacked
 
 
 def only_mentions(found: dict[str, np.ndarray]) -> np.ndarray:
@@ -20,21 +20,17 @@ def only_mentions(found: dict[str, np.ndarray]) -> np.ndarray:
 
 def covered_words(query: PromptCode, table: KeyStore, row: int) -> tuple[list[bool], list[bool]]:
     """For people: which of a stored prompt's words the query's best window has, and which important words the window adds."""
-    query = query.last(MOST_QUERY_WORDS)
-    key, present = table.take(np.array([row]))
-    _, _, _, together, *_ = similarities(query, key, present)
-    first, last, _ = best_windows(query, together, key["weight"] * present)
-    inside = (np.arange(len(query)) >= first[0]) & (np.arange(len(query)) < last[0])
-    has = (together[0] * inside[:, None]).max(0) >= 0.6
-    added = inside & (together[0].max(1) < 0.6) & (query.weight > 0.2)
+    pairs = Pairs.of(query.last(MOST_QUERY_WORDS), *table.take(np.array([row])))
+    together = pairs.like.together
+    has = pairs.to_key(together)[0] >= 0.6
+    added = pairs.inside[0] & (together[0].max(1) < 0.6) & (pairs.query.weight > 0.2)
     return has.tolist(), added.tolist()
 
 
 def surely_asks(query: PromptCode, table: KeyStore, classifier: Classifier, least: float) -> bool:
     """Whether a query asks for the one stored prompt of the table with a probability of at least `least`, and all its numbers and names
     are that prompt's, and the other way round."""
-    found = features(query, table, np.array([0]))
-    value = dict(zip(FEATURES, found[0].tolist(), strict=True))
-    exact = min(value["key_names_weakest"], value["query_names_weakest"]) >= 1
-    differs = value["numbers_missing"] or value["numbers_added"] or value["contrast"]
-    return bool(exact and not differs and classifier.probabilities(found)[0] >= least)
+    found = compared(query, table, np.array([0]))
+    exact = min(found["key_names_weakest"][0], found["query_names_weakest"][0]) >= 1
+    differs = found["numbers_missing"][0] or found["numbers_added"][0] or found["contrast"][0]
+    return bool(exact and not differs and classifier.probabilities(stacked(found))[0] >= least)

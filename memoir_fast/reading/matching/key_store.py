@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ...memory.rows import Rows
 from .prompt_codes import PromptCode
 
 MOST_KEY_WORDS = 40
@@ -24,26 +25,6 @@ _SHARED = (
 _OWN = ("code", "coded", "weight", "name", "head")  # of a word in its prompt
 
 
-class Rows:
-    """Rows of one array that grows by half, so that adding costs O(1) on average."""
-
-    def __init__(self, like: np.ndarray):
-        self._data, self.count = np.empty((0, *like.shape[1:]), like.dtype), 0
-
-    @property
-    def view(self) -> np.ndarray:
-        return self._data[: self.count]
-
-    def append(self, rows: np.ndarray) -> None:
-        needed = self.count + len(rows)
-        if needed > len(self._data):
-            data = np.empty((max(64, needed, len(self._data) * 3 // 2), *self._data.shape[1:]), self._data.dtype)
-            data[: self.count] = self.view
-            self._data = data
-        self._data[self.count : needed] = rows
-        self.count = needed
-
-
 class KeyStore:
     """Stored prompts by row number; `take` gives some of them as padded arrays for comparing with one query."""
 
@@ -51,10 +32,10 @@ class KeyStore:
         self._shared: dict[str, Rows] = {}
         self._own: dict[str, Rows] = {}
         self._vocabulary: dict[int, int] = {}
-        self._words = Rows(np.zeros(0, np.int32))
+        self._words = Rows((), np.int32)
         self._starts = [0]
         self._prompts = {
-            name: Rows(np.zeros(0, kind)) for name, kind in (("answer", np.uint16), ("asks", bool), ("text", np.int64))
+            name: Rows((), kind) for name, kind in (("answer", np.uint16), ("asks", bool), ("text", np.int64))
         }
         for code in codes:
             self.add(code)
@@ -66,8 +47,8 @@ class KeyStore:
         """Store one prompt (the last words of a very long one); returns its row."""
         code = code.last(MOST_KEY_WORDS)
         if not self._own:
-            self._shared = {name: Rows(getattr(code, name)) for name in _SHARED}
-            self._own = {name: Rows(getattr(code, name)) for name in _OWN}
+            self._shared = {name: _rows_like(getattr(code, name)) for name in _SHARED}
+            self._own = {name: _rows_like(getattr(code, name)) for name in _OWN}
         lines = []
         for position, word in enumerate(code.word.tolist()):
             line = self._vocabulary.setdefault(word, len(self._vocabulary))
@@ -104,3 +85,7 @@ class KeyStore:
     def prompts(self, name: str, which: np.ndarray) -> np.ndarray:
         """(C,) what holds for whole prompts: "answer", "asks" or "text"."""
         return self._prompts[name].view[which]
+
+
+def _rows_like(array: np.ndarray) -> Rows:
+    return Rows(array.shape[1:], array.dtype)

@@ -37,6 +37,12 @@ class Wordings:
     kept_out: list[Wording] = field(default_factory=list)
     subject: str = ""
 
+    @classmethod
+    def unpacked(cls, asked: list[str], kept_out: list[str], subject: str, bits: int) -> Wordings:
+        """From packed wordings (`Wording.packed`); bits: B of the matcher."""
+        read = [[Wording.unpacked(one, bits) for one in some] for some in (asked, kept_out)]
+        return cls(read[0], read[1], subject)
+
 
 @dataclass(frozen=True)
 class Match:
@@ -58,11 +64,12 @@ class Match:
 class Keys:
     """The wordings of the findable edits; follows the signature index (it is one of its listeners).
 
-    Whoever uses it holds the memory's lock.
+    An edit's wordings are asked for at the next look-up, not when the index tells of the edit: a memory that is filled from a snapshot
+    knows its signatures before its journal knows the edits. Whoever uses it holds the memory's lock.
 
     Args:
         matcher: the model's.
-        wordings_of: edit id -> its wordings; asked when an edit becomes findable.
+        wordings_of: edit id -> its wordings.
     """
 
     def __init__(self, matcher: Matcher, wordings_of: Callable[[int], Wordings]):
@@ -78,32 +85,39 @@ class Keys:
         self._open: list[bool] = []
         self._subjects: dict[int, frozenset[int]] = {}
         self._closed = 0
+        self._waiting: dict[int, None] = {}  # findable, and not read yet
         self._chosen: tuple[int, frozenset[int] | None, np.ndarray] | None = None
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + len(self._waiting)
 
     # ---- following the index -------------------------------------------------------------------------------------
 
     def added(self, edits: Iterable[int], signatures: np.ndarray) -> None:
         """Edits can be found from now on."""
-        for edit in edits:
-            self._take(int(edit), self.wordings_of(int(edit)))
+        self._waiting.update(dict.fromkeys(map(int, edits)))
         self.version += 1
 
     def removed(self, edits: Iterable[int]) -> None:
         """Edits can be found no longer; their rows are given back once they are half of all."""
-        for edit in edits:
-            for row in self._rows.pop(int(edit), []):
+        for edit in map(int, edits):
+            self._waiting.pop(edit, None)
+            for row in self._rows.pop(edit, []):
                 self.candidates.remove(row, self.store.words_of(row))
                 self._open[row] = False
                 self._closed += 1
-            self._subjects.pop(int(edit), None)
+            self._subjects.pop(edit, None)
         self.version += 1
+
+    def settle(self) -> None:
+        """Bring the rows to what is findable."""
         if self._closed > max(256, len(self._open) // 2):
-            kept = sorted(self._rows)
+            kept = sorted({*self._rows, *self._waiting})
             self.clear()
-            self.added(kept, np.empty(0))
+            self._waiting = dict.fromkeys(kept)
+        for edit in sorted(self._waiting):
+            self._take(edit, self.wordings_of(edit))
+            del self._waiting[edit]
 
     def _take(self, edit: int, wordings: Wordings) -> None:
         rows = self._rows[edit] = []
@@ -138,6 +152,7 @@ class Keys:
         Args:
             admitted: ids of the edits that count; None for all.
         """
+        self.settle()
         if not self._rows or not len(query):
             return []
         rows = self.candidates(query, number, self._open_rows(admitted))
@@ -145,10 +160,13 @@ class Keys:
 
     def score(self, query: PromptCode, edit: int, guarded: bool = True) -> float:
         """How likely the query asks for one findable edit, 0..1. guarded: 0 where the user's not_prompts or subject keep it out."""
+        self.settle()
         rows = np.array([row for row in self._rows[edit] if guarded or self._owner[row][1] >= 0], np.int64)
         if not len(rows) or not len(query):
             return 0.0
-        return self._matches(query, rows)[0].score if guarded else float(self._scores(query, rows).max())
+        if not guarded:
+            return float(self._scores(query, rows).max())
+        return max((match.score for match in self._matches(query, rows)), default=0.0)
 
     def asks_the_same(self, query: PromptCode, match: Match) -> bool:
         """Whether a query and a stored wording are surely the same question; see `same_question`."""
@@ -167,6 +185,7 @@ class Keys:
 
     def vocabulary(self, edit: int) -> list[int]:
         """The words that matter in a findable edit's wordings, as numbers."""
+        self.settle()
         if not self._rows[edit]:
             return []
         arrays, present = self.store.take(np.array(self._rows[edit], np.int64))

@@ -16,21 +16,16 @@ from .judge import only_mentions
 from .key_store import KeyStore
 from .prompt_codes import PromptCode, PromptCoder
 from .token_codes import TokenCoder, WordRarity
-from .verify import FEATURES, compared
+from .verify import compared, stacked
 from .words import WordReader, Words
 
-# How many decoder layers run before the activations are coded; the network on the features was fitted with SmolLM2's.
 NETWORK = "matcher.safetensors"
 
 
 def shipped_network() -> Classifier:
-    """The package's own classifier of pairs, fitted on generated near misses (`fitting.py`)."""
+    """The package's own classifier of pairs, fitted on generated near misses (`fitting.py`). It belongs to the features that this version
+    computes, so no memory keeps one of its own."""
     return Classifier(load((resources.files("memoir_fast") / "data" / NETWORK).read_bytes()))
-
-
-def shipped_state() -> dict[str, torch.Tensor]:
-    """Its tensors, named as in `Matcher.state`."""
-    return {f"classifier.{name}": tensor for name, tensor in shipped_network().state.items()}
 
 
 @dataclass(frozen=True)
@@ -72,14 +67,12 @@ class Matcher:
         tokenizer: the model's.
         depth: decoder layers that run before the activations are coded.
         coder, log_probabilities: measured on the background, see `measure.py`.
-        classifier: of pairs; None takes the package's.
     """
 
-    def __init__(self, tokenizer: Any, depth: int, coder: TokenCoder, log_probabilities: torch.Tensor,
-                 classifier: Classifier | None = None):  # fmt: skip
+    def __init__(self, tokenizer: Any, depth: int, coder: TokenCoder, log_probabilities: torch.Tensor):
         self.reader, self.depth = WordReader(tokenizer), depth
         self.prompts = PromptCoder(coder, WordRarity(log_probabilities, tokenizer))
-        self.classifier = classifier or shipped_network()
+        self.classifier = shipped_network()
 
     @property
     def bits(self) -> int:
@@ -111,27 +104,21 @@ class Matcher:
         if not len(query):
             return np.zeros(len(rows))
         found = compared(query, keys, rows)
-        likely = self.classifier.probabilities(np.stack([np.asarray(found[name], np.float32) for name in FEATURES], 1))
-        return np.where(only_mentions(found), 0.0, likely.round(9))
+        likely = self.classifier.probabilities(stacked(found)).round(9)
+        return np.where(only_mentions(found), 0.0, likely)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """All that was measured and fitted, as tensors."""
-        parts = {"coder": self.prompts.coder.state(), "classifier": self.classifier.state}
-        flat = {f"{name}.{key}": tensor for name, state in parts.items() for key, tensor in state.items()}
-        flat["log_probabilities"] = self.prompts.rarity.log_probabilities
-        flat["depth"] = torch.tensor(self.depth)
-        return flat
+        """All that was measured, as tensors."""
+        coder = {f"coder.{name}": tensor for name, tensor in self.prompts.coder.state().items()}
+        rates = self.prompts.rarity.log_probabilities
+        return {**coder, "log_probabilities": rates, "depth": torch.tensor(self.depth)}
 
     @classmethod
     def from_state(cls, state: dict[str, torch.Tensor], tokenizer: Any) -> Matcher:
         """The inverse of `state`. Raises ValueError where a tensor is missing."""
-
-        def part(name: str) -> dict[str, torch.Tensor]:
-            return {key.split(".", 1)[1]: t for key, t in state.items() if key.startswith(name + ".")}
-
         try:
-            coder, classifier = TokenCoder.from_state(part("coder")), Classifier(part("classifier"))
-            return cls(tokenizer, int(state["depth"]), coder, state["log_probabilities"], classifier)
+            coder = TokenCoder(state["coder.mean"], state["coder.transform"])
+            return cls(tokenizer, int(state["depth"]), coder, state["log_probabilities"])
         except KeyError as error:
             raise ValueError(f"the matcher's tensors lack {error}") from None
 

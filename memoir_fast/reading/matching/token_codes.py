@@ -19,7 +19,7 @@ MAX_BITS = 576
 
 
 def early_layer(num_layers: int) -> int:
-    """The decoder layer whose output is coded: about a fifth of the depth (layer 4 of 30, 2 of 18, 5 of 32)."""
+    """The decoder layer whose output is coded: about a sixth of the depth (layer 4 of 30, 2 of 18, 4 of 32)."""
     return max(0, round(num_layers / 6.5) - 1)
 
 
@@ -67,10 +67,6 @@ class TokenCoder:
 
     def state(self) -> dict[str, torch.Tensor]:
         return {"mean": self.mean, "transform": self.transform}
-
-    @classmethod
-    def from_state(cls, state: dict[str, torch.Tensor]) -> TokenCoder:
-        return cls(state["mean"], state["transform"])
 
 
 class WordRarity:

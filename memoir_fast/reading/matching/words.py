@@ -21,6 +21,8 @@ _ABBREVIATIONS = frozenset(
     "mr mrs ms dr st sr jr prof vs no inc ltd co corp etc eg ie mt ft gen col lt rev hon dept est approx".split()
 )
 BREAK = "\ufdd0"  # a special token
+MOST_PARTS = 8  # tokens that characters are put together from
+_STAND_IN = re.compile(f"[{_PARTIAL}]")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class WordReader:
         self._anchor = tokenizer("a", add_special_tokens=False)["input_ids"][-1]
         self._lead = len(self._decode([self._anchor]))
         self._pieces: dict[int, str] = {}
+        self._joined: dict[tuple[int, ...], str] = {}
         self.user_header, self.user_end = _user_frame(tokenizer)
 
     def _decode(self, ids: list[int]) -> str:
@@ -97,11 +100,29 @@ class WordReader:
     def words(self, tokens: list[int], span: tuple[int, int] | None = None) -> Words:
         """The words of the tokens in `span` (None: all); positions count from the whole sequence's start."""
         start, end = span or (0, len(tokens))
-        pieces = [self.piece(token) for token in tokens[start:end]]
+        pieces: list[str] = []
         owner: list[int] = []
-        for position, piece in enumerate(pieces, start):
-            owner += [position] * len(piece)
+        while start < end:
+            count, piece = self._next(tokens[start : min(end, start + MOST_PARTS)])
+            pieces.append(piece)
+            owner += [start + number * count // len(piece) for number in range(len(piece))]
+            start += count
         return split("".join(pieces), owner)
+
+    def _next(self, tokens: list[int]) -> tuple[int, str]:
+        """How many of the tokens make up the next whole characters, and those characters; a stand-in for one where none of them do."""
+        first = self.piece(tokens[0])
+        if not _STAND_IN.fullmatch(first):
+            return 1, first
+        for count in range(2, len(tokens) + 1):
+            together = tuple(tokens[:count])
+            if together not in self._joined:
+                if len(self._joined) > 1 << 16:
+                    self._joined.clear()
+                self._joined[together] = self._decode([self._anchor, *together])[self._lead :]
+            if "\ufffd" not in self._joined[together] and self._joined[together]:
+                return count, self._joined[together]
+        return 1, first
 
 
 def split(text: str, owner: list[int]) -> Words:

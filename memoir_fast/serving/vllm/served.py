@@ -47,7 +47,7 @@ class Reader:
 
     table: Table
     edit: int
-    overlap: float
+    score: float
     indices: torch.Tensor
 
 
@@ -89,12 +89,12 @@ class Table:
             self._chosen[wanted] = self.index.subset([i for i in self.ids if wanted.admits(self.tags.get(str(i), []))])
         return self._chosen[wanted]
 
-    def reader(self, edit: int, overlap: float) -> Reader:
+    def reader(self, edit: int, score: float) -> Reader:
         """What a request reads of a stored edit. Raises ValueError for an unknown id."""
         assert self.index is not None
         bits = np.unpackbits(self.index.signature(edit), bitorder="little", count=self.dimension)[self.columns]
         indices = torch.from_numpy(np.flatnonzero(bits).astype(np.int32)).to(self.V.device)
-        return Reader(self, edit, overlap, indices)
+        return Reader(self, edit, score, indices)
 
 
 @dataclass

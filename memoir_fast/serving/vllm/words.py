@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from safetensors.torch import load
 
-from ...reading.matching.keys import Keys, Wordings
-from ...reading.matching.matcher import Matcher, Wording
+from ...reading.matching.keys import Wordings
+from ...reading.matching.matcher import Matcher
 from ...reading.measure import parted
 from ...reading.word_rule import WordRule
-from ...reading.word_threshold import WordThreshold
 from ..tables import PREFIX
 
 
@@ -29,29 +28,26 @@ class ServedWords:
     def __init__(self, tokenizer: Any):
         self._tokenizer = tokenizer
         self._codes: dict[int, list[Any]] = {}
+        self._measured = b""
         self.rule: WordRule | None = None
 
     def load(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take the edits of a table, as `tables_of` makes it, for the look-ups from now on."""
         codes = json.loads(bytes(tensors[PREFIX + "keys"].numpy()).decode())
         fixed, rate = tensors[PREFIX + "rate"].tolist()
-        before, self._codes = self._codes, {int(edit): kept for edit, kept in codes.items()}
-        if self.rule is None:
-            state = load(bytes(tensors[PREFIX + "words"].numpy()))
+        measured = bytes(tensors[PREFIX + "words"].numpy())
+        if self.rule is None or measured != self._measured:  # the first table, or calibrated with other prompts since
+            state = load(measured)
             matcher = Matcher.from_state(state, self._tokenizer)
-            keys = Keys(matcher, self._wordings)
-            self.rule = WordRule(keys, WordThreshold(keys, None, parted(state["unrelated"], matcher.bits), rate))
-        keys, threshold = self.rule.keys, self.rule.threshold
-        gone = [edit for edit in before if edit not in self._codes]
-        new = sorted(edit for edit in self._codes if edit not in before)
-        for listener in (keys, threshold):
-            listener.removed(gone)
-        for listener in (keys, threshold):
-            listener.added(new, np.empty(0))
+            self.rule = WordRule.of(matcher, self._wordings, None, parted(state["unrelated"], matcher.bits), rate)
+            self._measured, self._codes = measured, {}
+        before, self._codes = self._codes, {int(edit): kept for edit, kept in codes.items()}
+        self.rule.removed([edit for edit in before if edit not in self._codes])
+        self.rule.added(sorted(edit for edit in self._codes if edit not in before), np.empty(0))
+        threshold = self.rule.threshold
+        threshold.calibrate(rate)
         threshold.fixed = None if math.isnan(fixed) else fixed
-        if threshold.rate != rate:
-            threshold.rate = rate
-            threshold.recount()
+        threshold.settle()  # now, not in the first request's pass
 
     def decide(
         self,
@@ -66,13 +62,6 @@ class ServedWords:
         return self.rule.best(code, admitted)
 
     def _wordings(self, edit: int) -> Wordings:
-        asked, kept_out, subject = self._codes[edit]
-        bits = self._bits
-        return Wordings(
-            [Wording.unpacked(one, bits) for one in asked], [Wording.unpacked(one, bits) for one in kept_out], subject
-        )
-
-    @property
-    def _bits(self) -> int:
         assert self.rule is not None
-        return self.rule.keys.matcher.bits
+        asked, kept_out, subject = self._codes[edit]
+        return Wordings.unpacked(asked, kept_out, subject, self.rule.keys.matcher.bits)
