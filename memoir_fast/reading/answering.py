@@ -114,8 +114,8 @@ class Answering:
             for one prompt (a list of these for a list): {"edit": its id or None, "score": 0..1 of the likeliest edit, "threshold": the
             score from which it would be read, "candidates": [{"edit", "score", ...}], likeliest first}. With router="tokens" a
             candidate also says "wording" (0: the prompt, else the number of the rephrasing), "kept_out" ("not_prompts" or "subject"
-            where these keep it out), "covered" and "missing": the stored wording's words that the prompt has and lacks, and "added",
-            the prompt's important words that the wording lacks.
+            where these keep it out; its score is then the one that it would have had), "covered" and "missing": the stored wording's
+            words that the prompt has and lacks, and "added", the prompt's important words that the wording lacks.
         """
         single, queries = _listed(prompts)
         sequences = [self._encoded(query) for query in queries]

@@ -49,8 +49,9 @@ def _by_words(router: Router, wording: Wording, code: PromptCode, top: int) -> d
     rule = router.words
     ranked = rule.keys.ranked(code, router.admitted())
     edit, score = rule.read(ranked)
-    candidates = [{"edit": m.edit, "score": m.score, "wording": m.wording, "kept_out": m.kept_out,
-                   **_words(rule.keys, wording, code, m)} for m in ranked[:top]]  # fmt: skip
+    best = sorted(ranked, key=lambda match: -match.likeness)[:top]  # what was kept out is what people ask about
+    candidates = [{"edit": m.edit, "score": m.likeness, "wording": m.wording, "kept_out": m.kept_out,
+                   **_words(rule.keys, wording, code, m)} for m in best]  # fmt: skip
     return {
         "edit": edit if edit >= 0 else None,
         "score": score,

@@ -124,7 +124,7 @@ def test_embeddings_are_refused_with_a_way_out(model):
 
 def test_not_prompts_are_kept_out_and_the_caller_is_told(model):
     assert model.route("When is the canteen open?")["edit"] == 3
-    found = model.route("When is the canteen closed?")
+    found = model.route("When is the canteen closed?", top=1)
     assert found["edit"] is None and found["candidates"][0]["kept_out"] == "not_prompts"
     again = model.edit("Who is the cook of the canteen?", "Ada Wren", not_prompts=["Who's the cook of the canteen?"])
     assert again.also_answers == ["Who's the cook of the canteen?"]

@@ -52,6 +52,7 @@ class Match:
         edit: its id; wording: which of its wordings matched best, 0 for its prompt; row: that wording's row in the keys.
         score: 0..1, how likely the query asks for it, on a scale on which one threshold holds for all; 0 where something keeps it out.
         kept_out: what did: "" for nothing, "not_prompts", or "subject".
+        likeness: the score that it has, or would have if nothing kept it out.
     """
 
     edit: int
@@ -59,6 +60,7 @@ class Match:
     row: int
     score: float
     kept_out: str = ""
+    likeness: float = 0.0
 
 
 class Keys:
@@ -212,18 +214,18 @@ class Keys:
         return np.where(self.store.prompts("text", rows) == query.text, 1.0, scores)
 
     def _checked(self, match: Match, against: float, said: frozenset[int]) -> Match:
-        """The match, with score 0 where the user's own words keep it out."""
+        """The match, with the word of the user's that keeps it out."""
         if against >= match.score and against > 0:
-            return Match(match.edit, match.wording, match.row, 0.0, "not_prompts")
+            return replace(match, kept_out="not_prompts")
         if not self._subjects.get(match.edit, frozenset()) <= said:
-            return Match(match.edit, match.wording, match.row, 0.0, "subject")
+            return replace(match, kept_out="subject")
         return match
 
     def _of_many(self, match: Match) -> Match:
         """The match of an edit with n wordings: each is a chance to be taken for the query, so the odds are divided by n."""
         number = sum(self._owner[row][1] >= 0 for row in self._rows[match.edit])
         score = match.score / (match.score + number * (1 - match.score)) if number > 1 else match.score
-        return replace(match, score=round(score, 9))
+        return replace(match, score=0.0 if match.kept_out else round(score, 9), likeness=round(score, 9))
 
     def _open_rows(self, admitted: Collection[int] | None) -> np.ndarray | None:
         if admitted is None and not self._closed:
