@@ -35,7 +35,7 @@ def repeated(task: str, model, rows) -> dict:
     """Where a later row gives a fact another target: those rows by their own targets and by the latest."""
     pairs = tasks.latest(rows)
     found = {"rows": len(pairs)}
-    if task != "zsre" or not pairs:
+    if task not in tasks.QUESTIONS or not pairs:
         return found
     for name, group in (("own", [own for own, _ in pairs]), ("latest", [late for _, late in pairs])):
         for metric, part in (("reliability", "prompt"), ("generalization", "rephrase")):

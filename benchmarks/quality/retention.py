@@ -11,9 +11,9 @@ import json
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from benchmarks import harness
@@ -24,7 +24,7 @@ from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
 SAVE_EVERY = 25
 SERIES = ("seconds", "steps", "losses", "overlaps")  # the long lists, kept beside the row
 # What is measured of the finished memory: read in another way, or longer, it has to be measured again.
-AFTER_READING = ("overlaps", "repeated", "causes", "sweep", "free", "background_perplexity")
+AFTER_READING = ("overlaps", "repeated", "causes", "sweep", "free", "background_perplexity", "answers", "capability")
 
 
 def edit_once(model, before: list, row):
@@ -40,11 +40,15 @@ class Variant:
         benchmark: names the rows.
         edit: (model, rows before, row) -> `EditResult`.
         settings: what the row says about it beside the library's own settings.
+        config: the fields of `MemoirConfig` that --set changes: the published protocol, or {} for the library's defaults.
+        afterwards: name in the result -> (model, rows) -> what is measured of the finished memory beside the usual.
     """
 
     benchmark: str = "retention"
     edit: Callable = edit_once
     settings: dict = field(default_factory=dict)
+    config: dict = field(default_factory=lambda: dict(PLAIN))
+    afterwards: dict[str, Callable] = field(default_factory=dict)
 
 
 def arguments(doc: str = __doc__):
@@ -55,7 +59,7 @@ def arguments(doc: str = __doc__):
     parser.add_argument("--checkpoints", type=int, nargs="*", default=[],
                         help="numbers of edits to measure at (the last is always measured)")  # fmt: skip
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of MemoirConfig")
-    parser.add_argument("--seed", type=int, default=0, help="draws TopHash's permutation")
+    parser.add_argument("--seed", type=int, default=0, help="draws TopHash's permutation and all else")
     parser.add_argument("--folder", required=True, help="where the run is kept")
     parser.add_argument(
         "--thresholds", type=float, nargs="*", default=[], help="score the finished memory at these too"
@@ -88,8 +92,8 @@ def start(args, variant: Variant, commit: str | None):
             model.calibrate(background=load_texts(args.background))
         kept["settings"]["config"] |= settings
         return model, kept
-    torch.manual_seed(args.seed)
-    model = MemoirModel(base, tokenizer, MemoirConfig(**{**PLAIN, **settings}), args.background)
+    config = MemoirConfig(**{**variant.config, "seed": args.seed, **settings})
+    model = MemoirModel(base, tokenizer, config, args.background)
     about = {
         "task": args.task,
         "model": args.model,
@@ -129,7 +133,7 @@ def stream(args, variant: Variant, model, facts, found: dict, save) -> None:
         save()
 
 
-def afterwards(args, model, facts) -> dict:
+def afterwards(args, variant: Variant, model, facts) -> dict:
     """name in the result -> how it is measured, for all that is asked for."""
 
     def unedited():
@@ -146,13 +150,13 @@ def afterwards(args, model, facts) -> dict:
         "repeated": lambda: measures.repeated(args.task, model, facts),
         "unedited": unedited,
     }
-    if args.task == "zsre":
+    if args.task in tasks.QUESTIONS:
         parts["causes"] = lambda: measures.causes(model, facts)
     if args.thresholds:
         parts["sweep"] = lambda: measures.sweep(args.task, model, facts, args.thresholds, args.free)
     if args.free:
         parts |= {"free": lambda: tasks.free(model, facts), "background_perplexity": perplexities}
-    return parts
+    return parts | {name: partial(measure, model, facts) for name, measure in variant.afterwards.items()}
 
 
 def label(args, variant: Variant) -> str:
@@ -179,7 +183,7 @@ def run(args, variant: Variant) -> None:
         aside.replace(folder / "result.json")
 
     stream(args, variant, model, facts, found, save)
-    for name, measure in afterwards(args, model, facts).items():
+    for name, measure in afterwards(args, variant, model, facts).items():
         if name not in found:
             found[name] = measure()
             print(name, "" if name == "overlaps" else found[name], flush=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from benchmarks.library import metrics
 
-TASKS = ("zsre", "hallucination", "temporal", "counterfact")
+QUESTIONS = ("zsre", "qaedit", "wikibigedit")  # one target, a rephrasing and an unrelated question each
+TASKS = (*QUESTIONS, "hallucination", "temporal", "counterfact")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Row:
     unrelated_answer: str = ""
     original: str = ""  # CounterFact: the true answer, which the edit replaces
     elsewhere: str = ""  # Temporal: a differently worded description, without a leading copy of the prompt
+    subject: str = ""  # what the question is about
 
 
 def load_rows(path, first: int, count: int) -> list[Row]:
@@ -40,7 +42,7 @@ def load_rows(path, first: int, count: int) -> list[Row]:
             elsewhere = elsewhere[len(record["prompt"]) :].strip()
         rows.append(Row(record["prompt"].strip(), record["target_new"], record.get("rephrase_prompt", ""),
                         record.get("locality_prompt", "").strip(), record.get("locality_ground_truth", "").strip(),
-                        record.get("ground_truth", ""), elsewhere))  # fmt: skip
+                        record.get("ground_truth", ""), elsewhere, record.get("subject", "")))  # fmt: skip
     return rows
 
 
@@ -67,7 +69,7 @@ def score(task: str, model, rows: list[Row], base: list[list[int]]) -> dict:
     """The task's metrics of some rows. base: `base_answers` of the same rows."""
     found = {"locality": metrics.mean(metrics.agreement(metrics.predictions(model, _local(rows)), base))}
     pairs = [(row.prompt, row.target) for row in rows]
-    if task in ("zsre", "counterfact"):
+    if task in (*QUESTIONS, "counterfact"):
         reworded = [(row.rephrase, row.target) for row in rows if row.rephrase]
         found["reliability"] = metrics.mean(metrics.token_accuracy(model, pairs))
         found["generalization"] = metrics.mean(metrics.token_accuracy(model, reworded))

@@ -6,48 +6,85 @@ from collections.abc import Callable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from .facts import load_facts
-from .metrics import begins_with, mean, whole_answers
+from .facts import Fact, load_facts
+from .metrics import equals, mean, whole_answers
 from .protocol import ANSWER_TOKENS, edit_all, measure
 
 if TYPE_CHECKING:
     from ..model import MemoirModel
 
-_PARTS = (("prompt", "edited prompts"), ("rephrase", "rephrasings"), ("unrelated", "unrelated questions"))
+# Part of a fact -> what its questions are, and what is right there.
+_PARTS = {
+    "prompt": ("the edited question", "answered with the new fact, and ended"),
+    "rephrase": ("the same in other words", "answered with the new fact, and ended"),
+    "other_question": ("the same subject, another question", "answered as before"),
+    "other_subject": ("the same question, another subject", "answered as before"),
+    "unrelated": ("an unrelated question", "answered as before"),
+}
+_SHOWN = 3  # facts whose questions are printed one by one
 
 
 def run_demo(model: MemoirModel, say: Callable[[str], None]) -> dict[str, Any]:
-    """Edit the twenty facts of `data/demo.jsonl` and print the tables through `say`; returns them for JSON."""
+    """Edit the twenty facts of `data/demo.jsonl`, and tell through `say` what the model answers; returns all of it for JSON.
+
+    Returns:
+        the scores of `protocol.measure`; "count"; "seconds_per_edit"; "threshold"; "right": part -> how many of the facts' questions are
+        answered rightly; "rows": {"part", "question", "before", "after", "right"} of every question.
+    """
     with resources.as_file(resources.files("memoir_fast") / "data" / "demo.jsonl") as path:
         facts = load_facts(path)
-    questions = {part: [getattr(fact, part) for fact in facts] for part, _ in _PARTS}
-    before = {part: whole_answers(model, questions[part], ANSWER_TOKENS) for part in ("prompt", "rephrase")}
+    questions = {part: [getattr(fact, part) for fact in facts] for part in _PARTS}
+    before = {part: whole_answers(model, asked, ANSWER_TOKENS) for part, asked in questions.items()}
     results = edit_all(model, facts)
+    after = {part: whole_answers(model, asked, ANSWER_TOKENS) for part, asked in questions.items()}
     scores = measure(model, facts)
-    after = scores.pop("answers")
-    before["unrelated"] = after["unrelated_before"]
-    rows = []
-    for part, title in _PARTS:
-        say(f"\n{title.upper()}\n{'question':<62} {'before':<34} after")
-        for number, fact in enumerate(facts):
-            old, new = before[part][number], after[part][number]
-            kept = new == old if part == "unrelated" else begins_with(new, fact.target)
-            rows.append({"part": part, "question": questions[part][number], "before": old, "after": new, "right": kept})
-            say(f"{_cut(questions[part][number], 62):<62} {_cut(old, 34):<34} {'+' if kept else '-'} {_cut(new, 60)}")
-    say("\n(+ the answer begins with the new target; for unrelated questions: it has not changed)\n")
-    seconds = mean(r.seconds for r in results)
-    free = scores["free_generation"]
-    for name in ("reliability", "generalization", "locality"):
-        ended = f", {free[f'ended_{name}']:.3f} exactly and ended" if f"ended_{name}" in free else ""
-        say(f"{name:>16}: {scores[name]:.3f} teacher-forced; by free generation {free[name]:.3f}{ended}")
-    say(f"{'seconds per edit':>16}: {seconds:.2f} ({len(facts)} edits, threshold {model.threshold.median:.3f})")
+    del scores["answers"]
+    rows = [
+        {"part": part, "question": questions[part][number], "before": before[part][number], "after": after[part][number],
+         "right": _right(part, fact, before[part][number], after[part][number])}
+        for number, fact in enumerate(facts) for part in _PARTS
+    ]  # fmt: skip
+    _show(rows, facts, say)
+    right = {part: sum(row["right"] for row in rows if row["part"] == part) for part in _PARTS}
+    say(f"\nAll {len(facts)} facts, edited one after the other:")
+    for part, (title, wanted) in _PARTS.items():
+        say(f"  {right[part]:>3} of {len(facts)}   {title + ':':<36} {wanted}")
+    seconds = mean(result.seconds for result in results)
+    _figures(scores, seconds, model.threshold.median, say)
     return {
         **scores,
         "count": len(facts),
         "seconds_per_edit": seconds,
         "threshold": model.threshold.median,
+        "right": right,
         "rows": rows,
     }
+
+
+def _right(part: str, fact: Fact, before: str, after: str) -> bool:
+    if part in ("prompt", "rephrase"):
+        return equals(after, fact.target)
+    return after == before
+
+
+def _show(rows: list[dict[str, Any]], facts: list[Fact], say: Callable[[str], None]) -> None:
+    """The first facts' questions and answers."""
+    for number, fact in enumerate(facts[:_SHOWN]):
+        say(f"\nEdit: {fact.prompt} -> {fact.target}")
+        say(f"    {'asked afterwards':<60} {'answer before':<38} answer now")
+        for row in rows[number * len(_PARTS) : (number + 1) * len(_PARTS)]:
+            now = "(as before)" if row["after"] == row["before"] else _cut(row["after"], 40)
+            say(f"  {'+' if row['right'] else '-'} {_cut(row['question'], 60):<60} {_cut(row['before'], 38):<38} {now}")
+
+
+def _figures(scores: dict[str, Any], seconds: float, threshold: float, say: Callable[[str], None]) -> None:
+    """The exact figures."""
+    free = scores["free_generation"]
+    say("")
+    for name in ("reliability", "generalization", "locality"):
+        ended = f", {free[f'ended_{name}']:.3f} exactly and ended" if f"ended_{name}" in free else ""
+        say(f"{name:>16}: {scores[name]:.3f} teacher-forced; by free generation {free[name]:.3f}{ended}")
+    say(f"{'seconds per edit':>16}: {seconds:.2f} (threshold {threshold:.3f})")
 
 
 def _cut(text: str, width: int) -> str:

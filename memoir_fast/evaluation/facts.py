@@ -15,6 +15,8 @@ _FIELDS = {
     "prompt": ("prompt",),
     "target": ("target", "target_new"),
     "rephrase": ("rephrase", "rephrase_prompt"),
+    "other_question": ("other_question",),
+    "other_subject": ("other_subject",),
     "unrelated": ("unrelated", "locality_prompt"),
     "unrelated_answer": ("unrelated_answer", "locality_ground_truth"),
     "kind": ("kind",),
@@ -23,11 +25,13 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Fact:
-    """One edit and its test questions; the last four may be empty.
+    """One edit and its test questions; all but prompt and target may be empty.
 
     Attributes:
         prompt, target: the edit.
         rephrase: the prompt in other words (generalization).
+        other_question, other_subject: near misses: another question on the prompt's subject, and the prompt's question on another
+            subject.
         unrelated: a question that the edit must not touch (locality); unrelated_answer: the text behind it at whose
             positions the base model's tokens must stay.
         kind: a label for tables.
@@ -36,6 +40,8 @@ class Fact:
     prompt: str
     target: str
     rephrase: str = ""
+    other_question: str = ""
+    other_subject: str = ""
     unrelated: str = ""
     unrelated_answer: str = ""
     kind: str = ""

@@ -116,6 +116,12 @@ def begins_with(answer: str, target: str) -> bool:
     return answer.startswith(target) and not answer[len(target) : len(target) + 1].isalnum()
 
 
+def contains(answer: str, target: str) -> bool:
+    """Whether the target stands anywhere in the answer, as whole words, ignoring case and spacing."""
+    answer, target = _normal(answer), _normal(target)
+    return re.search(rf"(?<!\w){re.escape(target)}(?!\w)", answer) is not None
+
+
 def equals(answer: str, target: str) -> bool:
     """Whether the answer is the target, ignoring case, spacing and punctuation at its end."""
     return _normal(answer) == _normal(target)
