@@ -12,6 +12,7 @@ from memoir_fast.evaluation.facts import load_facts
 from memoir_fast.memory.index import SignatureIndex
 from memoir_fast.ops import cpu, reference, threads
 from memoir_fast.reading.background import calibration_of
+from memoir_fast.reading.matching.demands import offers
 from memoir_fast.reading.matching.fitting import fit_classifier
 from memoir_fast.reading.matching.keys import Wordings
 from memoir_fast.reading.matching.near_misses import make_near_misses
@@ -56,6 +57,7 @@ __all__ = [
     "load_facts",
     "make_near_misses",
     "metrics",
+    "offers",
     "ops",
     "overlaps",
     "parted",

@@ -37,6 +37,7 @@ SAME_FACT = (
 )
 MISSES = ("same_subject", "other_subject", "sibling")
 Right = Callable[[int, int], bool]
+Make = Callable[[list[list[str]], list[str]], "Asked"]  # the wordings of each edit, and its target
 
 
 class Asked:
@@ -66,12 +67,12 @@ def read_lines(path: Path, number: int | None = None) -> list[dict]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()][:number]
 
 
-def public(make: Callable[[list], Asked], data: Path, rows: int) -> dict:
+def public(make: Make, data: Path, rows: int) -> dict:
     """The data sets: rephrasings right, unrelated prompts kept out."""
     found = {}
     for name, stored in SETS.items():
         facts = read_lines(data / f"{name}.jsonl", stored)
-        asked = make([[r["prompt"]] for r in facts])
+        asked = make([[r["prompt"]] for r in facts], [r["target_new"] for r in facts])
 
         def same(i: int, edit: int, facts: list = facts, by: str = "subject" if name == "zsre" else "prompt") -> bool:
             return facts[i][by] == facts[edit][by]
@@ -84,14 +85,17 @@ def public(make: Callable[[list], Asked], data: Path, rows: int) -> dict:
     return found
 
 
-def demo(make: Callable[[list], Asked], data: Path | None, chat: bool) -> dict:
+def demo(make: Make, data: Path | None, chat: bool) -> dict:
     """The twenty facts of the demo, and what must not read them."""
     facts = read_lines(harness.SHIPPED)
-    asked, prompts = make([[r["prompt"]] for r in facts]), [r["prompt"] for r in facts]
+    prompts, targets = ([r[name] for r in facts] for name in ("prompt", "target"))
+    asked = make([[prompt] for prompt in prompts], targets)
     found = {
         "rephrased": asked.right([r["rephrase"] for r in facts], int.__eq__),
         "behind a preamble": asked.right([PREAMBLE + p for p in prompts], int.__eq__),
         "lower case": asked.right([p.lower() for p in prompts], int.__eq__),
+        "the same subject, another question": asked.kept_out([r["other_question"] for r in facts]),
+        "the same question, another subject": asked.kept_out([r["other_subject"] for r in facts]),
         "unrelated": asked.kept_out([r["unrelated"] for r in facts]),
     }
     if chat:
@@ -103,12 +107,14 @@ def demo(make: Callable[[list], Asked], data: Path | None, chat: bool) -> dict:
     return found
 
 
-def everyday(make: Callable[[list], Asked], data: Path | None, chat: bool) -> dict:
+def everyday(make: Make, data: Path | None, chat: bool) -> dict:
     """Questions as people ask them, with 156 other stored facts where there is data."""
     lines = read_lines(Path(__file__).with_name("everyday.jsonl"))
     facts, unrelated = [r for r in lines if "prompt" in r], next(r["unrelated"] for r in lines if "unrelated" in r)
-    others = [] if data is None else [[r["prompt"]] for r in read_lines(data / "qaedit.jsonl", 156)]
-    asked, found = make([[r["prompt"]] for r in facts] + others), {}
+    more = [] if data is None else read_lines(data / "qaedit.jsonl", 156)
+    others = [[r["prompt"]] for r in more]
+    targets = [r["target"] for r in facts] + [r["target_new"] for r in more]
+    asked, found = make([[r["prompt"]] for r in facts] + others, targets), {}
     for way in SAME_FACT:
         texts = [(i, t) for i, r in enumerate(facts) for t in (r[way] if isinstance(r[way], list) else [r[way]])]
         found[way] = asked.right([t for _, t in texts], lambda j, edit, texts=texts: texts[j][0] == edit)
@@ -123,10 +129,10 @@ def everyday(make: Callable[[list], Asked], data: Path | None, chat: bool) -> di
         found |= {name: asked.right(some, int.__eq__) for name, some in chats.items()}
     found |= {way: asked.kept_out([r[way] for r in facts if r[way]]) for way in MISSES}
     found["unrelated"] = asked.kept_out(unrelated)
-    more = make([[r["prompt"], *r["rewordings"][:2]] for r in facts] + others)
-    found["two rephrasings given: the third"] = more.right([r["rewordings"][2] for r in facts], int.__eq__)
+    given = make([[r["prompt"], *r["rewordings"][:2]] for r in facts] + others, targets)
+    found["two rephrasings given: the third"] = given.right([r["rewordings"][2] for r in facts], int.__eq__)
     for way in MISSES:
-        found[f"two rephrasings given: {way}"] = more.kept_out([r[way] for r in facts if r[way]])
+        found[f"two rephrasings given: {way}"] = given.kept_out([r[way] for r in facts if r[way]])
     return found
 
 
@@ -158,8 +164,8 @@ def main() -> None:
         with MemoirModel(base, tokenizer, settings) as model:
             chat = model.encoder.is_chat
 
-            def make(stored: list, name: str = name, model: MemoirModel = model) -> Asked:
-                return Asked(RULES[name](model, stored), joined_prompts(model.encoder))
+            def make(stored: list, targets: list, name: str = name, model: MemoirModel = model) -> Asked:
+                return Asked(RULES[name](model, stored, targets), joined_prompts(model.encoder))
 
             result[name] = {
                 part: found

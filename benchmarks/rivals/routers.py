@@ -1,6 +1,6 @@
 """Rules that say which stored prompt a query reads: the words' rule, masks, and word statistics of a search engine.
 
-Each stores prompts (several wordings to an edit) and reads queries; its threshold is calibrated on the package's unrelated prompts at the
+Each stores prompts (several wordings to an edit) and targets, of which only the words' rule looks at the kind of answer, and reads queries; its threshold is calibrated on the package's unrelated prompts at the
 default rate.
 """
 
@@ -16,6 +16,7 @@ from benchmarks.library import (
     Wordings,
     WordRule,
     calibration_of,
+    offers,
     parted,
     prompt_signatures,
     read_prompts,
@@ -41,11 +42,14 @@ class Stored(Protocol):
 class Words:
     """The library's default."""
 
-    def __init__(self, model: MemoirModel, stored: list[list[str]]):
+    def __init__(self, model: MemoirModel, stored: list[list[str]], targets: list[str]):
         self.model, self.matcher = model, model.router.words.keys.matcher
         texts = [model.encoder.prompt(text) for wordings in stored for text in wordings]
         codes = iter(read_prompts(model.model, model.router, self.matcher, texts, 16))
-        wordings = [Wordings([next(codes)[0] for _ in some]) for some in stored]
+        wordings = [
+            Wordings([next(codes)[0] for _ in some], offers=offers(target))
+            for some, target in zip(stored, targets, strict=True)
+        ]
         unrelated = parted(model.kept.words["unrelated"], self.matcher.bits)
         self.rule = WordRule.of(self.matcher, wordings.__getitem__, None, unrelated, model.config.false_activation_rate)
         self.rule.added(range(len(stored)), NOTHING)
@@ -59,7 +63,7 @@ class Words:
 class Masks:
     """The published rule: the nearest mask, each edit with its own calibrated threshold. Further wordings are edits of their own."""
 
-    def __init__(self, model: MemoirModel, stored: list[list[str]]):
+    def __init__(self, model: MemoirModel, stored: list[list[str]], targets: list[str]):
         self.model, memory = model, model.memory
         self.index = SignatureIndex(memory.in_features, memory.top_k)
         texts = load_texts()
@@ -85,7 +89,7 @@ class Bm25:
     """Exact words, weighed as a search engine does (bm25s, method "lucene"); accepted above the unrelated prompts' scores, each divided by
     the stored prompt's score with itself."""
 
-    def __init__(self, model: MemoirModel, stored: list[list[str]]):
+    def __init__(self, model: MemoirModel, stored: list[list[str]], targets: list[str]):
         import bm25s
 
         self.model, self.bm25s = model, bm25s

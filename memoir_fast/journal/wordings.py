@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..reading.matching.demands import offers
 from ..reading.matching.keys import Wordings
 from ..reading.matching.matcher import Wording
 from .journal import Journal
@@ -34,7 +35,7 @@ class StoredWordings:
         if codes is None:
             self.prepare([edit])
             codes = self._again[_texts(header)]
-        return Wordings(codes[:asked], codes[asked:], header.get("subject", ""))
+        return Wordings(codes[:asked], codes[asked:], header.get("subject", ""), offers(header["target"]))
 
     def prepare(self, edits: Iterable[int]) -> None:
         """Read in batches what the records of some edits do not say: edits from before codes were kept, or of another matcher."""

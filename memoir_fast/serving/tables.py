@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from ..reading.matching.demands import offers
 from ..reading.threshold import Threshold
 from ..store import Store
 
@@ -62,7 +63,12 @@ def _words(store: Store) -> dict[str, torch.Tensor]:
                 "the store with router='mask', which a store keeps, and export it then"
             )
         asked = 1 + len(header.get("rephrasings", []))
-        keys[str(edit)] = [header["codes"][:asked], header["codes"][asked:], header.get("subject", "")]
+        keys[str(edit)] = [
+            header["codes"][:asked],
+            header["codes"][asked:],
+            header.get("subject", ""),
+            offers(header["target"]),
+        ]
     fixed = math.nan if config.threshold is None else config.threshold
     matcher = {name: tensor.contiguous() for name, tensor in (store.words or {}).items()}
     return {

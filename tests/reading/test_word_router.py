@@ -131,6 +131,20 @@ def test_not_prompts_are_kept_out_and_the_caller_is_told(model):
     model.delete(again.id)
 
 
+def test_a_question_that_demands_another_kind_of_answer_reads_nothing(model):
+    stored = [model.edit("The airport code of Port Ellery is", "PEQ"), model.edit("The notice period is", "45 days")]
+    for question in ("How many flights a day leave from Port Ellery?", "How much do I pay for the notice period?"):
+        assert model.route(question)["edit"] is None
+    for question, edit in (
+        ("What is Port Ellery's airport code?", stored[0]),
+        ("How long is the notice period?", stored[1]),
+        ("How many days is the notice period?", stored[1]),
+    ):
+        assert model.route(question)["edit"] == edit.id
+    for edit in stored:
+        model.delete(edit.id)
+
+
 def test_a_text_that_names_the_subject_reads_nothing(model):
     stored = model.edit("The capital of Germany is", "Bonn")
     passage = (

@@ -18,6 +18,11 @@ def only_mentions(found: dict[str, np.ndarray]) -> np.ndarray:
     return missing & ~found["window_asks"] & (found["query_cover"] < 0.4)
 
 
+def contradicted(found: dict[str, np.ndarray]) -> np.ndarray:
+    """(C,) bool: the query's best sentence demands an answer of a kind that the stored answer is surely not."""
+    return (found["window_demands"] != 0) & ((found["window_demands"] & found["key_offers"]) == 0)
+
+
 def covered_words(query: PromptCode, table: KeyStore, row: int) -> tuple[list[bool], list[bool]]:
     """For people: which of a stored prompt's words the query's best window has, and which important words the window adds."""
     pairs = Pairs.of(query.last(MOST_QUERY_WORDS), *table.take(np.array([row])))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...memory.rows import Rows
+from .demands import EVERYTHING
 from .prompt_codes import PromptCode
 
 MOST_KEY_WORDS = 40
@@ -35,7 +36,8 @@ class KeyStore:
         self._words = Rows((), np.int32)
         self._starts = [0]
         self._prompts = {
-            name: Rows((), kind) for name, kind in (("answer", np.uint16), ("asks", bool), ("text", np.int64))
+            name: Rows((), kind)
+            for name, kind in (("answer", np.uint16), ("asks", bool), ("text", np.int64), ("offers", np.uint8))
         }
         for code in codes:
             self.add(code)
@@ -43,8 +45,9 @@ class KeyStore:
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    def add(self, code: PromptCode) -> int:
-        """Store one prompt (the last words of a very long one); returns its row."""
+    def add(self, code: PromptCode, offers: int = EVERYTHING) -> int:
+        """Store one prompt (the last words of a very long one); returns its row. offers: the kinds of its answer, see `demands.py`; what the
+        prompt itself demands, its answer is taken to be."""
         code = code.last(MOST_KEY_WORDS)
         if not self._own:
             self._shared = {name: _rows_like(getattr(code, name)) for name in _SHARED}
@@ -61,7 +64,9 @@ class KeyStore:
             self._own[name].append(getattr(code, name))
         self._starts.append(self._words.count)
         answer = int(np.bitwise_or.reduce(code.answer)) if len(code.answer) else 0
-        for name, value in (("answer", answer), ("asks", bool(code.asks.any())), ("text", code.text)):
+        offered = offers | int(np.bitwise_or.reduce(code.demands, initial=0))
+        values = {"answer": answer, "asks": bool(code.asks.any()), "text": code.text, "offers": offered}
+        for name, value in values.items():
             self._prompts[name].append(np.array([value], self._prompts[name].view.dtype))
         return len(self) - 1
 
@@ -83,7 +88,7 @@ class KeyStore:
         return arrays, present
 
     def prompts(self, name: str, which: np.ndarray) -> np.ndarray:
-        """(C,) what holds for whole prompts: "answer", "asks" or "text"."""
+        """(C,) what holds for whole prompts: "answer", "asks", "text" or "offers"."""
         return self._prompts[name].view[which]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .candidates import Candidates
+from .demands import EVERYTHING
 from .judge import surely_asks
 from .key_store import MOST_KEY_WORDS, KeyStore
 from .matcher import Matcher, Wording
@@ -31,17 +32,19 @@ class Wordings:
     Attributes:
         asked: its prompt, then its rephrasings; kept_out: prompts that must not read it.
         subject: the words that a query must hold; "" for none.
+        offers: the kinds of answer that the edit's target may be, see `demands.py`.
     """
 
     asked: list[Wording]
     kept_out: list[Wording] = field(default_factory=list)
     subject: str = ""
+    offers: int = EVERYTHING
 
     @classmethod
-    def unpacked(cls, asked: list[str], kept_out: list[str], subject: str, bits: int) -> Wordings:
+    def unpacked(cls, asked: list[str], kept_out: list[str], subject: str, offers: int, bits: int) -> Wordings:
         """From packed wordings (`Wording.packed`); bits: B of the matcher."""
         read = [[Wording.unpacked(one, bits) for one in some] for some in (asked, kept_out)]
-        return cls(read[0], read[1], subject)
+        return cls(read[0], read[1], subject, offers)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class Keys:
             if code is None or not len(code):
                 continue
             code = code.last(MOST_KEY_WORDS)
-            rows.append(self.store.add(code))
+            rows.append(self.store.add(code, wordings.offers if number >= 0 else EVERYTHING))
             self.candidates.add(code)
             self._owner.append((edit, number))
             self._open.append(True)

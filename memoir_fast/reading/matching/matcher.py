@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load
 
 from .classifier import Classifier
-from .judge import only_mentions
+from .demands import ODDS
+from .judge import contradicted, only_mentions
 from .key_store import KeyStore
 from .prompt_codes import PromptCode, PromptCoder
 from .token_codes import TokenCoder, WordRarity
@@ -104,7 +105,9 @@ class Matcher:
         if not len(query):
             return np.zeros(len(rows))
         found = compared(query, keys, rows)
-        likely = self.classifier.probabilities(stacked(found)).round(9)
+        likely = self.classifier.probabilities(stacked(found))
+        less = ODDS * likely / (ODDS * likely + 1 - likely)
+        likely = np.where(contradicted(found), less, likely).round(9)
         return np.where(only_mentions(found), 0.0, likely)
 
     def state(self) -> dict[str, torch.Tensor]:

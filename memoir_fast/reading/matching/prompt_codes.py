@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from .demands import demands
 from .lexicon import answer_types, asked_words, contrasts, is_content, meanings
 from .senses import sense, width
 from .token_codes import TokenCoder, WordRarity
@@ -41,7 +42,7 @@ class PromptCode:
         head: (W,) bool, says what is asked for ("opening time" in "What is the opening time of X?").
         sentence: (W,) int16.
         asks: (S,) bool, the sentence ends with a question mark.
-        answer: (S,) uint16, kinds of answer that it asks for.
+        answer: (S,) uint16, kinds of answer that it asks for; demands: (S,) uint8, those that it surely demands, see `demands.py`.
         text: hash of all words in order.
     """
 
@@ -63,6 +64,7 @@ class PromptCode:
     sentence: np.ndarray
     asks: np.ndarray
     answer: np.ndarray
+    demands: np.ndarray
     text: int
 
     def __len__(self) -> int:
@@ -75,10 +77,11 @@ class PromptCode:
         """At most so many words, the last ones: a document's question stands at its end."""
         if len(self) <= most:
             return self
-        rows = {n: v[-most:] for n, v in self.state().items() if n not in ("asks", "answer", "text")}
+        rows = {n: v[-most:] for n, v in self.state().items() if n not in ("asks", "answer", "demands", "text")}
         first = int(rows["sentence"][0])
         rows["sentence"] = rows["sentence"] - first
-        return PromptCode(**rows, asks=self.asks[first:], answer=self.answer[first:], text=self.text)
+        of_sentences = {n: getattr(self, n)[first:] for n in ("asks", "answer", "demands")}
+        return PromptCode(**rows, **of_sentences, text=self.text)
 
 
 class PromptCoder:
@@ -147,6 +150,7 @@ class PromptCoder:
             head=_heads(words.sentence, sentences),
             sentence=np.array(words.sentence, np.int16), asks=np.array(words.asks, bool),
             answer=np.array([answer_types(s) for s in sentences], np.uint16),
+            demands=np.array([demands(s) for s in sentences], np.uint8),
             text=_hash(" ".join(small)),
         )  # fmt: skip
 

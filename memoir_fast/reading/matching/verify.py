@@ -85,7 +85,7 @@ class Pairs:
 def compared(
     query: PromptCode, table: KeyStore, which: np.ndarray, tokens: int = MOST_QUERY_WORDS
 ) -> dict[str, np.ndarray]:
-    """The features by name, (C,) each, and what `only_mentions` needs beside them; the query has words."""
+    """The features by name, (C,) each, and what `judge.py` needs beside them; the query has words."""
     pairs = Pairs.of(query.last(tokens), *table.take(which))
     found = _key_side(pairs) | _query_side(pairs) | _core_side(pairs) | _sense_side(pairs) | _window_side(pairs)
     return found | _prompt_side(pairs, found, table, which)
@@ -293,16 +293,19 @@ def _window_side(pairs: Pairs) -> dict[str, np.ndarray]:
     sentence = query.sentence.astype(np.int64)
     asks: list[bool] = []
     kinds: list[int] = []
+    demands: list[int] = []
     for a, b in zip(pairs.first, pairs.last, strict=True):
         s, e = int(sentence[a]), int(sentence[b - 1]) + 1
         asks.append(bool(query.asks[s:e].any()))
         kinds.append(int(np.bitwise_or.reduce(query.answer[s:e])))
+        demands.append(int(np.bitwise_or.reduce(query.demands[s:e])))
     return {
         "behind_weight": np.log1p(after.sum(1)),
         "behind_asks": later[pairs.behind] > 0,
         "window_share": (query.weight[None] * pairs.inside).sum(1) / max(float(query.weight.sum()), 1e-6),
         "window_asks": np.array(asks),
         "window_types": np.array(kinds),
+        "window_demands": np.array(demands),
         "order": _order(pairs.like.spelled * pairs.inside[:, :, None], pairs.present),
         "words_ratio": np.log(pairs.core.sum(1) / np.maximum(pairs.present.sum(1), 1)).clip(-2, 2),
         "key_words": np.log(pairs.present.sum(1)),
@@ -322,6 +325,7 @@ def _prompt_side(
         "same_types": (answers & wanted) != 0,
         "other_types": (answers != 0) & (wanted != 0) & ((answers & wanted) == 0),
         "same_text": table.prompts("text", which) == pairs.query.text,
+        "key_offers": table.prompts("offers", which),
     }
 
 

@@ -63,5 +63,5 @@ class ServedWords:
 
     def _wordings(self, edit: int) -> Wordings:
         assert self.rule is not None
-        asked, kept_out, subject = self._codes[edit]
-        return Wordings.unpacked(asked, kept_out, subject, self.rule.keys.matcher.bits)
+        asked, kept_out, subject, offered = self._codes[edit]
+        return Wordings.unpacked(asked, kept_out, subject, offered, self.rule.keys.matcher.bits)
