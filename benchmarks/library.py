@@ -23,6 +23,7 @@ from memoir_fast.reading.word_rule import WordRule
 from memoir_fast.serving.export import export_vllm
 from memoir_fast.serving.serve import FLAGS, server_command
 from memoir_fast.store import Store
+from memoir_fast.text import answers
 from memoir_fast.text.encoder import Encoder
 
 # The published protocol: plain text, no end behind the target, ten contexts, masks that route.
@@ -46,6 +47,7 @@ __all__ = [
     "Threshold",
     "WordRule",
     "Wordings",
+    "answers",
     "calibration_of",
     "checkpoint_folder",
     "cpu",

@@ -118,6 +118,13 @@ class MemoirConfig:
         "follows the same header, and 10 in plain text",
         0,
     )
+    train_rephrasings: bool = _setting(
+        False,
+        "an edit is trained on its rephrasings as well, not only found by them: slower, for wordings that do not give its answer",
+    )
+    retries: int = _setting(
+        0, "how often an edit that has not converged is made anew before it is kept, each time with twice the steps", 0
+    )
     seed: int = _setting(
         0, "what everything random is drawn with: TopHash's permutation, and the rotation of wide models' word codes", 0
     )
@@ -126,6 +133,8 @@ class MemoirConfig:
     def __post_init__(self) -> None:
         if self.layer is not None and (isinstance(self.layer, bool) or not isinstance(self.layer, (int, str))):
             raise TypeError(f"layer must be None, an int or a dotted module path, got {self.layer!r}")
+        if not isinstance(self.train_rephrasings, bool):
+            raise TypeError(f"train_rephrasings must be True or False, got {self.train_rephrasings!r}")
         if not isinstance(self.chat_template, (bool, type(None))):
             raise TypeError(f"chat_template must be None, True or False, got {self.chat_template!r}")
         if not isinstance(self.template_options, (dict, type(None))) or not isinstance(self.joiner, str):

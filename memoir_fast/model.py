@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +14,15 @@ from .base.loading import load_model
 from .base.projection import find_target
 from .config import MemoirConfig, default_top_k
 from .editing.editor import Editor
-from .editing.request import EditRequest, requests_of, tuple_of
+from .editing.request import EditRequest
 from .journal.calibrated import Calibrated
 from .journal.connect import complete, connect, depth_for, hand_over, keep_rule
 from .journal.edit_record import EditResult
-from .journal.edit_writer import EditWriter, note_of
+from .journal.edit_writer import EditWriter
 from .journal.journal import CONFLICTS
 from .journal.memory_state import MemoryState
 from .journal.new_state import new_memory, new_state
+from .journal.teaching import Teaching
 from .journal.undo import Undo
 from .reading.answering import Answering
 from .reading.router import Router
@@ -33,7 +33,7 @@ from .text.encoder import Encoder
 __all__ = ["EditRequest", "EditResult", "MemoirModel"]
 
 
-class MemoirModel(Attached, Answering, Undo, Calibrated):
+class MemoirModel(Attached, Answering, Teaching, Undo, Calibrated):
     """A causal language model that can be edited, one fact at a time, without touching its weights.
 
     The memory is attached when the object is made. `detach` and `attach` take it off and put it back; `with MemoirModel(...) as model:`
@@ -44,7 +44,7 @@ class MemoirModel(Attached, Answering, Undo, Calibrated):
         tokenizer: its tokenizer.
         config: settings; `MemoirConfig()` when None.
         background: `BackgroundTexts`, a JSONL path, None for the package's own, or the background itself, (D,) float.
-        permutation: (D,) int32, TopHash's permutation; drawn from torch's global generator when None.
+        permutation: (D,) int32, TopHash's permutation; drawn with `config.seed` when None.
         state: an existing memory to attach in place of a new one; the three arguments before it then say nothing.
 
     Example:
@@ -183,49 +183,6 @@ class MemoirModel(Attached, Answering, Undo, Calibrated):
     def store(self) -> Store | None:
         """The store that keeps the edits, or None."""
         return self.journal if isinstance(self.journal, Store) else None
-
-    # ---- editing -------------------------------------------------------------------------------------------------
-
-    def edit(self, prompt: str, target: str, author: str = "", tags: Iterable[str] = (), metadata: dict | None = None, *,
-             rephrasings: Iterable[str] = (), not_prompts: Iterable[str] = (), subject: str = "", key: str = "",
-             **settings: Any) -> EditResult:  # fmt: skip
-        """Teach the memory one fact.
-
-        Args:
-            prompt: what will be asked, a user's words in a chat; outer blanks are taken off it and the target.
-            target: the answer, whole: its end is learned with it (`MemoirConfig.end`).
-            author, tags, metadata: kept with the edit; requests can choose edits by their tags, metadata is any JSON object.
-            rephrasings, not_prompts, subject, key: how the edit is found, and told from others; see `EditRequest`.
-            settings: fields of `MemoirConfig` for this edit only (steps, edit_lr, precision, ...).
-
-        Raises:
-            TypeError, ValueError: the request cannot be learned; see `EditRequest` and `Encoder.pair`.
-            EditError: the optimisation diverged. StoreError: the journal could not keep the edit, or its conflict policy rejects
-                it. In every case the memory is as it was.
-        """
-        request = EditRequest(
-            prompt, target, tuple_of("rephrasings", rephrasings), tuple_of("not_prompts", not_prompts), subject, key
-        )
-        return self.edit_many([request], author=author, tags=tags, metadata=metadata, **settings)[0]
-
-    def edit_many(self, facts: Iterable[tuple[str, str] | EditRequest], batch_size: int = 1, author: str = "",
-                  tags: Iterable[str] = (), metadata: dict | None = None, **settings: Any) -> list[EditResult]:  # fmt: skip
-        """Teach the memory several facts, in order.
-
-        Args:
-            facts: (prompt, target) pairs, or `EditRequest`s.
-            batch_size: so many are optimised in the same steps, each with its own mask, loss and clipping; what they share of
-                the memory then serves all of them. 1 makes them one after the other, as `edit` does.
-            author, tags, metadata, settings: as for `edit`.
-
-        Returns:
-            one result a fact; `seconds` is its share of its batch's time.
-
-        Raises:
-            as `edit`. The batches before the failing one are made; of the failing one nothing is.
-        """
-        config, note = self.config.for_edit(settings), note_of(author, tags, metadata)
-        return self.writer.make(requests_of(facts), config, note, batch_size)
 
     # ---- saving ---------------------------------------------------------------------------------------------------
 

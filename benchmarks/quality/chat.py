@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from benchmarks.library import metrics
+from benchmarks.library import answers, metrics
 from benchmarks.quality import measures, retention, tasks
 
 ROOM = 8  # tokens that an answer may have beyond the longest target: one that runs on is seen to
 ELSEWHERE = 24  # tokens looked at of an unrelated answer
 
 
-def answers(model, rows: list[tasks.Row]) -> dict:
+def written_answers(model, rows: list[tasks.Row]) -> dict:
     """Free answers of all rows, of the first and the last tenth, and of rows whose subject occurs once."""
     encoder = model.encoder
     longest = max(len(encoder.pair(r.prompt, r.target).tokens) - len(encoder.prompt(r.prompt).tokens) for r in rows)
@@ -49,7 +49,7 @@ def answers(model, rows: list[tasks.Row]) -> dict:
             "unchanged": metrics.mean(before[n] == after[n] for n in kept),
             "answered": metrics.mean(bool(before[n]) for n in kept),
             "given the target": metrics.mean(
-                metrics.begins_with(after[n], rows[n].target) and not metrics.begins_with(before[n], rows[n].target)
+                answers.begins_with(after[n], rows[n].target) and not answers.begins_with(before[n], rows[n].target)
                 for n in kept
             ),
         }
@@ -58,9 +58,9 @@ def answers(model, rows: list[tasks.Row]) -> dict:
 
 
 KINDS: dict[str, Callable[[str, str], bool]] = {
-    "begins": metrics.begins_with,
-    "contains": metrics.contains,
-    "exact and ended": metrics.equals,
+    "begins": answers.begins_with,
+    "contains": answers.contains,
+    "exact and ended": answers.equals,
 }
 
 
@@ -77,7 +77,9 @@ def capability(model, rows: list[tasks.Row]) -> dict:
 
 def main() -> None:
     parser = retention.arguments(__doc__)
-    variant = retention.Variant(benchmark="chat", config={}, afterwards={"answers": answers, "capability": capability})
+    variant = retention.Variant(
+        benchmark="chat", config={}, afterwards={"answers": written_answers, "capability": capability}
+    )
     retention.run(parser.parse_args(), variant)
 
 

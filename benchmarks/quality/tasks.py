@@ -10,7 +10,7 @@ import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.library import metrics
+from benchmarks.library import answers, metrics
 
 QUESTIONS = ("zsre", "qaedit", "wikibigedit")  # one target, a rephrasing and an unrelated question each
 TASKS = (*QUESTIONS, "hallucination", "temporal", "counterfact")
@@ -96,7 +96,7 @@ def free(model, rows: list[Row]) -> dict:
         asked = [row for row in rows if getattr(row, part)]
         if asked:
             texts = model.ask([getattr(row, part) for row in asked], max_new_tokens=longest)
-            found[name] = metrics.mean(metrics.begins_with(t, row.target) for t, row in zip(texts, asked, strict=True))
+            found[name] = metrics.mean(answers.begins_with(t, row.target) for t, row in zip(texts, asked, strict=True))
     return found
 
 

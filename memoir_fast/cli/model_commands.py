@@ -38,6 +38,9 @@ def add(commands: Commands, command: Command) -> None:
                       "rephrasings, not_prompts, subject, key")  # fmt: skip
     edit.add_argument("--count", type=int, help="only the first COUNT lines of FILE")
 
+    edit.add_argument("--verify", action=argparse.BooleanOptionalAction, default=True, help="ask each prompt and its rephrasings once it "
+                      "is made, and say where the answer is not the target")  # fmt: skip
+
     ask = command(commands, "ask", _ask, "answer questions with the edited model")
     _model_options(ask, store=True)
     ask.add_argument("questions", nargs="+", metavar="QUESTION")
@@ -139,13 +142,13 @@ def _edit(options: argparse.Namespace) -> None:
     try:
         with tqdm(facts, desc="editing", unit="edit", disable=len(facts) == 1) as bar:
             for fact in bar:
-                results += model.edit_many([fact], author=options.author, tags=options.tags)
+                results += model.edit_many([fact], author=options.author, tags=options.tags, verify=options.verify)
     except EditError as error:
         raise ValueError(str(error)) from error
     finally:
         model.close()
     for number, result in enumerate(results):
-        if number < 20 or result.supersedes or result.also_answers or not result.converged:
+        if number < 20 or result.supersedes or result.also_answers or not result.converged or result.took is False:
             _told(options, result)
     say(options, f"{options.store}: {len(model.memory)} edits, threshold {model.threshold.median:.3f}")
     write_json(options, [{**asdict(result), **model.journal.state.row(result.id)} for result in results])
@@ -158,7 +161,14 @@ def _told(options: argparse.Namespace, result: EditResult) -> None:
         return
     say(options, f"edit {result.id}: loss {result.loss:.4f} after {result.steps} steps, {result.seconds:.1f} s")
     if not result.converged:
-        say(options, "  it did not converge: the answer may not be the target")
+        say(options, "  it did not converge: the answer may not be the target; try more --steps, or --retries 1")
+    for text, answer in result.answers.items():
+        if result.took is False:
+            say(options, f"  {text} -> {answer}")
+    if result.took is False:
+        say(options, "  not every answer is the target (above)")
+    elif result.took:
+        say(options, f"  answered: {next(iter(result.answers.values()))}")
     if result.supersedes:
         say(options, f"  it takes the place of {', '.join(f'edit {old}' for old in result.supersedes)}")
     others = [edit for edit in result.similar if edit not in result.supersedes]

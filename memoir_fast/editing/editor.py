@@ -98,13 +98,19 @@ class Editor:
         return Finished(list(requests), updates, losses, steps, final, time.perf_counter() - began)
 
     def _sequences(self, request: EditRequest, config: MemoirConfig) -> list[Sequence]:
-        """What an edit is trained on: prompt and target, the template's variants, and the same behind some of the contexts."""
+        """What an edit is trained on: prompt and target in the template's variants, perhaps the rephrasings, and some contexts in front."""
         wanted = config.contexts
         if wanted is None:
             wanted = 0 if self.encoder.is_chat else len(self.contexts)
         prompt, target, encoder = request.prompt, request.target, self.encoder
         chosen = self.contexts[:wanted]
-        return [*encoder.pairs(prompt, target), *(encoder.pair(prompt, target, context) for context in chosen)]
+        more = request.rephrasings if config.train_rephrasings else ()
+        reworded = [pair for text in more for pair in encoder.pairs(text, target)]
+        return [
+            *encoder.pairs(prompt, target),
+            *reworded,
+            *(encoder.pair(prompt, target, context) for context in chosen),
+        ]
 
     @torch.no_grad()
     def _masks(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:

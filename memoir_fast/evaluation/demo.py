@@ -6,8 +6,9 @@ from collections.abc import Callable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from ..text.answers import equals
 from .facts import Fact, load_facts
-from .metrics import equals, mean, whole_answers
+from .metrics import mean, whole_answers
 from .protocol import ANSWER_TOKENS, edit_all, measure
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
 
+from ..text.answers import first_sentence
 from ..text.encoder import pad
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ FREE = (
 FREE_EXACT = (
     "free generation: greedy, cut at the end of the sentence; share of answers that are the target, nothing more"
 )
+FREE_CONTAINS = "free generation: greedy, not cut; share of answers that contain the target, whole words"
 FREE_ENDED = "free generation: greedy, not cut; share of answers that are the target and then end"
 FREE_LOCALITY = (
     "free generation: greedy, cut at the end of the sentence; share of answers equal to the unedited model's"
 )
-_SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)")
 
 
 @torch.no_grad()
@@ -103,35 +103,7 @@ def answers(model: MemoirModel, prompts: list[str], max_new_tokens: int = 32) ->
     return [first_sentence(text) for text in whole_answers(model, prompts, max_new_tokens)]
 
 
-def first_sentence(text: str, least: int = 0) -> str:
-    """The text up to its first sentence end at or after position `least`, stripped."""
-    text = text.strip()
-    end = _SENTENCE_END.search(text, least)
-    return (text[: end.start()] if end else text).strip()
-
-
-def begins_with(answer: str, target: str) -> bool:
-    """Whether the answer begins with the target, as whole words, ignoring case and spacing."""
-    answer, target = _normal(answer), _normal(target)
-    return answer.startswith(target) and not answer[len(target) : len(target) + 1].isalnum()
-
-
-def contains(answer: str, target: str) -> bool:
-    """Whether the target stands anywhere in the answer, as whole words, ignoring case and spacing."""
-    answer, target = _normal(answer), _normal(target)
-    return re.search(rf"(?<!\w){re.escape(target)}(?!\w)", answer) is not None
-
-
-def equals(answer: str, target: str) -> bool:
-    """Whether the answer is the target, ignoring case, spacing and punctuation at its end."""
-    return _normal(answer) == _normal(target)
-
-
 def mean(values: Iterable[float]) -> float:
     """Arithmetic mean; NaN of nothing."""
     values = list(values)
     return sum(values) / len(values) if values else math.nan
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.lower().split()).rstrip(" .,;:!?\"'")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from ..text.answers import begins_with, contains, equals, first_sentence
 from . import metrics
 from .facts import Fact
 
@@ -54,15 +55,17 @@ def measure(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> dict[
         bar.update()
         after = metrics.answers(model, [f.unrelated for f in local], ANSWER_TOKENS)
         bar.update()
-    cut, cut_again = ([metrics.first_sentence(text) for text in texts] for texts in (edited, reworded))
+    cut, cut_again = ([first_sentence(text) for text in texts] for texts in (edited, reworded))
     scores["free_generation"] = {
-        "reliability": _share(metrics.begins_with, cut, facts),
-        "generalization": _share(metrics.begins_with, cut_again, rephrased),
+        "reliability": _share(begins_with, cut, facts),
+        "generalization": _share(begins_with, cut_again, rephrased),
         "locality": metrics.mean(a == b for a, b in zip(after, before, strict=True)),
-        "exact_reliability": _share(metrics.equals, cut, facts),
-        "exact_generalization": _share(metrics.equals, cut_again, rephrased),
-        "ended_reliability": _share(metrics.equals, edited, facts),
-        "ended_generalization": _share(metrics.equals, reworded, rephrased),
+        "exact_reliability": _share(equals, cut, facts),
+        "exact_generalization": _share(equals, cut_again, rephrased),
+        "contains_reliability": _share(contains, edited, facts),
+        "contains_generalization": _share(contains, reworded, rephrased),
+        "ended_reliability": _share(equals, edited, facts),
+        "ended_generalization": _share(equals, reworded, rephrased),
     }
     scores["answers"] = {"prompt": edited, "rephrase": reworded, "unrelated": after, "unrelated_before": before}
     scores["protocols"] = {
@@ -70,6 +73,7 @@ def measure(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> dict[
         "locality": metrics.LOCALITY,
         "free_generation.reliability, generalization": metrics.FREE,
         "free_generation.exact_*": metrics.FREE_EXACT,
+        "free_generation.contains_*": metrics.FREE_CONTAINS,
         "free_generation.ended_*": metrics.FREE_ENDED,
         "free_generation.locality": metrics.FREE_LOCALITY,
     }

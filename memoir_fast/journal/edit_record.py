@@ -74,6 +74,8 @@ class EditResult:
         similar: up to three stored edits (ids) that the prompt might have asked for too, likeliest first; those that it superseded count.
         also_answers: the `not_prompts` that would read this edit if they had not been named.
         existing: nothing was written, because the same fact is stored under the same `key`.
+        answers: prompt and rephrasings -> what the model answers to them now, up to a few tokens beyond the target; {} where `verify` did not
+            ask for it. took: whether all of these are the target, and end (begin with it, where `MemoirConfig.end` is "none"); None.
     """
 
     id: int
@@ -88,3 +90,5 @@ class EditResult:
     similar: list[int] = field(default_factory=list)
     also_answers: list[str] = field(default_factory=list)
     existing: bool = False
+    answers: dict[str, str] = field(default_factory=dict)
+    took: bool | None = None

@@ -86,6 +86,11 @@ class EditWriter:
             taken.update(plan.replaced)
         without = [self.journal.state.update_of(i) for i in sorted(taken)]
         finished = self.editor.optimise([plan.request for plan in planned], config, without)
+        for attempt in range(1, config.retries + 1):
+            if max(finished.final) <= config.stop_loss:
+                break
+            longer = config.updated(steps=config.steps * 2**attempt)
+            finished = self.editor.optimise(finished.requests, longer, without)
         return self.keep(finished, planned, note, config)
 
     def _place(self, plan: _Planned) -> list[int]:

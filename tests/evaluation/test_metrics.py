@@ -34,6 +34,3 @@ def test_metrics_on_a_known_model():
     after = metrics.perplexity(model, [(prompt, target)])[0]
     assert 1 <= after < perplexity / 2
     assert metrics.agreement(before, [model.encoder.prompt(target).tokens])[0] < 1
-    assert metrics.begins_with("Paris, of course", "paris") and not metrics.begins_with("Parisian", "Paris")
-    assert metrics.equals(" Paris.", "paris") and not metrics.equals("Paris it is", "Paris")
-    assert metrics.first_sentence("It is 3.5 m. Or so") == "It is 3.5 m"
