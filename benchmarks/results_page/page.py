@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.results_page import quality, routing, speed
+from benchmarks.results_page import chat, quality, routing, speed
 from benchmarks.results_page.text import NOT_TRACED
 
 
@@ -23,6 +23,7 @@ def made(results: Path) -> str:
         *head,
         *quality.sections(results),
         *routing.sections(results),
+        *chat.sections(results),
         *speed.sections(results),
         *tail,
         *quality.details(results),

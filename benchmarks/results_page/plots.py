@@ -118,7 +118,7 @@ def draw_ops(plt, data: dict):
 def draw_edit_speed(plt, data: dict):
     names, seconds, ratios = zip(*data["bars"], strict=True)
     figure, axes = plt.subplots(figsize=(6, 2.2))
-    colors = dict(zip(EDITORS, ("tab:gray", "tab:blue", "tab:cyan", "tab:green"), strict=True))
+    colors = dict(zip(EDITORS, ("tab:gray", "tab:blue", "tab:cyan", "tab:green", "tab:orange", "tab:red"), strict=True))
     bars = axes.barh(names, seconds, color=[colors[name] for name in names])
     labels = [f"{s:.1f} s" + (f" ({ratio:.1f}x)" if ratio else "") for s, ratio in zip(seconds, ratios, strict=True)]
     axes.bar_label(bars, labels, padding=3)

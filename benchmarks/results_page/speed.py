@@ -8,7 +8,7 @@ from benchmarks import rows
 from benchmarks.results_page.text import number, source, source_line, table
 from benchmarks.rows import Row
 
-EDITORS = ("published", "exact", "default", "fast")
+EDITORS = ("published", "exact", "default", "fast", "chat", "chat_fast")
 
 
 def sections(results: Path) -> list[str]:
@@ -95,7 +95,9 @@ def editing(results: Path) -> list[str]:
         return []
     found = run.result
     lines = [[name, f"{found[f'{name}_s']:.2f}", f"{found[f'{name}_ratio']:.1f}x" if f"{name}_ratio" in found else "",
-              f"{found[f'{name}_steps']:.1f}", *_scores(found[f"{name}_metrics"]), number(found["floor_fraction"].get(name))]
+              f"{found[f'{name}_steps']:.1f}", *_scores(found[f"{name}_metrics"]),
+              *(number(found[f"{name}_metrics"].get(f"ended_{part}")) for part in ("prompt", "rephrase")),
+              number(found["floor_fraction"].get(name))]
              for name in EDITORS if f"{name}_s" in found]  # fmt: skip
     head = [
         "",
@@ -105,14 +107,18 @@ def editing(results: Path) -> list[str]:
         "reliability",
         "generalization",
         "locality",
+        "prompts answered, ended",
+        "rephrasings answered, ended",
         "matrix products' share",
     ]
     return [
         "## Editing", "", *source_line(run),
         f"{run.settings['edits']} of ZsRE, edited with the published editor's way of working (`benchmarks/rivals/published.py`) and with ours, "
-        "in turns (`python -m benchmarks.speed.edit_speed`). `exact` makes the published update step for step; `default` is the library as it "
-        "comes (preconditioned writes with momentum: a third of the steps); `fast` is the same with `precision=\"fast\"`.", "",
-        *table(head, lines),
+        "in turns (`python -m benchmarks.speed.edit_speed`). `exact` makes the published update step for step; `default` is the library's own "
+        "update in the same protocol (plain text, ten contexts); `chat` is the library as it comes, in the model's chat template and without contexts; "
+        "`fast` and `chat_fast` are these two with `precision=\"fast\"`. Reliability, generalization and locality are teacher-forced; "
+        "\"answered, ended\" is the share of free answers that are the target and then end.", "",
+        *table(head, lines, drop_empty=True),
         f"The losses of `exact` and of the published editor end at most {found['loss_difference']['largest']:.0e} apart. The last column is what the "
         "suffix's matrix products alone would take of our time, at this machine's measured float32 rates.", "",
         "![seconds an edit](images/edit_speed.svg)", "",

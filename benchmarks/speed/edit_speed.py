@@ -1,8 +1,9 @@
 """Editing time beside the published editor's, on the same edits in one run: `python -m benchmarks.speed.edit_speed`
 
-Each fact is edited in turns by the published editor, by `exact` (its update, step for step), by `default` (the library's own settings)
-and by `fast` (the same with precision="fast"); all then answer the same questions. `floor_fraction` is the time that the suffix's
-matrix products need at this machine's measured rates in float32, over the time that the edits took.
+Each fact is edited in turns by the published editor, by `exact` (its update, step for step), by `default` (the library's own update,
+both in the published protocol: plain text, ten contexts), by `chat` (the library's defaults: the chat template and no contexts), and by
+`fast` and `chat_fast` (these two with precision="fast"); all then answer the same questions. `floor_fraction` is the time that the
+suffix's matrix products need at this machine's measured rates in float32, over the time that the edits took.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import harness
-from benchmarks.library import PLAIN, lay_out, load_facts, metrics
+from benchmarks.library import PLAIN, answers, lay_out, load_facts, metrics
 from benchmarks.rivals.published import PublishedEditor
 from benchmarks.timing import ratio
 from memoir_fast import MemoirConfig, MemoirModel, load_model
@@ -38,7 +39,10 @@ def matrices(module) -> int:
 
 def suffix_operations(model, fact) -> tuple[int, int, int]:
     """(layers, head) operations of one step of this edit's suffix, forward and backward, and its training tokens."""
-    sequences = [model.encoder.pair(fact.prompt, fact.target, c) for c in ["", *model.contexts]]
+    contexts = model.contexts if model.config.contexts is None and not model.encoder.is_chat else []
+    contexts = model.contexts[: model.config.contexts] if model.config.contexts else contexts
+    pair = model.encoder.pair
+    sequences = [*model.encoder.pairs(fact.prompt, fact.target), *(pair(fact.prompt, fact.target, c) for c in contexts)]
     layout = lay_out([sequences], True, "cpu")
     tokens, aims = len(layout.tokens), len(layout.labels)
     above = list(model.model.get_submodule(model.target.layers_path))[model.target.layer + 1 :]
@@ -77,6 +81,17 @@ def measured(model, facts) -> dict:
     }
 
 
+def written(model, facts) -> dict:
+    """Shares of free answers that are the target and end, and that begin with it."""
+    found = {}
+    for part in ("prompt", "rephrase"):
+        asked = [f for f in facts if getattr(f, part)]
+        texts = metrics.whole_answers(model, [getattr(f, part) for f in asked])
+        for name, test in (("ended", answers.equals), ("begins", answers.begins_with)):
+            found[f"{name}_{part}"] = metrics.mean(test(t, f.target) for t, f in zip(texts, asked, strict=True))
+    return found
+
+
 def published_scores(editor: PublishedEditor, facts) -> dict:
     local = [(f.unrelated, f.unrelated_answer) for f in facts if f.unrelated and f.unrelated_answer]
     return {
@@ -88,11 +103,18 @@ def published_scores(editor: PublishedEditor, facts) -> dict:
 
 def models_of(args) -> dict[str, MemoirModel]:
     """name -> the library with the settings that this name stands for; all share one permutation."""
-    settings = {"exact": {"write": "sgd", "steps": args.steps}, "default": {}, "fast": {"precision": "fast"}}
+    plain = {**PLAIN, "threshold": args.threshold}
+    settings = {
+        "exact": {**plain, "write": "sgd", "steps": args.steps},
+        "default": plain,
+        "fast": {**plain, "precision": "fast"},
+        "chat": {},
+        "chat_fast": {"precision": "fast"},
+    }
     models: dict[str, MemoirModel] = {}
     permutation = None
     for name in ("exact",) if args.exact_only else settings:
-        config = MemoirConfig(threshold=args.threshold, **{**PLAIN, **settings[name]})
+        config = MemoirConfig(**settings[name])
         models[name] = MemoirModel(*load_model(args.model), config, args.background, permutation)
         permutation = models[name].memory.permutation.clone()
     return models
@@ -127,11 +149,11 @@ def run(args) -> dict:
     found["loss_difference"] = {"largest": max(apart), "median": statistics.median(apart)}
     for name, model in models.items():
         found[f"{name}_ratio"] = ratio(seconds["published"], seconds[name])
-        found[f"{name}_metrics"] = measured(model, facts)
+        found[f"{name}_metrics"] = measured(model, facts) | written(model, facts)
     found["published_metrics"] = published_scores(published, facts)
     found["floor_fraction"] = {}
     for name in models:
-        floors = floor_seconds(models["exact"], facts, steps[name], torch.float32)
+        floors = floor_seconds(models[name], facts, steps[name], torch.float32)
         shares = [floor / taken for floor, taken in zip(floors, seconds[name], strict=True)]
         found["floor_fraction"][name] = round(statistics.median(shares), 3)
     found["seconds"] = {name: [round(s, 3) for s in taken] for name, taken in seconds.items()}
@@ -146,7 +168,7 @@ def main() -> None:
     args = parser.parse_args()
     recorder = harness.Recorder("edit_speed", args)
     found = run(args)
-    for name in ("published", "exact", "default", "fast"):
+    for name in ("published", "exact", "default", "fast", "chat", "chat_fast"):
         if f"{name}_s" in found:
             faster = f", {found[f'{name}_ratio']} times faster" if name != "published" else ""
             print(f"{name:<10} {found[f'{name}_s']} s an edit{faster}, {found[f'{name}_metrics']}")

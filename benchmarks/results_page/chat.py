@@ -1,0 +1,50 @@
+"""The section on what users of a long stream of edits see, in chats and by free generation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import rows
+from benchmarks.results_page.text import number, source, table
+
+
+def sections(results: Path) -> list[str]:
+    latest = {(row.settings["edits"], row.settings["model"]): row for row in rows.read("chat", results)}
+    if not latest:
+        return []
+    free, forced = [], []
+    for row in latest.values():
+        for group, found in row.result["answers"].items():
+            if found["rows"]:
+                free.append([_name(row), group, str(found["rows"]), *_ended(found), *_others(found["unrelated"])])
+        last = row.result["checkpoints"][-1]["all"]
+        scores = [number(last[name]) for name in ("reliability", "generalization", "locality", "average")]
+        before, after = (row.result["capability"][f"perplexity {when}"] for when in ("before", "after"))
+        seconds = f"{row.result['median_seconds']:.2f}"
+        forced.append([_name(row), *scores, f"{number(before)} / {number(after)}", seconds, source(row)])
+    head = ["stream", "rows of it", "number", "prompts: ended", "begin", "contain", "rephrasings: ended", "begin", "contain",
+            "unrelated unchanged", "given the target"]  # fmt: skip
+    return [
+        "## What users see after a stream", "",
+        "The library's defaults, in the model's chat template (`python -m benchmarks.quality.chat`): facts edited one after the other, then every question "
+        "asked in a chat of its own, greedy. \"Ended\": the answer is the target and then ends; \"begin\" and \"contain\": it begins with or contains it. "
+        "Unrelated questions: whole answers (24 tokens) equal to the unedited model's, and answers that became the row's target. \"Subject once\": rows "
+        "whose subject no other row of the stream has. WikiBigEdit's unrelated questions are near misses.", "",
+        *table(head, free),
+        "The same streams, teacher-forced; perplexity of unrelated answers before and after; seconds an edit (median, a shared machine).", "",
+        *table(["stream", "reliability", "generalization", "locality", "average", "perplexity", "s an edit", "source"], forced),
+    ]  # fmt: skip
+
+
+def _name(row: rows.Row) -> str:
+    model = row.settings["model"]
+    return row.settings["edits"] + ("" if model == "smollm2" else f", {Path(model).name}")
+
+
+def _ended(found: dict) -> list[str]:
+    kinds = ("exact and ended", "begins", "contains")
+    return [number(found[part][kind]) for part in ("prompt", "rephrase") for kind in kinds]
+
+
+def _others(found: dict) -> list[str]:
+    return [number(found["unchanged"]), number(found["given the target"])]
