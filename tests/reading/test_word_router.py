@@ -249,3 +249,15 @@ def test_malformed_requests_are_named():
     ):
         with pytest.raises((TypeError, ValueError), match=match):
             EditRequest("Who leads Norvane Robotics?", "Lena Ortiz", **wrong)
+
+
+def test_what_another_sentence_demands_is_not_asked_of_the_edit(model):
+    """A preamble's "who" and "when" say nothing of the question behind it."""
+    stored = model.edit("The capital of Zeltia is", "Morvane")
+    for text in (
+        "When was the last time that I wrote to you? The capital city of Zeltia is",
+        "In which year it began nobody knows. What is the capital of Zeltia?",
+    ):
+        assert model.route(text)["edit"] == stored.id
+    assert model.route("What is the longest river in Zeltia?")["edit"] is None  # a question needs more than a statement
+    model.delete(stored.id)

@@ -19,8 +19,8 @@ def only_mentions(found: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def contradicted(found: dict[str, np.ndarray]) -> np.ndarray:
-    """(C,) bool: the query's best sentence demands an answer of a kind that the stored answer is surely not."""
-    return (found["window_demands"] != 0) & ((found["window_demands"] & found["key_offers"]) == 0)
+    """(C,) bool: where the query asks, it demands an answer of a kind that the stored answer is surely not."""
+    return (found["core_demands"] != 0) & ((found["core_demands"] & found["key_offers"]) == 0)
 
 
 def covered_words(query: PromptCode, table: KeyStore, row: int) -> tuple[list[bool], list[bool]]:

@@ -212,7 +212,7 @@ class Keys:
 
     def _scores(self, query: PromptCode, rows: np.ndarray) -> np.ndarray:
         likely = self.matcher.probabilities(query, self.store, rows)
-        asks = self.store.prompts("asks", rows) | (self.store.prompts("answer", rows) > 0)
+        asks = self.store.prompts("asks", rows) | (self.store.prompts("answer", rows) > 0) | query.asks.any()
         scores = np.minimum(np.where(asks, likely, likely / STATEMENT_SHARE), NEVER_CERTAIN)
         return np.where(self.store.prompts("text", rows) == query.text, 1.0, scores)
 

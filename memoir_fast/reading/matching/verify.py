@@ -293,24 +293,29 @@ def _window_side(pairs: Pairs) -> dict[str, np.ndarray]:
     sentence = query.sentence.astype(np.int64)
     asks: list[bool] = []
     kinds: list[int] = []
-    demands: list[int] = []
     for a, b in zip(pairs.first, pairs.last, strict=True):
         s, e = int(sentence[a]), int(sentence[b - 1]) + 1
         asks.append(bool(query.asks[s:e].any()))
         kinds.append(int(np.bitwise_or.reduce(query.answer[s:e])))
-        demands.append(int(np.bitwise_or.reduce(query.demands[s:e])))
     return {
         "behind_weight": np.log1p(after.sum(1)),
         "behind_asks": later[pairs.behind] > 0,
         "window_share": (query.weight[None] * pairs.inside).sum(1) / max(float(query.weight.sum()), 1e-6),
         "window_asks": np.array(asks),
         "window_types": np.array(kinds),
-        "window_demands": np.array(demands),
+        "core_demands": _demanded(query, pairs.core),
         "order": _order(pairs.like.spelled * pairs.inside[:, :, None], pairs.present),
         "words_ratio": np.log(pairs.core.sum(1) / np.maximum(pairs.present.sum(1), 1)).clip(-2, 2),
         "key_words": np.log(pairs.present.sum(1)),
         "key_weight": np.log1p(pairs.weight.sum(1)),
     }
+
+
+def _demanded(query: PromptCode, core: np.ndarray) -> np.ndarray:
+    """(C,) the kinds of answer that the sentences of each core demand; what another sentence says is no question about this subject."""
+    sentences = np.arange(len(query.demands))
+    of_word = query.sentence[:, None] == sentences
+    return np.bitwise_or.reduce(np.where((core @ of_word) > 0, query.demands, 0), axis=1)
 
 
 def _prompt_side(
