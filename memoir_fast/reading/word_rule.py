@@ -53,7 +53,7 @@ class WordRule:
         ids = tokens.tolist()
         keeps = None if kept is None else kept.tolist()
         masks = None if prompt_mask is None else prompt_mask.tolist()
-        found = []
+        prompts = []
         for row, line in enumerate(ids):
             places = [i for i, real in enumerate(keeps[row]) if real] if keeps is not None else list(range(len(line)))
             if not places:
@@ -63,12 +63,13 @@ class WordRule:
             if masks is not None:
                 routing = [i - first for i in range(first, end) if masks[row][i]]
                 span = (routing[0], routing[-1] + 1) if routing else None
-            found.append(self.keys.matcher.read(line[first:end], hidden[row, first:end], span)[1])
-        return found
+            prompts.append((line[first:end], hidden[row, first:end], span))
+        return [code for _, code in self.keys.matcher.read_all(prompts)]
 
     def best(self, query: PromptCode, admitted: Collection[int] | None = None) -> tuple[int, float]:
         """The edit that a query reads (-1 for none), and the likeliest edit's score."""
-        return self.read(self.keys.ranked(query, admitted))
+        first = self.keys.best(query, admitted)
+        return self.read([] if first is None else [first])
 
     def read(self, ranked: list[Match]) -> tuple[int, float]:
         """The same for a query that was looked up already (`Keys.ranked`)."""

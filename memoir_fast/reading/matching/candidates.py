@@ -7,6 +7,7 @@ whose summed code is near the query's (a Hamming search in FAISS's binary index)
 from __future__ import annotations
 
 import bisect
+from array import array
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,11 +30,9 @@ class Candidates:
 
     def __init__(self, bits: int, budget: int = 40_000):
         self.bits, self.budget = bits, budget
-        width = (bits + 7) // 8
-        self._postings: dict[int, list[int]] = {}
-        self._frozen: dict[int, np.ndarray] = {}
+        self._postings: dict[int, array[int]] = {}  # four bytes each: a list would take eight times as many
         self._size = Rows((), np.float32)
-        self._sums = Rows((width,), np.uint8)
+        self._sums = Rows(((bits + 63) // 64,), np.uint64)
         self._index: Any = None
         self.removed = 0
 
@@ -44,8 +43,9 @@ class Candidates:
         """Store one wording; its row is the number of those before it."""
         row = len(self)
         for word in set(code.word.tolist()):
-            self._postings.setdefault(word, []).append(row)
-            self._frozen.pop(word, None)
+            if word not in self._postings:
+                self._postings[word] = array("I")
+            self._postings[word].append(row)
         self._size.append(np.array([np.sqrt(max(float(code.weight.sum()), 0.05))], np.float32))
         self._sums.append(summed(code, self.bits)[None])
 
@@ -54,7 +54,6 @@ class Candidates:
         for word in set(words):
             rows = self._postings[word]
             del rows[bisect.bisect_left(rows, row)]
-            self._frozen.pop(word, None)
             if not rows:
                 del self._postings[word]
         self.removed += 1
@@ -70,9 +69,7 @@ class Candidates:
             if read and read + length > self.budget:
                 break
             read += length
-            if word not in self._frozen:
-                self._frozen[word] = np.array(self._postings[word], np.int64)
-            rows.append(self._frozen[word])
+            rows.append(np.array(self._postings[word]).astype(np.int64))
             rarity = min(1.0, np.log(1 + (len(self) - self.removed) / length) / 5)
             scores.append(np.full(length, weights[word] * rarity))
         if not rows:
@@ -81,8 +78,17 @@ class Candidates:
         if open_rows is not None:
             kept = open_rows[where]
             where, score = where[kept], score[kept]
-        found, inverse = np.unique(where, return_inverse=True)
-        total = np.bincount(inverse, score, minlength=len(found)) / self._size.view[found]
+        if len(self) <= DIRECT:
+            total = np.bincount(where, score, minlength=len(self))  # every share is above 0
+            found = np.flatnonzero(total)
+            total = total[found]
+        else:
+            found, inverse = np.unique(where, return_inverse=True)
+            total = np.bincount(inverse, score, minlength=len(found))
+        total = total / self._size.view[found]
+        if number < len(found):  # those that can be among the best, equals of the last one too
+            few = np.flatnonzero(total >= np.partition(total, -number)[-number])
+            found, total = found[few], total[few]
         return found[np.lexsort((-found, -total))[:number]]
 
     def near(self, query: PromptCode, number: int, open_rows: np.ndarray | None = None) -> np.ndarray:
@@ -90,18 +96,23 @@ class Candidates:
         code = summed(query, self.bits)
         rows = np.arange(len(self)) if open_rows is None else np.flatnonzero(open_rows)
         if len(rows) <= DIRECT:
-            distance = np.bitwise_count(self._sums.view[rows] ^ code).sum(1, dtype=np.int64)
-            return rows[np.lexsort((-rows, distance))[:number]]
-        found = self._searched(code, number if len(rows) == len(self) else 8 * number)
+            sums = self._sums.view if len(rows) == len(self) else self._sums.view[rows]
+            distance = np.bitwise_count(sums ^ code).sum(1, dtype=np.int64)
+            # One number says both how near a row is and, among equals, how new.
+            order = distance * len(self) - rows
+            if number < len(rows):
+                order = np.partition(order, number - 1)[:number]
+            return -np.sort(order) % len(self)
+        found = self._searched(code.view(np.uint8), number if len(rows) == len(self) else 8 * number)
         return (found if open_rows is None else found[open_rows[found]])[:number]
 
     def _searched(self, code: np.ndarray, number: int) -> np.ndarray:
         import faiss
 
         if self._index is None:
-            self._index = faiss.IndexBinaryFlat(self._sums.view.shape[1] * 8)
+            self._index = faiss.IndexBinaryFlat(self._sums.view.shape[1] * 64)
         if self._index.ntotal < len(self):
-            self._index.add(np.ascontiguousarray(self._sums.view[self._index.ntotal :]))
+            self._index.add(self._sums.view[self._index.ntotal :].view(np.uint8))
         rows = self._index.search(code[None], min(number, len(self)))[1][0]
         return rows[rows >= 0]
 
@@ -118,9 +129,11 @@ class Candidates:
 
 
 def summed(code: PromptCode, bits: int) -> np.ndarray:
-    """(ceil(bits/8),) uint8: signs of the weighted sum of the words' codes."""
+    """(ceil(bits/64),) uint64: signs of the weighted sum of the words' codes."""
+    packed = np.zeros((bits + 63) // 64, np.uint64)
     if not len(code):
-        return np.zeros((bits + 7) // 8, np.uint8)
+        return packed
     signs = np.unpackbits(code.code.view(np.uint8), axis=1, bitorder="little")[:, :bits].astype(np.float32) * 2 - 1
     total = (signs * (code.weight * code.coded)[:, None]).sum(0)
-    return np.packbits(total > 0, bitorder="little")
+    packed.view(np.uint8)[: (bits + 7) // 8] = np.packbits(total > 0, bitorder="little")
+    return packed

@@ -6,8 +6,10 @@ import numpy as np
 
 from .classifier import Classifier
 from .key_store import KeyStore
+from .likeness import TOGETHER
+from .pairs import Pairs
 from .prompt_codes import PromptCode
-from .verify import MOST_QUERY_WORDS, Pairs, compared, stacked
+from .verify import compared, stacked
 
 
 def only_mentions(found: dict[str, np.ndarray]) -> np.ndarray:
@@ -25,10 +27,12 @@ def contradicted(found: dict[str, np.ndarray]) -> np.ndarray:
 
 def covered_words(query: PromptCode, table: KeyStore, row: int) -> tuple[list[bool], list[bool]]:
     """For people: which of a stored prompt's words the query's best window has, and which important words the window adds."""
-    pairs = Pairs.of(query.last(MOST_QUERY_WORDS), *table.take(np.array([row])))
-    together = pairs.like.together
-    has = pairs.to_key(together)[0] >= 0.6
-    added = pairs.inside[0] & (together[0].max(1) < 0.6) & (pairs.query.weight > 0.2)
+    pairs = Pairs.of(query, table.take(np.array([row])))
+    has = pairs.to_key[TOGETHER][:, 0] >= 0.6
+    added = np.zeros(len(pairs.query), bool)
+    added[pairs.at[:, 0]] |= (
+        pairs.inside[:, 0] & (pairs.to_query[TOGETHER][:, 0] < 0.6) & (pairs.query_weight[:, 0] > 0.2)
+    )
     return has.tolist(), added.tolist()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,18 +24,40 @@ _SHARED = (
     "content",
     "sense",
 )  # of a word, whatever its prompt
-_OWN = ("code", "coded", "weight", "name", "head")  # of a word in its prompt
+_OWN = ("code", "weight", "name", "head")  # of a word in its prompt
+
+
+@dataclass(frozen=True)
+class StoredWords:
+    """The words of C stored prompts, m at most; the prompts lie along the last axis, where numpy is fastest.
+
+    Attributes:
+        shared: by name (U, ...), what only depends on a word, once for each of the U distinct ones.
+        line: (m, C), which of the U each word is.
+        own: by name (m, C, ...), what depends on its prompt too.
+        present: (m, C) bool, False behind a prompt's last word: what stands there in `line` and `own` means nothing.
+    """
+
+    shared: dict[str, np.ndarray]
+    line: np.ndarray
+    own: dict[str, np.ndarray]
+    present: np.ndarray
+
+    def of_words(self, name: str) -> np.ndarray:
+        """(m, C, ...): a shared field of every word."""
+        return self.shared[name][self.line]
 
 
 class KeyStore:
-    """Stored prompts by row number; `take` gives some of them as padded arrays for comparing with one query."""
+    """Stored prompts by row number; `take` gives some of them for comparing with one query."""
 
     def __init__(self, codes: Iterable[PromptCode] = ()):
         self._shared: dict[str, Rows] = {}
         self._own: dict[str, Rows] = {}
         self._vocabulary: dict[int, int] = {}
         self._words = Rows((), np.int32)
-        self._starts = [0]
+        self._bounds = Rows((), np.uint32)  # where each prompt's words begin, and where the last one's end
+        self._bounds.append(np.zeros(1, np.uint32))
         self._prompts = {
             name: Rows((), kind)
             for name, kind in (("answer", np.uint16), ("asks", bool), ("text", np.int64), ("offers", np.uint8))
@@ -43,7 +66,7 @@ class KeyStore:
             self.add(code)
 
     def __len__(self) -> int:
-        return len(self._starts) - 1
+        return self._bounds.count - 1
 
     def add(self, code: PromptCode, offers: int = EVERYTHING) -> int:
         """Store one prompt (the last words of a very long one); returns its row. offers: the kinds of its answer, see `demands.py`; what the
@@ -62,7 +85,7 @@ class KeyStore:
         self._words.append(np.array(lines, np.int32))
         for name in _OWN:
             self._own[name].append(getattr(code, name))
-        self._starts.append(self._words.count)
+        self._bounds.append(np.array([self._words.count], np.uint32))
         answer = int(np.bitwise_or.reduce(code.answer)) if len(code.answer) else 0
         offered = offers | int(np.bitwise_or.reduce(code.demands, initial=0))
         values = {"answer": answer, "asks": bool(code.asks.any()), "text": code.text, "offers": offered}
@@ -72,20 +95,23 @@ class KeyStore:
 
     def words_of(self, row: int) -> list[int]:
         """The words of one stored prompt, as numbers."""
-        lines = self._words.view[self._starts[row] : self._starts[row + 1]]
+        lines = self._words.view[slice(*self._bounds.view[row : row + 2])]
         return self._shared["word"].view[lines].tolist()
 
-    def take(self, which: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Arrays (C, m, ...) of the rows' words by name, and (C, m) bool, which of them are words."""
-        starts = np.array([self._starts[row] for row in which], np.int64)
-        lengths = np.array([self._starts[row + 1] for row in which], np.int64) - starts
-        columns = np.arange(max(int(lengths.max(initial=0)), 1))
-        present = columns < lengths[:, None]
-        place = np.where(present, starts[:, None] + columns, 0)
+    def take(self, which: np.ndarray) -> StoredWords:
+        """The words of some rows (C,), side by side for comparing them with one query."""
+        starts, ends = self._bounds.view[which].astype(np.int64), self._bounds.view[which + 1].astype(np.int64)
+        places = np.arange(max(int((ends - starts).max(initial=0)), 1))[:, None]
+        present = places < ends - starts
+        place = np.where(present, starts + places, 0)
         lines = self._words.view[place]
-        arrays = {name: rows.view[lines] for name, rows in self._shared.items()}
-        arrays |= {name: rows.view[place] for name, rows in self._own.items()}
-        return arrays, present
+        distinct, line = np.unique(lines, return_inverse=True)
+        return StoredWords(
+            {name: rows.view[distinct] for name, rows in self._shared.items()},
+            line.reshape(place.shape),
+            {name: rows.view[place] for name, rows in self._own.items()},
+            present,
+        )
 
     def prompts(self, name: str, which: np.ndarray) -> np.ndarray:
         """(C,) what holds for whole prompts: "answer", "asks", "text" or "offers"."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...memory.rows import Rows
 from .candidates import Candidates
 from .demands import EVERYTHING
 from .judge import surely_asks
@@ -85,16 +86,17 @@ class Keys:
         """Forget all wordings."""
         self.store, self.candidates = KeyStore(), Candidates(self.matcher.bits)
         self.version = 0
-        self._owner: list[tuple[int, int]] = []  # of each row: edit, and number of the wording (-1: one to keep out)
-        self._rows: dict[int, list[int]] = {}
-        self._open: list[bool] = []
+        self._owner = Rows((2,), np.int64)  # of each row: edit, and number of the wording (-1: one to keep out)
+        self._open = Rows((), bool)
+        self._first: dict[int, int] = {}  # of each edit, the first of its rows, which lie side by side
         self._subjects: dict[int, frozenset[int]] = {}
         self._closed = 0
+        self._guarded = False  # whether any row is a prompt to keep out
         self._waiting: dict[int, None] = {}  # findable, and not read yet
         self._chosen: tuple[int, frozenset[int] | None, np.ndarray] | None = None
 
     def __len__(self) -> int:
-        return len(self._rows) + len(self._waiting)
+        return len(self._first) + len(self._waiting)
 
     # ---- following the index -------------------------------------------------------------------------------------
 
@@ -107,37 +109,47 @@ class Keys:
         """Edits can be found no longer; their rows are given back once they are half of all."""
         for edit in map(int, edits):
             self._waiting.pop(edit, None)
-            for row in self._rows.pop(edit, []):
+            for row in self._rows_of(edit):
                 self.candidates.remove(row, self.store.words_of(row))
-                self._open[row] = False
+                self._open.view[row] = False
                 self._closed += 1
+            self._first.pop(edit, None)
             self._subjects.pop(edit, None)
         self.version += 1
 
     def settle(self) -> None:
         """Bring the rows to what is findable."""
-        if self._closed > max(256, len(self._open) // 2):
-            kept = sorted({*self._rows, *self._waiting})
+        if self._closed > max(256, self._open.count // 2):
+            kept = sorted({*self._first, *self._waiting})
             self.clear()
             self._waiting = dict.fromkeys(kept)
         for edit in sorted(self._waiting):
             self._take(edit, self.wordings_of(edit))
             del self._waiting[edit]
+        self._waiting = {}  # an emptied dictionary keeps its room
 
     def _take(self, edit: int, wordings: Wordings) -> None:
-        rows = self._rows[edit] = []
+        self._first[edit] = self._owner.count
         numbered = [*enumerate(wordings.asked), *((-1, one) for one in wordings.kept_out)]
         for number, wording in numbered:
             code = self.matcher.code(wording)
             if code is None or not len(code):
                 continue
             code = code.last(MOST_KEY_WORDS)
-            rows.append(self.store.add(code, wordings.offers if number >= 0 else EVERYTHING))
+            self.store.add(code, wordings.offers if number >= 0 else EVERYTHING)
             self.candidates.add(code)
-            self._owner.append((edit, number))
-            self._open.append(True)
+            self._owner.append(np.array([(edit, number)]))
+            self._open.append(np.ones(1, bool))
+            self._guarded |= number < 0
         if wordings.subject.strip():
             self._subjects[edit] = self.words_of(wordings.subject)
+
+    def _rows_of(self, edit: int) -> range:
+        """The rows of a findable edit that was read; none for another one."""
+        first = end = self._first.get(edit, self._owner.count)
+        while end < self._owner.count and self._owner.view[end, 0] == edit:
+            end += 1
+        return range(first, end)
 
     def words_of(self, text: str) -> frozenset[int]:
         """The words of a text, as numbers that `PromptCode.word` holds too."""
@@ -157,28 +169,29 @@ class Keys:
         Args:
             admitted: ids of the edits that count; None for all.
         """
-        self.settle()
-        if not self._rows or not len(query):
-            return []
-        rows = self.candidates(query, number, self._open_rows(admitted))
-        return self._matches(query, rows) if len(rows) else []
+        return list(self._likeliest(query, self._candidates(query, admitted, number), every=True))
+
+    def best(self, query: PromptCode, admitted: Collection[int] | None = None) -> Match | None:
+        """The first of `ranked`, or None where there is none; the others are not told apart, which saves much of the time."""
+        return next(self._likeliest(query, self._candidates(query, admitted, CANDIDATES), every=False), None)
 
     def score(self, query: PromptCode, edit: int, guarded: bool = True) -> float:
         """How likely the query asks for one findable edit, 0..1. guarded: 0 where the user's not_prompts or subject keep it out."""
         self.settle()
-        rows = np.array([row for row in self._rows[edit] if guarded or self._owner[row][1] >= 0], np.int64)
+        rows = np.array(self._rows_of(edit), np.int64)
+        if not guarded:
+            rows = rows[self._owner.view[rows, 1] >= 0]
         if not len(rows) or not len(query):
             return 0.0
         if not guarded:
             return float(self._scores(query, rows).max())
-        return max((match.score for match in self._matches(query, rows)), default=0.0)
+        return max((match.score for match in self._likeliest(query, rows, every=True)), default=0.0)
 
     def asks_the_same(self, query: PromptCode, match: Match) -> bool:
         """Whether a query and a stored wording are surely the same question; see `same_question`."""
         if match.score < SURE:
             return False
-        _, number = self._owner[match.row]
-        code = self.matcher.code(self.wordings_of(match.edit).asked[number])
+        code = self.matcher.code(self.wordings_of(match.edit).asked[match.wording])
         return code is not None and self.same_question(query, code)
 
     def same_question(self, one: PromptCode, other: PromptCode) -> bool:
@@ -191,24 +204,45 @@ class Keys:
     def vocabulary(self, edit: int) -> list[int]:
         """The words that matter in a findable edit's wordings, as numbers."""
         self.settle()
-        if not self._rows[edit]:
+        rows = np.array(self._rows_of(edit), np.int64)
+        if not len(rows):
             return []
-        arrays, present = self.store.take(np.array(self._rows[edit], np.int64))
-        return arrays["word"][present & (arrays["weight"] > MATTERS)].tolist()
+        stored = self.store.take(rows)
+        return stored.of_words("word")[stored.present & (stored.own["weight"] > MATTERS)].tolist()
 
-    def _matches(self, query: PromptCode, rows: np.ndarray) -> list[Match]:
+    def _candidates(self, query: PromptCode, admitted: Collection[int] | None, number: int) -> np.ndarray:
+        self.settle()
+        if not self._first or not len(query):
+            return np.zeros(0, np.int64)
+        return self.candidates(query, number, self._open_rows(admitted))
+
+    def _likeliest(self, query: PromptCode, rows: np.ndarray, every: bool) -> Iterator[Match]:
+        """The edits of some rows, likeliest first; the newest among equals. every: False may leave out those behind the first."""
+        if not len(rows):
+            return
         scores = self._scores(query, rows)
+        order = np.argsort(-scores, kind="stable")  # of an edit's equal wordings the first counts
         asked: dict[int, Match] = {}
+        against = self._against(rows, scores)
+        said, most = frozenset(query.word.tolist()), -1.0
+        rows = rows[order]
+        owners = self._owner.view[rows].tolist()
+        for row, (edit, number), score in zip(rows.tolist(), owners, scores[order].tolist(), strict=True):
+            if not every and round(score, 9) < most:
+                break  # nothing raises a score from here on: those that follow are behind the best one
+            if number >= 0 and edit not in asked:
+                match = self._judged(Match(edit, number, row, score), against.get(edit, 0.0), said)
+                asked[edit], most = match, max(most, match.score)
+        yield from sorted(asked.values(), key=lambda match: (-match.score, -match.edit))
+
+    def _against(self, rows: np.ndarray, scores: np.ndarray) -> dict[int, float]:
+        """Edit -> the best score of a prompt that must not read it."""
         against: dict[int, float] = {}
-        for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
-            edit, number = self._owner[row]
-            if number < 0:
-                against[edit] = max(score, against.get(edit, 0.0))
-            elif edit not in asked or score > asked[edit].score:
-                asked[edit] = Match(edit, number, row, score)
-        said = frozenset(query.word.tolist())
-        found = [self._of_many(self._checked(match, against.get(match.edit, 0.0), said)) for match in asked.values()]
-        return sorted(found, key=lambda match: (-match.score, -match.edit))
+        if self._guarded:
+            for (edit, number), score in zip(self._owner.view[rows].tolist(), scores.tolist(), strict=True):
+                if number < 0:
+                    against[edit] = max(score, against.get(edit, 0.0))
+        return against
 
     def _scores(self, query: PromptCode, rows: np.ndarray) -> np.ndarray:
         likely = self.matcher.probabilities(query, self.store, rows)
@@ -216,29 +250,29 @@ class Keys:
         scores = np.minimum(np.where(asks, likely, likely / STATEMENT_SHARE), NEVER_CERTAIN)
         return np.where(self.store.prompts("text", rows) == query.text, 1.0, scores)
 
-    def _checked(self, match: Match, against: float, said: frozenset[int]) -> Match:
-        """The match, with the word of the user's that keeps it out."""
-        if against >= match.score and against > 0:
-            return replace(match, kept_out="not_prompts")
-        if not self._subjects.get(match.edit, frozenset()) <= said:
-            return replace(match, kept_out="subject")
-        return match
-
-    def _of_many(self, match: Match) -> Match:
-        """The match of an edit with n wordings: each is a chance to be taken for the query, so the odds are divided by n."""
-        number = sum(self._owner[row][1] >= 0 for row in self._rows[match.edit])
-        score = match.score / (match.score + number * (1 - match.score)) if number > 1 else match.score
-        return replace(match, score=0.0 if match.kept_out else round(score, 9), likeness=round(score, 9))
+    def _judged(self, match: Match, against: float, said: frozenset[int]) -> Match:
+        """The match of an edit with n wordings: each is a chance to be taken for the query, so the odds are divided by n; and the word of
+        the user's that keeps it out."""
+        score, kept_out = match.score, ""
+        if against >= score and against > 0:
+            kept_out = "not_prompts"
+        elif match.edit in self._subjects and not self._subjects[match.edit] <= said:
+            kept_out = "subject"
+        number = int((self._owner.view[self._rows_of(match.edit), 1] >= 0).sum())
+        if number > 1:
+            score = score / (score + number * (1 - score))
+        score = round(score, 9)
+        return Match(match.edit, match.wording, match.row, 0.0 if kept_out else score, kept_out, score)
 
     def _open_rows(self, admitted: Collection[int] | None) -> np.ndarray | None:
         if admitted is None and not self._closed:
             return None
         wanted = None if admitted is None else frozenset(admitted)
         if self._chosen is None or self._chosen[0] != self.version or self._chosen[1] != wanted:
-            opened = np.array(self._open)
+            opened = self._open.view.copy()
             if wanted is not None:
                 chosen = np.zeros_like(opened)
-                chosen[[row for edit in wanted for row in self._rows.get(edit, ())]] = True
+                chosen[[row for edit in wanted for row in self._rows_of(edit)]] = True
                 opened &= chosen
             self._chosen = self.version, wanted, opened
         return self._chosen[2]

@@ -234,11 +234,11 @@ def is_content(word: str) -> bool:
 
 
 _EXACT: dict[str, int] = {}
-_STEMS: list[tuple[str, int]] = []
+_STEMS: dict[str, int] = {}
 for _number, _line in enumerate(MEANINGS.strip().splitlines()):
     for _one in _line.split():
         if _one.endswith("*"):
-            _STEMS.append((_one[:-1], 1 << _number))
+            _STEMS[_one[:-1]] = _STEMS.get(_one[:-1], 0) | 1 << _number
         else:
             _EXACT[_one] = _EXACT.get(_one, 0) | 1 << _number
 _GROUPS: dict[str, list[tuple[int, int]]] = {}
@@ -255,9 +255,8 @@ assert len(CONTRASTS.strip().splitlines()) <= CONTRAST_BITS
 def meanings(word: str) -> int:
     """Bits of the meanings that a word in small letters may have."""
     bits = _EXACT.get(word, 0)
-    for stem, bit in _STEMS:
-        if word.startswith(stem) and len(word) <= len(stem) + 5:
-            bits |= bit
+    for end in range(max(0, len(word) - 5), len(word) + 1):
+        bits |= _STEMS.get(word[:end], 0)
     return bits
 
 

@@ -6,87 +6,97 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .key_store import StoredWords
 from .prompt_codes import PromptCode
 from .senses import LENGTH
+
+# Lines of `Likeness.by`.
+TOGETHER, SPELLED, CODED, MEANT, SENSED = range(5)
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """(C, n, m) arrays for n query words and the m words of each of C stored prompts; float32 in 0..1 where nothing else is said.
+    """Of n query words and the m words of each of C stored prompts.
 
     Attributes:
-        spelled: by their letters, 1 for the same word; coded: by their activations' codes; meant: 1 where a list gives them a meaning in
-            common; together: the best of these; sensed: by the cosine of their own vectors (`senses.py`), 0 between different names.
-        excluding: bool, the words exclude each other.
+        by: (5, n, m, C) float32 in 0..1, 0 where a prompt has no word. SPELLED: by their letters, 1 for the same word; CODED: by their
+            activations' codes; MEANT: 1 where a list gives them a meaning in common; TOGETHER: the best of these; SENSED: by the cosine of
+            their own vectors (`senses.py`), 0 between different names.
+        excluding: (n, m, C) bool, the words exclude each other.
     """
 
-    spelled: np.ndarray
-    coded: np.ndarray
-    meant: np.ndarray
-    together: np.ndarray
+    by: np.ndarray
     excluding: np.ndarray
-    sensed: np.ndarray
 
 
-def likeness(query: PromptCode, key: dict[str, np.ndarray], present: np.ndarray) -> Likeness:
-    """Of all words of a query (n) and of C stored prompts (m each at most).
+def likeness(query: PromptCode, stored: StoredWords) -> Likeness:
+    """Of all words of a query and of C stored prompts."""
+    q, present, line = query, stored.present, stored.line
+    spelled, meant, excluding, alike = (table[:, line] for table in _of_distinct(q, stored.shared))
+    by = np.empty((5, *spelled.shape), np.float32)
+    np.multiply(spelled, present, out=by[SPELLED])
+    exact = by[SPELLED] == 1
+    number = stored.of_words("number")
+    apart = (q.number[:, None, None] | number) & ~exact
+    _coded(q, stored, exact, apart, by[CODED])
+    np.multiply(meant, present, out=by[MEANT])
+    excluding &= present
+    np.minimum(1.3 * by[CODED], 0.9, out=by[TOGETHER])
+    np.maximum(by[TOGETHER], 0.75 * by[MEANT], out=by[TOGETHER])
+    np.maximum(by[TOGETHER], by[SPELLED], out=by[TOGETHER])
+    if excluding.any():
+        by[TOGETHER][excluding] = 0
+    named = (q.name[:, None, None] | stored.own["name"]) & ~exact
+    np.multiply(alike, present & ~named, out=by[SENSED])
+    return Likeness(by, excluding)
 
-    Args:
-        key, present: as `KeyStore.take` gives them.
-    """
-    q = query
-    both = present[:, None, :]
-    exact = (q.word[None, :, None] == key["word"][:, None, :]) & both
-    shared = sum(
-        np.bitwise_count(q.spelling[None, :, None, i] & key["spelling"][:, None, :, i]).astype(np.float32)
-        for i in range(q.spelling.shape[1])
-    )
-    ones = np.bitwise_count(q.spelling).sum(1).astype(np.float32)[None, :, None]
-    key_ones = np.bitwise_count(key["spelling"]).sum(2).astype(np.float32)[:, None, :]
-    dice = 2 * shared / np.maximum(ones + key_ones, 1)
-    spelled = np.where(exact, 1.0, _spelling(q, key, dice, present)).astype(np.float32)
-    numbers = (q.number[None, :, None] | key["number"][:, None, :]) & ~exact
-    spelled[numbers] = 0.0
-    bits = 64.0 * q.code.shape[1]
-    distance = np.zeros(exact.shape, np.float32)
-    for i in range(q.code.shape[1]):
-        distance += np.bitwise_count(q.code[None, :, None, i] ^ key["code"][:, None, :, i])
-    coded = np.where(q.coded[None, :, None] & key["coded"][:, None, :], np.clip(1 - 2 * distance / bits, 0, 1), 0.0)
-    coded = np.where(numbers | ~both, 0.0, np.where(exact, np.maximum(coded, 0.9), coded)).astype(np.float32)
-    meant = np.zeros(exact.shape, bool)
+
+def _of_distinct(q: PromptCode, key: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """What only depends on the words: (n, U) spelled float32, meant bool, excluding bool, and alike float32."""
+    exact = q.word[:, None] == key["word"]
+    shared = np.zeros(exact.shape, np.float32)
+    for i in range(q.spelling.shape[1]):
+        shared += np.bitwise_count(q.spelling[:, None, i] & key["spelling"][:, i])
+    ones, key_ones = (np.bitwise_count(side).sum(1, dtype=np.float32) for side in (q.spelling, key["spelling"]))
+    dice = 2 * shared / np.maximum(ones[:, None] + key_ones, 1)
+    spelled = _spelling(q, key, dice)
+    spelled[(q.number[:, None] | key["number"])] = 0
+    spelled[exact] = 1
+    meant = exact.copy()
     for i in range(q.meaning.shape[1]):
-        meant |= (q.meaning[None, :, None, i] & key["meaning"][:, None, :, i]) != 0
-    meant = (meant | exact) & both
-    excluding = (q.contrast[None, :, None] & key["contrast"][:, None, :]) != 0
-    excluding &= ((q.member[None, :, None] & key["member"][:, None, :]) == 0) & ~exact & both
-    meant &= ~excluding
-    together = np.maximum(np.maximum(spelled, 0.75 * meant), np.minimum(1.3 * coded, 0.9))
-    together = np.where(excluding, 0.0, together) * both
-    alike = (
-        np.einsum("nd,cmd->cnm", q.sense.astype(np.float32), key["sense"].astype(np.float32), optimize=True) / LENGTH**2
-    )
-    alike = np.where(excluding, 0.0, alike)
-    named = (q.name[None, :, None] | key["name"][:, None, :]) & ~exact
-    sensed = np.where(exact, 1.0, np.where(named, 0.0, np.clip(alike, 0, 1))) * both
-    return Likeness(
-        (spelled * both).astype(np.float32),
-        coded,
-        meant.astype(np.float32),
-        together.astype(np.float32),
-        excluding,
-        sensed.astype(np.float32),
-    )
+        meant |= (q.meaning[:, None, i] & key["meaning"][:, i]) != 0
+    excluding = (q.contrast[:, None] & key["contrast"]) != 0
+    if excluding.any():
+        excluding &= ((q.member[:, None] & key["member"]) == 0) & ~exact
+        meant &= ~excluding
+    alike = q.sense.astype(np.float32) @ key["sense"].astype(np.float32).T / LENGTH**2
+    alike = np.minimum(np.maximum(alike, 0), 1)
+    alike[excluding] = 0
+    alike[exact] = 1
+    return spelled, meant, excluding, alike
 
 
-def _spelling(q: PromptCode, key: dict[str, np.ndarray], dice: np.ndarray, present: np.ndarray) -> np.ndarray:
+def _spelling(q: PromptCode, key: dict[str, np.ndarray], dice: np.ndarray) -> np.ndarray:
     """Similarity of different words by their letters: swapped letters 0.95, one more or less 0.9, other likeness up to 0.7."""
-    result = np.where(dice >= 0.45, np.minimum(dice * 0.8, 0.7), 0.0)
-    where = np.nonzero(
-        (dice >= 0.4) & present[:, None, :] & (q.length[None, :, None] >= 4) & (key["length"][:, None, :] >= 4)
-    )
+    result = np.where(dice >= 0.45, np.minimum(dice * np.float32(0.8), np.float32(0.7)), np.float32(0))
+    where = np.nonzero((dice >= 0.4) & (q.length[:, None] >= 4) & (key["length"] >= 4))
     if len(where[0]):
-        c, i, j = where
-        gap = np.abs(q.letters[i].astype(np.int16) - key["letters"][c, j]).sum(1)
+        i, j = where
+        gap = np.abs(q.letters[i].astype(np.int16) - key["letters"][j]).sum(1)
         likely = np.where(gap == 0, 0.95, np.where((gap == 1) & (dice[where] >= 0.5), 0.9, 0.0))
         result[where] = np.maximum(result[where], likely)
     return result
+
+
+def _coded(q: PromptCode, stored: StoredWords, exact: np.ndarray, apart: np.ndarray, out: np.ndarray) -> None:
+    """By the activations' codes, into `out` (n, m, C); the same words are always alike, different ones of which one holds a digit never."""
+    present, own = stored.present, stored.own
+    code = np.ascontiguousarray(own["code"][present].T)  # (B/64, words): only what is there
+    distance = np.zeros((len(q), code.shape[1]), np.uint16)
+    for i in range(len(code)):
+        distance += np.bitwise_count(q.code[:, i, None] ^ code[i])
+    alike = np.maximum(1 - 2 * np.arange(64 * len(code) + 1, dtype=np.float32) / np.float32(64 * len(code)), 0)
+    out.fill(0)
+    out[:, present] = alike[distance] * (q.coded[:, None] & code.any(0))
+    np.maximum(out, np.float32(0.9), out=out, where=exact)
+    out[apart] = 0

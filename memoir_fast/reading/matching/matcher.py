@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -90,10 +91,23 @@ class Matcher:
             hidden: (T, d) input of decoder layer `depth`, on any device.
             span: positions of the words that route; None finds the last user message of a rendered chat, else takes all.
         """
-        span = span or self.reader.user_span(tokens)
-        words = self.reader.words(tokens, span)
-        bits = self.prompts.bits(_pooled(words, hidden), tokens[0] not in self.reader.special, words)
-        return Wording(tokens[span[0] : span[1]], bits), self.prompts.code(words, bits)
+        return self.read_all([(tokens, hidden, span)])[0]
+
+    def read_all(
+        self, prompts: Sequence[tuple[list[int], torch.Tensor, tuple[int, int] | None]]
+    ) -> list[tuple[Wording, PromptCode]]:
+        """`read` of several prompts: their activations are coded together, and copied from their device once."""
+        spans = [span or self.reader.user_span(tokens) for tokens, _, span in prompts]
+        words = [self.reader.words(tokens, span) for (tokens, _, _), span in zip(prompts, spans, strict=True)]
+        codes = self.prompts.coder.codes(_pooled(words, [hidden for _, hidden, _ in prompts]))
+        found, end = [], 0
+        for (tokens, _, _), span, some in zip(prompts, spans, words, strict=True):
+            bits, end = codes[end : end + len(some)], end + len(some)
+            if tokens[0] not in self.reader.special:
+                # Position 0 is an ordinary token (no BOS, no template): its activation is no word's, so it does not count.
+                bits[np.array(some.first, np.int64) == 0] = 0
+            found.append((Wording(tokens[span[0] : span[1]], bits), self.prompts.code(some, bits)))
+        return found
 
     def code(self, wording: Wording) -> PromptCode | None:
         """The code of a stored wording; None where this tokenizer finds other words in it."""
@@ -126,13 +140,19 @@ class Matcher:
             raise ValueError(f"the matcher's tensors lack {error}") from None
 
 
-def _pooled(words: Words, hidden: torch.Tensor) -> torch.Tensor:
-    """(W, d) float32 on the CPU: the mean activation of each word's tokens."""
-    if not len(words):
-        return hidden[:0].float().cpu()
-    first, last = torch.tensor(words.first), torch.tensor(words.last) + 1
-    rows = hidden[words.first[0] : words.last[-1] + 1].float()
-    sums = torch.cat([rows.new_zeros(1, rows.shape[1]), rows]).double().cumsum(0)
-    offset = words.first[0]
-    first, last = (first - offset).to(rows.device), (last - offset).to(rows.device)
-    return ((sums[last] - sums[first]) / (last - first)[:, None]).float().cpu()
+def _pooled(words: list[Words], hidden: list[torch.Tensor]) -> torch.Tensor:
+    """(W, d) float32 on the CPU: the mean activation of each word's tokens, for all words of some prompts with activations (T, d) each."""
+    places, sizes = [], []
+    for some in words:
+        spans = [range(first, last + 1) for first, last in zip(some.first, some.last, strict=True)]
+        places.append([place for span in spans for place in span])
+        sizes += [len(span) for span in spans]
+    parts = [
+        rows[torch.tensor(at, device=rows.device, dtype=torch.long)] for rows, at in zip(hidden, places, strict=True)
+    ]
+    tokens = (parts[0] if len(parts) == 1 else torch.cat(parts)).float().cpu()
+    if len(tokens) == len(sizes):
+        return tokens
+    starts = np.cumsum([0, *sizes[:-1]])
+    sums = np.add.reduceat(tokens.numpy().astype(np.float64), starts, axis=0)
+    return torch.from_numpy((sums / np.array(sizes)[:, None]).astype(np.float32))

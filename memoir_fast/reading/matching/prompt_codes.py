@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
-import torch
 
 from .demands import demands
 from .lexicon import answer_types, asked_words, contrasts, is_content, meanings
@@ -97,22 +96,8 @@ class PromptCoder:
     def __init__(self, coder: TokenCoder, rarity: WordRarity):
         self.coder, self.rarity = coder, rarity
 
-    def bits(self, hidden: torch.Tensor, sink: bool, words: Words) -> np.ndarray:
-        """(W, B/8) uint8, the words' codes; all zero where a word has none.
-
-        Args:
-            hidden: (W, d) the mean activation of each word's tokens.
-            sink: position 0 is an ordinary token (no BOS, no template): its activation is no word's, so it does not count.
-        """
-        if not len(words):
-            return np.zeros((0, self.coder.bits // 8), np.uint8)
-        code = self.coder.codes(hidden)
-        if sink:
-            code[np.array(words.first) == 0] = 0
-        return code
-
     def code(self, words: Words, bits: np.ndarray) -> PromptCode:
-        """The code of one prompt. bits: as `bits` gives them."""
+        """The code of one prompt. bits: (W, B/8) uint8, the words' activation codes; all zero where a word has none."""
         small = [plain(text) for text in words.texts]
         shouting = sum(t.isupper() for t in words.texts) > 0.6 * max(len(small), 1)
         known = [spelled(word) for word in small]

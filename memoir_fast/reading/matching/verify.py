@@ -3,19 +3,19 @@
 All candidates of one query are compared at once. Words match by the same word, by spelling (typing errors, inflections),
 by activations, or by a shared meaning; words that hold digits only match themselves. The query is read through its best
 window (one sentence or two neighbours), so that a preamble or a document around the question does not count against it.
+
+A look-up lies in the way of the first token, so the arrays have the candidates along their last axis and what belongs together is
+computed in one call: numpy then takes a microsecond or two for each of the features.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from .key_store import KeyStore
-from .likeness import Likeness, likeness
+from .likeness import CODED, MEANT, SENSED, SPELLED, TOGETHER
+from .pairs import Pairs
 from .prompt_codes import PromptCode
-
-MOST_QUERY_WORDS = 320
 
 FEATURES = (
     "key_cover key_cover_lexical key_cover_code key_weakest key_weakest_lexical key_names key_names_weakest key_relation "
@@ -28,316 +28,241 @@ FEATURES = (
     "swap_modifier swap_head swap_count"
 ).split()  # fmt: skip
 
+Found = dict[str, np.ndarray]
+_sum, _max, _min, _any = np.add.reduce, np.maximum.reduce, np.minimum.reduce, np.logical_or.reduce
 
-def features(query: PromptCode, table: KeyStore, which: np.ndarray, tokens: int = MOST_QUERY_WORDS) -> np.ndarray:
+
+def features(query: PromptCode, table: KeyStore, which: np.ndarray) -> np.ndarray:
     """(C, F) float32: the pairs of one query with the stored prompts `which` (C rows of the table); see FEATURES."""
     if len(query) == 0:
         return np.zeros((len(which), len(FEATURES)), np.float32)
-    return stacked(compared(query, table, which, tokens))
+    return stacked(compared(query, table, which))
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """One query beside C stored prompts.
-
-    Attributes:
-        query: n words; key, present: the stored prompts' words, as `KeyStore.take` gives them; like: of all words.
-        first, last, behind: of the query's best window for each stored prompt, see `best_windows`.
-        inside: (C, n) bool, the window; core: the same from the first to the last word that matches well.
-    """
-
-    query: PromptCode
-    key: dict[str, np.ndarray]
-    present: np.ndarray
-    like: Likeness
-    first: np.ndarray
-    last: np.ndarray
-    behind: np.ndarray
-    inside: np.ndarray
-    core: np.ndarray
-
-    @classmethod
-    def of(cls, query: PromptCode, key: dict[str, np.ndarray], present: np.ndarray) -> Pairs:
-        like = likeness(query, key, present)
-        first, last, behind = best_windows(query, like.together, key["weight"] * present)
-        position = np.arange(len(query))
-        inside = (position >= first[:, None]) & (position < last[:, None])
-        strong = inside & (like.together.max(2) * inside >= 0.7) & (query.weight > 0.05)
-        start = np.where(strong.any(1), strong.argmax(1), first)
-        stop = np.where(strong.any(1), len(query) - strong[:, ::-1].argmax(1), last)
-        core = (position >= start[:, None]) & (position < stop[:, None])
-        return cls(query, key, present, like, first, last, behind, inside, core)
-
-    @property
-    def weight(self) -> np.ndarray:
-        """(C, m) of the stored prompts' words."""
-        return self.key["weight"] * self.present
-
-    def to_key(self, values: np.ndarray) -> np.ndarray:
-        """(C, m): the best of each stored word's values (C, n, m) inside the window."""
-        return (values * self.inside[:, :, None]).max(1)
-
-    def to_query(self, values: np.ndarray) -> np.ndarray:
-        """(C, n): the best of each query word's values, 0 outside of the window."""
-        return values.max(2) * self.inside
-
-
-def compared(
-    query: PromptCode, table: KeyStore, which: np.ndarray, tokens: int = MOST_QUERY_WORDS
-) -> dict[str, np.ndarray]:
+def compared(query: PromptCode, table: KeyStore, which: np.ndarray) -> Found:
     """The features by name, (C,) each, and what `judge.py` needs beside them; the query has words."""
-    pairs = Pairs.of(query.last(tokens), *table.take(which))
+    pairs = Pairs.of(query, table.take(which))
     found = _key_side(pairs) | _query_side(pairs) | _core_side(pairs) | _sense_side(pairs) | _window_side(pairs)
     return found | _prompt_side(pairs, found, table, which)
 
 
-def stacked(found: dict[str, np.ndarray]) -> np.ndarray:
+def stacked(found: Found) -> np.ndarray:
     """(C, F) float32: the features in the order of FEATURES."""
-    return np.stack([np.asarray(found[name], np.float32) for name in FEATURES], 1)
+    lines = np.empty((len(FEATURES), len(found["key_cover"])), np.float32)
+    for line, name in zip(lines, FEATURES, strict=True):
+        line[:] = found[name]
+    return lines.T
 
 
-def best_windows(
-    query: PromptCode, together: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of C keys the best run of one or two sentences of the query.
-
-    Returns:
-        (C,) first word, (C,) end, and (C,) number of the first sentence behind it. Coverage of the key counts, minus a
-        little for a second sentence; the later window wins where two are nearly equal.
-    """
-    starts = np.flatnonzero(np.diff(query.sentence, prepend=-1))
-    ends = np.append(starts[1:], len(query))
-    best = np.maximum.reduceat(together, starts, axis=1)  # (C, S, m)
-    total = np.maximum(weight.sum(1), 1e-6)[:, None]
-    single = (best * weight[:, None, :]).sum(2) / total
-    late = 0.02 * np.arange(len(starts)) / len(starts)
-    scores, spans = [single + late], [(i, i + 1) for i in range(len(starts))]
-    if len(starts) > 1:
-        pairs = np.maximum(best[:, :-1], best[:, 1:])
-        scores.append((pairs * weight[:, None, :]).sum(2) / total - 0.08 + late[1:])
-        spans += [(i, i + 2) for i in range(len(starts) - 1)]
-    chosen = np.concatenate(scores, 1).argmax(1)
-    spans = np.array(spans)[chosen]
-    return starts[spans[:, 0]], ends[spans[:, 1] - 1], spans[:, 1]
-
-
-def _share(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return (values * weight).sum(1) / np.maximum(weight.sum(1), 1e-6)
+def _shares(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted means over the words: (..., C) of values (..., words, C) and weight (words, C); 0 without a weight."""
+    return _sum(values * weight, axis=-2) / np.maximum(_sum(weight, axis=0), 1e-6)
 
 
 def _mean(values: np.ndarray, which: np.ndarray) -> np.ndarray:
     """The mean of the values in `which`; 0.5 where there are none."""
-    return np.where(which.any(1), (values * which).sum(1) / np.maximum(which.sum(1), 1), 0.5)
+    number = _sum(which, axis=0, dtype=np.float32)
+    return np.where(number > 0, _sum(values * which, axis=0) / np.maximum(number, 1), 0.5)
 
 
 def _weakest(values: np.ndarray, weight: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """The least similarity of the words in `which`, each as far as its weight makes it important; 1 where there are none."""
-    weight = weight * which
-    most = np.maximum(weight.max(1, keepdims=True), 1e-6)
-    return np.where(which, 1 - (1 - values) * weight / most, 1.0).min(1)
+    """The least similarity of the words in `which`, each as far as its weight makes it important; 1 where there are none. weight: 0 elsewhere."""
+    share = weight / np.maximum(_max(weight, axis=0), 1e-6)
+    return _min(np.where(which, 1 - (1 - values) * share, 1), axis=-2)
 
 
-def _key_side(pairs: Pairs) -> dict[str, np.ndarray]:
+def _least(values: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """The least of the values in `which`; 1 where there are none."""
+    return _min(np.where(which, values, 1), axis=0)
+
+
+def _key_side(pairs: Pairs) -> Found:
     """What of the stored prompt the query has."""
-    like, present, weight = pairs.like, pairs.present, pairs.weight
-    together, spelled, coded, meant = map(pairs.to_key, (like.together, like.spelled, like.coded, like.meant))
-    names, relation = pairs.key["name"] & present, present & ~pairs.key["name"]
-    conflict = (like.excluding & pairs.inside[:, :, None]).any(1) & (together < 0.5)
+    present, weight, names, best = pairs.stored.present, pairs.weight, pairs.named, pairs.to_key
+    together, spelled, relation = best[TOGETHER], best[SPELLED], weight * ~names
+    cover, alike = _shares(best[: CODED + 1], weight), _shares(best[: CODED + 1], relation)
+    weakest = _weakest(best[: SPELLED + 1], weight, present)
+    named = _sum(names, axis=0, dtype=np.float32)
+    conflict = _any(pairs.excluding, axis=0) & (together < 0.5) if pairs.excluding.any() else np.zeros((1, len(named)))
     return {
-        "key_cover": _share(together, weight),
-        "key_cover_lexical": _share(spelled, weight),
-        "key_cover_code": _share(coded, weight),
-        "key_weakest": _weakest(together, weight, present),
-        "key_weakest_lexical": _weakest(spelled, weight, present),
-        "key_names": np.where(names.any(1), _share(spelled, weight * names), 1),
-        "key_names_weakest": np.where(names, spelled, 1).min(1),
-        "key_relation": _share(np.maximum(together, 0.75 * meant), weight * relation),
-        "key_relation_lexical": _share(spelled, weight * relation),
-        "key_relation_code": _share(coded, weight * relation),
-        "rare_missing": np.where(present, (1 - together) * weight, 0).max(1),
-        "typo_share": (present * weight * ((spelled >= 0.85) & (spelled < 1))).sum(1),
-        "names_present": names.sum(1).clip(0, 3),
-        "contrast": conflict.any(1),
-        "numbers_missing": (pairs.key["number"] & present & ~(spelled >= 1)).sum(1).clip(0, 2),
+        "key_cover": cover[TOGETHER],
+        "key_cover_lexical": cover[SPELLED],
+        "key_cover_code": cover[CODED],
+        "key_weakest": weakest[TOGETHER],
+        "key_weakest_lexical": weakest[SPELLED],
+        "key_names": np.where(named > 0, _shares(spelled, weight * names), 1),
+        "key_names_weakest": _least(spelled, names),
+        "key_relation": _shares(np.maximum(together, 0.75 * best[MEANT]), relation),
+        "key_relation_lexical": alike[SPELLED],
+        "key_relation_code": alike[CODED],
+        "rare_missing": _max((1 - together) * weight, axis=0),
+        "typo_share": _sum(weight * ((spelled >= 0.85) & (spelled < 1)), axis=0),
+        "names_present": np.minimum(named, 3),
+        "contrast": _any(conflict, axis=0),
+        "numbers_missing": np.minimum(_sum(pairs.stored.of_words("number") & present & (spelled < 1), axis=0), 2),
     }
 
 
-def _query_side(pairs: Pairs) -> dict[str, np.ndarray]:
+def _query_side(pairs: Pairs) -> Found:
     """What of the query's window the stored prompt has."""
-    query, inside, like = pairs.query, pairs.inside, pairs.like
-    together, spelled, coded = map(pairs.to_query, (like.together, like.spelled, like.coded))
-    weight = query.weight[None] * inside
-    names, relation = query.name[None] & inside, inside & ~query.name[None]
+    inside, weight, names, best = pairs.inside, pairs.query_weight, pairs.query_named, pairs.to_query
+    cover, alike = _shares(best[: CODED + 1], weight), _shares(best[: CODED + 1], weight * ~names)
+    spelled = best[SPELLED]
     return {
-        "query_cover": _share(together, weight),
-        "query_cover_lexical": _share(spelled, weight),
-        "query_cover_code": _share(coded, weight),
-        "query_weakest": _weakest(together, weight, inside),
-        "query_names_weakest": np.where(names, spelled, 1).min(1),
-        "query_relation": _share(together, weight * relation),
-        "query_relation_code": _share(coded, weight * relation),
-        "rare_added": np.where(inside, (1 - together) * weight, 0).max(1),
-        "numbers_added": (query.number & inside & (spelled < 1)).sum(1).clip(0, 2),
+        "query_cover": cover[TOGETHER],
+        "query_cover_lexical": cover[SPELLED],
+        "query_cover_code": cover[CODED],
+        "query_weakest": _weakest(best[TOGETHER], weight, inside),
+        "query_names_weakest": _least(spelled, names),
+        "query_relation": alike[TOGETHER],
+        "query_relation_code": alike[CODED],
+        "rare_added": _max((1 - best[TOGETHER]) * weight, axis=0),
+        "numbers_added": np.minimum(_sum(pairs.query.number[pairs.at] & inside & (spelled < 1), axis=0), 2),
     }
 
 
-def _core_side(pairs: Pairs) -> dict[str, np.ndarray]:
+def _core_side(pairs: Pairs) -> Found:
     """The same inside the core: from the first to the last word of the window that matches well."""
-    query, core = pairs.query, pairs.core
-    together, spelled = map(pairs.to_query, (pairs.like.together, pairs.like.spelled))
-    weight = query.weight[None] * core
+    core, together = pairs.core, pairs.to_query[TOGETHER]
+    weight = pairs.query_weight * core
     return {
-        "core_cover": _share(together, weight),
+        "core_cover": _shares(together, weight),
         "core_weakest": _weakest(together, weight, core),
-        "core_names_weakest": np.where(query.name[None] & core, spelled, 1).min(1),
-        "core_relation": _share(together, weight * ~query.name[None]),
-        "core_share": weight.sum(1) / np.maximum((query.weight[None] * pairs.inside).sum(1), 1e-6),
+        "core_names_weakest": _least(pairs.to_query[SPELLED], pairs.query_named & core),
+        "core_relation": _shares(together, weight * ~pairs.query_named),
+        "core_share": _sum(weight, axis=0) / np.maximum(_sum(pairs.query_weight, axis=0), 1e-6),
     }
 
 
-def _sense_side(pairs: Pairs) -> dict[str, np.ndarray]:
+def _sense_side(pairs: Pairs) -> Found:
     """By the words' own meanings; and of what is left over on both sides when like words are taken away."""
-    query, key, present, inside, core, like = (
-        pairs.query,
-        pairs.key,
-        pairs.present,
-        pairs.inside,
-        pairs.core,
-        pairs.like,
-    )
-    weight, shown = pairs.weight, inside[:, :, None]
-    known = np.maximum(like.sensed, np.where(like.spelled >= 0.85, like.spelled, 0)) * shown
-    to_key, to_query = known.max(1), known.max(2)
-    asked = query.weight[None] * ~query.name[None]
-    same = (like.spelled >= 0.85) & shown
-    key_left, query_left = present & ~same.any(1), inside & ~same.any(2)
-    w_key, w_query = weight * key_left, query.weight[None] * query_left
-    left = key_left[:, None, :] & query_left[:, :, None]
-    best = np.maximum(like.sensed, 0.5 * like.meant) * left
-    key_head, query_head = present & key["head"], inside & query.head[None]
-    heads, alike = key_head[:, None, :] & query_head[:, :, None], np.maximum(known, 0.6 * like.meant)
+    own, present, inside, core, like = pairs.stored.own, pairs.stored.present, pairs.inside, pairs.core, pairs.like
+    weight, shown = pairs.weight, pairs.query_weight
+    same = like[SPELLED] >= 0.85
+    known = np.maximum(like[SENSED], np.where(same, like[SPELLED], 0))
+    to_key, to_query = _max(known, axis=0), _max(known, axis=1)
+    key_same, query_same = pairs.to_key[SPELLED] >= 0.85, pairs.to_query[SPELLED] >= 0.85
+    key_left, query_left = present & ~key_same, inside & ~query_same
+    w_key, w_query, asked = weight * key_left, shown * query_left, shown * ~pairs.query_named
+    key_weight, query_weight = _sum(w_key, axis=0), _sum(w_query, axis=0)
+    left = key_left & query_left[:, None]
+    best = np.maximum(like[SENSED], 0.5 * like[MEANT]) * left
+    best_key, best_query = _max(best, axis=0), _max(best, axis=1)
+    key_head, query_head = present & own["head"], inside & pairs.query.head[pairs.at]
+    alike = np.maximum(known, 0.6 * like[MEANT])
+    heads = _max(alike * (key_head & query_head[:, None]), axis=(0, 1))
     light, empty = 0.25, 0.1
-    few_key, few_query = present & (key["weight"] < light), core & (query.weight[None] < light)
+    few_key, few_query = present & (own["weight"] < light), core & (shown < light)
     return {
-        "key_sense": _share(to_key, weight),
-        "key_relation_sense": _share(to_key, weight * (present & ~key["name"])),
-        "query_relation_sense": _share(to_query, asked * inside),
-        "core_relation_sense": _share(to_query, asked * core),
-        "key_left": np.log1p(w_key.sum(1)),
-        "query_left": np.log1p(w_query.sum(1)),
-        "left_sense": ((best.max(1) * w_key).sum(1) + empty) / (w_key.sum(1) + empty),
-        "left_sense_back": ((best.max(2) * w_query).sum(1) + empty) / (w_query.sum(1) + empty),
-        "left_code": (((like.coded * left).max(1) * w_key).sum(1) + empty) / (w_key.sum(1) + empty),
-        "head_sense": _mean(alike.max(1), key_head),
-        "head_sense_back": _mean(alike.max(2), query_head),
-        "heads": np.where(heads.any((1, 2)), (alike * heads).max((1, 2)), 0.5),
-        "key_light": ((same.any(1) & few_key).sum(1) + 1) / (few_key.sum(1) + 1),
-        "query_light": ((same.any(2) & few_query).sum(1) + 1) / (few_query.sum(1) + 1),
-        **_content_side(pairs, same, best),
+        "key_sense": _shares(to_key, weight),
+        "key_relation_sense": _shares(to_key, weight * ~pairs.named),
+        "query_relation_sense": _shares(to_query, asked),
+        "core_relation_sense": _shares(to_query, asked * core),
+        "key_left": np.log1p(key_weight),
+        "query_left": np.log1p(query_weight),
+        "left_sense": (_sum(best_key * w_key, axis=0) + empty) / (key_weight + empty),
+        "left_sense_back": (_sum(best_query * w_query, axis=0) + empty) / (query_weight + empty),
+        "left_code": (_sum(_max(like[CODED] * left, axis=0) * w_key, axis=0) + empty) / (key_weight + empty),
+        "head_sense": _mean(np.maximum(to_key, 0.6 * pairs.meant_anywhere), key_head),
+        "head_sense_back": _mean(_max(alike, axis=1), query_head),
+        "heads": np.where(_any(key_head, axis=0) & _any(query_head, axis=0), heads, 0.5),
+        "key_light": (_sum(key_same & few_key, axis=0) + 1) / (_sum(few_key, axis=0) + 1),
+        "query_light": (_sum(query_same & few_query, axis=0) + 1) / (_sum(few_query, axis=0) + 1),
+        **_content_side(pairs, key_left, query_left, best_key, best_query),
         **_swaps(pairs, left, same, best),
     }
 
 
-def _content_side(pairs: Pairs, same: np.ndarray, best: np.ndarray) -> dict[str, np.ndarray]:
+def _content_side(
+    pairs: Pairs, key_left: np.ndarray, query_left: np.ndarray, best_key: np.ndarray, best_query: np.ndarray
+) -> Found:
     """The words that say what is asked, all of one weight: how many are left over, how like those of the other side, and on average."""
-    query, key = pairs.query, pairs.key
-    key_asks = pairs.present & key["content"] & ~key["name"]
-    query_asks = pairs.inside & (query.content & ~query.name)[None]
-    key_left, query_left = key_asks & ~same.any(1), query_asks & ~same.any(2)
+    query = pairs.query
+    key_asks = pairs.stored.of_words("content") & pairs.stored.present & ~pairs.named
+    query_asks = (query.content & ~query.name)[pairs.at] & pairs.inside
+    of_key, of_query = key_asks & key_left, query_asks & query_left
+    left, asking = _alike(pairs, np.stack([of_key, key_asks]), np.stack([of_query, query_asks]))
     return {
-        "content_asked": key_asks.sum(1).clip(0, 4),
-        "content_left": key_left.sum(1).clip(0, 4),
-        "content_left_back": query_left.sum(1).clip(0, 4),
-        "content_soft": (key_left * (1 - best.max(1))).sum(1).clip(0, 4),
-        "content_soft_back": (query_left * (1 - best.max(2))).sum(1).clip(0, 4),
-        "mean_left": _alike(query, key, key_left, query_left),
-        "mean_relation": _alike(query, key, key_asks, query_asks),
+        "content_asked": np.minimum(_sum(key_asks, axis=0), 4),
+        "content_left": np.minimum(_sum(of_key, axis=0), 4),
+        "content_left_back": np.minimum(_sum(of_query, axis=0), 4),
+        "content_soft": np.minimum(_sum(of_key * (1 - best_key), axis=0), 4),
+        "content_soft_back": np.minimum(_sum(of_query * (1 - best_query), axis=0), 4),
+        "mean_left": left,
+        "mean_relation": asking,
     }
 
 
-def _alike(query: PromptCode, key: dict[str, np.ndarray], of_key: np.ndarray, of_query: np.ndarray) -> np.ndarray:
-    """Cosine of the mean meaning of some words of the key and some of the query; 0 where there are none."""
-    one = np.einsum("cm,cmd->cd", of_key.astype(np.float32), key["sense"].astype(np.float32), optimize=True)
-    other = of_query.astype(np.float32) @ query.sense.astype(np.float32)
-    length = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return (one * other).sum(1) / np.maximum(length, 1e-3)
+def _alike(pairs: Pairs, of_key: np.ndarray, of_query: np.ndarray) -> np.ndarray:
+    """(2, C): cosine of the mean meaning of some words of the key (2, m, C) and some of the query (2, w, C); 0 where there are none."""
+    sense, stored = pairs.query.sense.astype(np.float32), pairs.stored
+    key = stored.shared["sense"].astype(np.float32)[stored.line.T]  # (C, m, D)
+    one = of_key.transpose(2, 0, 1).astype(np.float32) @ key  # (C, 2, D)
+    other = of_query.transpose(2, 0, 1).astype(np.float32) @ sense[pairs.at.T]
+    squares = _sum(np.stack([one * other, one * one, other * other]), axis=3)
+    return (squares[0] / np.maximum(np.sqrt(squares[1]) * np.sqrt(squares[2]), 1e-3)).T
 
 
-def _swaps(pairs: Pairs, left: np.ndarray, same: np.ndarray, best: np.ndarray) -> dict[str, np.ndarray]:
+def _swaps(pairs: Pairs, left: np.ndarray, same: np.ndarray, best: np.ndarray) -> Found:
     """One word stands in the other's place: between like neighbours, and yet it is another word; before or behind a word of content it
     may well be another thing, however like the two are ("the lake lodge", "the river lodge")."""
-    query, key = pairs.query, pairs.key
+    query, content = pairs.query, pairs.query.content
     before, behind = np.zeros(left.shape, bool), np.zeros(left.shape, bool)
-    before[:, 1:, 1:] = same[:, :-1, :-1]
-    behind[:, :-1, :-1] = same[:, 1:, 1:]
-    least = np.minimum(query.weight[None, :, None], pairs.weight[:, None, :])
+    before[1:, 1:] = same[:-1, :-1]
+    behind[:-1, :-1] = same[1:, 1:]
+    least = np.minimum(query.weight[pairs.at][:, None], pairs.weight)
     lost = least * (1 - best) * left
-    both = left & (query.content[None, :, None] & key["content"][:, None, :])
+    both = left & (content[pairs.at][:, None] & pairs.stored.of_words("content"))
     follows, leads = np.zeros(len(query), bool), np.zeros(len(query), bool)
-    follows[1:], leads[:-1] = query.content[:-1], query.content[1:]
-    other = np.maximum(least, 0.2) * both
+    follows[1:], leads[:-1] = content[:-1], content[1:]
+    other, between = np.maximum(least, 0.2) * both, before & behind
     return {
-        "swap": (lost * (before | behind)).max((1, 2)),
-        "swap_both": (lost * (before & behind)).max((1, 2)),
-        "swap_modifier": (other * (behind & leads[None, :, None])).max((1, 2)),
-        "swap_head": (other * (before & follows[None, :, None])).max((1, 2)),
-        "swap_count": (both & before & behind).any(1).sum(1).clip(0, 3),
+        "swap": _max(lost * (before | behind), axis=(0, 1)),
+        "swap_both": _max(lost * between, axis=(0, 1)),
+        "swap_modifier": _max(other * (behind & leads[pairs.at][:, None]), axis=(0, 1)),
+        "swap_head": _max(other * (before & follows[pairs.at][:, None]), axis=(0, 1)),
+        "swap_count": np.minimum(_sum(_any(both & between, axis=0), axis=0), 3),
     }
 
 
-def _window_side(pairs: Pairs) -> dict[str, np.ndarray]:
+def _window_side(pairs: Pairs) -> Found:
     """Where the window stands in the query, and what kind of answer it asks for."""
-    query = pairs.query
-    after = query.weight[None] * (np.arange(len(query)) >= pairs.last[:, None])
+    query, behind = pairs.query, pairs.behind
+    before = query.sentence[pairs.first]  # the window's first sentence; it has one more at most
+    after = np.append(np.cumsum(query.weight[::-1])[::-1], 0)
     later = np.append(np.cumsum(query.asks[::-1])[::-1], 0)
-    sentence = query.sentence.astype(np.int64)
-    asks: list[bool] = []
-    kinds: list[int] = []
-    for a, b in zip(pairs.first, pairs.last, strict=True):
-        s, e = int(sentence[a]), int(sentence[b - 1]) + 1
-        asks.append(bool(query.asks[s:e].any()))
-        kinds.append(int(np.bitwise_or.reduce(query.answer[s:e])))
+    words = _sum(pairs.stored.present, axis=0)
+    same = pairs.like[SPELLED] >= 0.9
+    runs = _sum(_any(same[:-1, :-1] & same[1:, 1:], axis=0), axis=0)
     return {
-        "behind_weight": np.log1p(after.sum(1)),
-        "behind_asks": later[pairs.behind] > 0,
-        "window_share": (query.weight[None] * pairs.inside).sum(1) / max(float(query.weight.sum()), 1e-6),
-        "window_asks": np.array(asks),
-        "window_types": np.array(kinds),
-        "core_demands": _demanded(query, pairs.core),
-        "order": _order(pairs.like.spelled * pairs.inside[:, :, None], pairs.present),
-        "words_ratio": np.log(pairs.core.sum(1) / np.maximum(pairs.present.sum(1), 1)).clip(-2, 2),
-        "key_words": np.log(pairs.present.sum(1)),
-        "key_weight": np.log1p(pairs.weight.sum(1)),
+        "behind_weight": np.log1p(after[pairs.last]),
+        "behind_asks": later[behind] > 0,
+        "window_share": _sum(pairs.query_weight, axis=0) / max(float(query.weight.sum()), 1e-6),
+        "window_asks": query.asks[before] | query.asks[behind - 1],
+        "window_types": query.answer[before] | query.answer[behind - 1],
+        "core_demands": _demanded(pairs),
+        "order": runs / np.maximum(words - 1, 1),
+        "words_ratio": np.minimum(np.maximum(np.log(_sum(pairs.core, axis=0) / np.maximum(words, 1)), -2), 2),
+        "key_words": np.log(words),
+        "key_weight": np.log1p(_sum(pairs.weight, axis=0)),
     }
 
 
-def _demanded(query: PromptCode, core: np.ndarray) -> np.ndarray:
+def _demanded(pairs: Pairs) -> np.ndarray:
     """(C,) the kinds of answer that the sentences of each core demand; what another sentence says is no question about this subject."""
-    sentences = np.arange(len(query.demands))
-    of_word = query.sentence[:, None] == sentences
-    return np.bitwise_or.reduce(np.where((core @ of_word) > 0, query.demands, 0), axis=1)
+    demands = pairs.query.demands[pairs.query.sentence][pairs.at]
+    return np.bitwise_or.reduce(np.where(pairs.core, demands, 0), axis=0)
 
 
-def _prompt_side(
-    pairs: Pairs, found: dict[str, np.ndarray], table: KeyStore, which: np.ndarray
-) -> dict[str, np.ndarray]:
+def _prompt_side(pairs: Pairs, found: Found, table: KeyStore, which: np.ndarray) -> Found:
     """What holds for the stored prompts as wholes."""
     answers, wanted = found["window_types"], table.prompts("answer", which)
     return {
         "key_asks": table.prompts("asks", which),
         "key_types": np.bitwise_count(wanted),
-        "query_types": np.bitwise_count(answers.astype(np.uint16)),
+        "query_types": np.bitwise_count(answers),
         "same_types": (answers & wanted) != 0,
         "other_types": (answers != 0) & (wanted != 0) & ((answers & wanted) == 0),
         "same_text": table.prompts("text", which) == pairs.query.text,
         "key_offers": table.prompts("offers", which),
     }
-
-
-def _order(spelled: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Share of the key's neighbouring words that stand behind each other in the query as well."""
-    same = spelled >= 0.9
-    if same.shape[1] < 2 or same.shape[2] < 2:
-        return np.zeros(len(same), np.float32)
-    runs = (same[:, :-1, :-1] & same[:, 1:, 1:]).any(1)
-    return runs.sum(1) / np.maximum(present.sum(1) - 1, 1)

@@ -1,0 +1,134 @@
+"""One query beside some stored prompts: how like their words are, and which part of the query speaks of each prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .key_store import StoredWords
+from .likeness import TOGETHER, likeness
+from .prompt_codes import PromptCode
+
+MOST_QUERY_WORDS = 320
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """One query of n words beside C stored prompts of m words at most. Only the query's best window counts for each of them: w words at most.
+
+    Attributes:
+        query: the query's last words; stored: the stored prompts' words.
+        first, last, behind: (C,) of the windows, see `best_windows`.
+        at: (w, C) or (w, 1), which query word each of a window's words is; means nothing where `inside` is False.
+        inside: (w, C) bool, False behind the window's end; core: the same from the first to the last word that matches well.
+        like: (5, w, m, C) float32 and excluding: (w, m, C) bool, see `Likeness`; 0 and False outside of the window.
+        meant_anywhere: (m, C) float32, 1 where any word of the query has a meaning in common with the stored one.
+    """
+
+    query: PromptCode
+    stored: StoredWords
+    first: np.ndarray
+    last: np.ndarray
+    behind: np.ndarray
+    at: np.ndarray
+    inside: np.ndarray
+    like: np.ndarray
+    excluding: np.ndarray
+    meant_anywhere: np.ndarray
+
+    @classmethod
+    def of(cls, query: PromptCode, stored: StoredWords) -> Pairs:
+        """The query, which has words, and `KeyStore.take`'s prompts."""
+        query = query.last(MOST_QUERY_WORDS)
+        like = likeness(query, stored)
+        by, excluding, count = like.by, like.excluding, stored.present.shape[1]
+        anywhere = np.maximum.reduce(by[3], axis=0)
+        if len(query.asks) == 1:
+            end, at = np.full(count, len(query)), np.arange(len(query))[:, None]
+            inside = np.ones((len(query), count), bool)
+            return cls(query, stored, end - end, end, end // end, at, inside, by, excluding, anywhere)
+        first, last, behind = best_windows(query, by[TOGETHER], stored.own["weight"] * stored.present)
+        places = np.arange(int((last - first).max()))[:, None]
+        inside = places < last - first
+        at = np.minimum(first + places, len(query) - 1)
+        chosen = at[:, None], np.arange(len(stored.present))[:, None], np.arange(count)
+        shown = inside[:, None]
+        return cls(
+            query,
+            stored,
+            first,
+            last,
+            behind,
+            at,
+            inside,
+            by[(slice(None), *chosen)] * shown,
+            excluding[chosen] & shown,
+            anywhere,
+        )
+
+    @cached_property
+    def to_key(self) -> np.ndarray:
+        """(5, m, C): the best of each stored word's likenesses."""
+        return np.maximum.reduce(self.like, axis=1)
+
+    @cached_property
+    def to_query(self) -> np.ndarray:
+        """(5, w, C): the best of each query word's likenesses."""
+        return np.maximum.reduce(self.like, axis=2)
+
+    @cached_property
+    def weight(self) -> np.ndarray:
+        """(m, C) of the stored prompts' words, 0 where there is none."""
+        return self.stored.own["weight"] * self.stored.present
+
+    @cached_property
+    def query_weight(self) -> np.ndarray:
+        """(w, C) of the query's words, 0 outside of the window."""
+        return self.query.weight[self.at] * self.inside
+
+    @cached_property
+    def named(self) -> np.ndarray:
+        """(m, C) bool, the stored prompts' words that are names."""
+        return self.stored.own["name"] & self.stored.present
+
+    @cached_property
+    def query_named(self) -> np.ndarray:
+        """(w, C) bool, the query's words that are names."""
+        return self.query.name[self.at] & self.inside
+
+    @cached_property
+    def core(self) -> np.ndarray:
+        """(w, C) bool, see above; the whole window where no word matches well."""
+        strong = (self.to_query[TOGETHER] >= 0.7) & (self.query_weight > 0.05)
+        # A word before it matches well, or this one; and the same from behind.
+        begun = np.logical_or.accumulate(strong, axis=0)
+        goes_on = np.logical_or.accumulate(strong[::-1], axis=0)[::-1]
+        return np.where(begun[-1], begun & goes_on, self.inside)
+
+
+def best_windows(
+    query: PromptCode, together: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of C keys the best run of one or two sentences of the query.
+
+    Args:
+        together: (n, m, C), how like the words are; weight: (m, C).
+
+    Returns:
+        (C,) first word, (C,) end, and (C,) number of the first sentence behind it. Coverage of the key counts, minus a
+        little for a second sentence; the later window wins where two are nearly equal.
+    """
+    starts = np.flatnonzero(np.diff(query.sentence, prepend=-1))
+    ends = np.append(starts[1:], len(query))
+    best = np.maximum.reduceat(together, starts, axis=0)  # (S, m, C)
+    total = np.maximum(weight.sum(0), 1e-6)
+    late = (0.02 * np.arange(len(starts)) / len(starts))[:, None]
+    scores, spans = [(best * weight).sum(1) / total + late], [(i, i + 1) for i in range(len(starts))]
+    if len(starts) > 1:
+        pairs = np.maximum(best[:-1], best[1:])
+        scores.append((pairs * weight).sum(1) / total - 0.08 + late[1:])
+        spans += [(i, i + 2) for i in range(len(starts) - 1)]
+    chosen = np.array(spans)[np.concatenate(scores).argmax(0)]
+    return starts[chosen[:, 0]], ends[chosen[:, 1] - 1], chosen[:, 1]
