@@ -9,6 +9,8 @@ nearest candidates are compared in full.
 from __future__ import annotations
 
 import threading
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -69,15 +71,19 @@ class SignatureIndex:
         self._slices: Rows | None = None  # made by the first search that needs it
         self._lock = threading.RLock()  # a search sees an edit whole or not at all
         self._listeners: list[Listener] = []
-        self._ids: list[int] = []  # ascending, as the codes: ties go to the earliest edit
-        self._row: dict[int, int] = {}
+        self._ids = array("q")  # ascending, as the codes: ties go to the earliest edit
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def __contains__(self, edit_id: int) -> bool:
         with self._lock:
-            return edit_id in self._row
+            row = bisect_left(self._ids, edit_id)
+            return row < len(self._ids) and self._ids[row] == edit_id
+
+    def _row_of(self, edit_id: int) -> int:
+        """The row of a stored edit."""
+        return bisect_left(self._ids, edit_id)
 
     @property
     def ids(self) -> list[int]:
@@ -88,9 +94,9 @@ class SignatureIndex:
     def signature(self, edit_id: int) -> np.ndarray:
         """(ceil(D/8),) uint8, a stored edit's signature. Raises ValueError for an unknown id."""
         with self._lock:
-            if edit_id not in self._row:
+            if edit_id not in self:
                 raise ValueError(f"id {edit_id} is not stored")
-            return self._codes.view[self._row[edit_id]].copy()
+            return self._codes.view[self._row_of(edit_id)].copy()
 
     def signatures(self) -> np.ndarray:
         """(n, ceil(D/8)) uint8: all of them, in the ids' order."""
@@ -123,15 +129,14 @@ class SignatureIndex:
         if ones[:, self.dimension :].any() or (ones.sum(1, dtype=np.int64) != self.top_k).any():
             raise ValueError(f"signatures must have exactly {self.top_k} ones within {self.dimension} bits")
         with self._lock:
-            if any(b <= a for a, b in zip([-1, *ids], ids, strict=False)) or any(i in self._row for i in ids):
+            if any(b <= a for a, b in zip([-1, *ids], ids, strict=False)) or any(i in self for i in ids):
                 raise ValueError(f"ids must ascend from 0 and not be stored already, got {ids[:8]}")
             self.version += 1
             self._codes.append(signatures)
             if self._slices is not None:
                 self._slices.append(signatures[:, : self.slice_width])
             last = self._ids[-1] if self._ids else -1
-            self._row.update({edit_id: len(self._ids) + offset for offset, edit_id in enumerate(ids)})
-            self._ids += ids
+            self._ids.extend(ids)
             if ids and ids[0] < last:
                 self._sort()
             for listener in self._listeners:
@@ -142,15 +147,14 @@ class SignatureIndex:
         for rows in (self._codes, self._slices):
             if rows is not None:
                 rows.view[:] = rows.view[order]
-        self._ids = [self._ids[row] for row in order]
-        self._row = {edit_id: row for row, edit_id in enumerate(self._ids)}
+        self._ids = array("q", [self._ids[row] for row in order])
 
     def subset(self, ids: Iterable[int]) -> SignatureIndex:
         """An index of some of the stored edits, by itself; ids that are not stored are passed over."""
         index = SignatureIndex(self.dimension, self.top_k)
         with self._lock:
-            ids = sorted(i for i in ids if i in self._row)
-            codes = self._codes.view[[self._row[i] for i in ids]]
+            ids = sorted(i for i in ids if i in self)
+            codes = self._codes.view[[self._row_of(i) for i in ids]]
         if ids:
             index.add(ids, codes)
         return index
@@ -167,17 +171,16 @@ class SignatureIndex:
         ids = list(ids)
         gone = set(ids)
         with self._lock:
-            unknown = [i for i in ids if i not in self._row]
+            unknown = [i for i in ids if i not in self]
             if unknown:
                 raise ValueError(f"ids {unknown} are not stored")
             kept = np.ones(len(self._ids), dtype=bool)
-            kept[[self._row[i] for i in ids]] = False
+            kept[[self._row_of(i) for i in ids]] = False
             self.version += 1
             for rows in (self._codes, self._slices):
                 if rows is not None:
                     rows.keep(kept)
-            self._ids = [i for i in self._ids if i not in gone]
-            self._row = {edit_id: row for row, edit_id in enumerate(self._ids)}
+            self._ids = array("q", [i for i in self._ids if i not in gone])
             for listener in self._listeners:
                 listener.removed(ids)
 
