@@ -9,6 +9,7 @@ from memoir_fast.editing.request import EditRequest
 from memoir_fast.editing.rules import preconditioned, settled
 from memoir_fast.evaluation import metrics
 from memoir_fast.evaluation.facts import load_facts
+from memoir_fast.journal.edit_record import EditRecord
 from memoir_fast.memory.index import SignatureIndex
 from memoir_fast.ops import cpu, reference, threads
 from memoir_fast.reading.background import calibration_of
@@ -39,6 +40,7 @@ __all__ = [
     "FLAGS",
     "PLAIN",
     "BaseEditor",
+    "EditRecord",
     "EditRequest",
     "Encoder",
     "MEMOIRHyperParams",
