@@ -118,12 +118,12 @@ def measure(model: MemoirModel, facts: list[dict], count: int) -> dict:
     """Short and long prompts, those that read an edit and those that read none."""
     found: dict[str, Any] = {}
     opening = CONTEXT + READING
-    while len(model.encoder.chat(opening + facts[0]["prompt"]).tokens) < TOKENS:
+    while len(model.encoder.prompt(opening + facts[0]["prompt"]).tokens) < TOKENS:
         opening += READING if "page" in opening else CONTEXT
     for length, before in (("short", ""), ("long", opening)):
         for kind, way in (("matched", "prompt"), ("unmatched", "locality_prompt")):
             asked = [before + fact[way] for fact in facts[:count]]
-            prompts = [torch.tensor([model.encoder.chat(text).tokens], device=model.model.device) for text in asked]
+            prompts = [torch.tensor([model.encoder.prompt(text).tokens], device=model.model.device) for text in asked]
             read: list[int] = []
 
             def check(number: int, equal: bool, kind: str = kind, read: list = read, facts: list = facts) -> None:
