@@ -13,6 +13,7 @@ FORMAT_VERSION = 2
 SHAPING = ("layer", "top_k", "chat_template", "write", "feature", "seed")
 ENDS = ("auto", "eos", "none")
 WRITES = ("sgd", "preconditioned")
+RECIPES = ("own", "published")
 PRECISIONS = ("exact", "fast")
 FEATURES = ("mean_decentered", "mean", "last")
 ROUTERS = ("tokens", "mask")
@@ -28,7 +29,8 @@ class MemoirConfig:
     """Settings of one residual memory and of the edits written to it. `help_of(name)` says what a field means.
 
     `edit_lr`, `momentum`, `weight_decay` and `stop_delta` are None unless the user chose them: the update rule that `write` names then
-    takes its own (`editing/rules.py`).
+    takes its own (`editing/rules.py`). `write` itself, and with `recipe="published"` what the authors' code fixes (plain text without an
+    end, one blank before the target, all ten contexts), are filled in here where the user left them open.
 
     Raises:
         TypeError, ValueError: a value of the wrong kind, or outside of what the field accepts; the message names both.
@@ -74,10 +76,18 @@ class MemoirConfig:
     stop_delta: float | None = _setting(
         None, "a loss has settled when it moved by at most this in a step; none takes the update rule's", 0
     )
-    write: str = _setting(
-        "preconditioned",
-        "the update rule: sgd is the published one, preconditioned steps around what earlier edits read",
+    write: str | None = _setting(
+        None,
+        "the update rule: sgd is the published one, preconditioned steps around what earlier edits read; none takes preconditioned, or "
+        "sgd with recipe=published",
         choices=WRITES,
+    )
+    recipe: str = _setting(
+        "own",
+        "whose optimisation: own divides a sequence's loss by its n target tokens and stops on the loss just found; published is the "
+        "authors' code, which divides by n + 1 and stops on the last two recorded losses, one step later, with their learning rate 1.0, "
+        "plain text, ten contexts and no end of the answer wherever these are left open",
+        choices=RECIPES,
     )
     ridge: float = _setting(
         1.0, "with write=preconditioned, how strongly free directions resist too, in units of a token's mean energy", 0
@@ -131,6 +141,29 @@ class MemoirConfig:
     batch_size: int = _setting(16, "rows per forward pass in measuring and calibrating", 1)
 
     def __post_init__(self) -> None:
+        self._check_values()
+        if self.recipe == "published":
+            self._fill_in_as_published()
+        elif self.write is None:
+            object.__setattr__(self, "write", "preconditioned")
+
+    def _fill_in_as_published(self) -> None:
+        """What the authors' code does in one way only, where the user left it open."""
+        if self.write not in (None, "sgd"):
+            raise ValueError(
+                f"recipe='published' is plain SGD (write='sgd'), got write={self.write!r}: leave write out, or take recipe='own'"
+            )
+        for name, left_open, theirs in (
+            ("write", None, "sgd"),
+            ("chat_template", None, False),
+            ("end", "auto", "none"),
+            ("joiner", "auto", " "),
+            ("contexts", None, 10),
+        ):
+            if getattr(self, name) == left_open:
+                object.__setattr__(self, name, theirs)
+
+    def _check_values(self) -> None:
         if self.layer is not None and (isinstance(self.layer, bool) or not isinstance(self.layer, (int, str))):
             raise TypeError(f"layer must be None, an int or a dotted module path, got {self.layer!r}")
         if not isinstance(self.train_rephrasings, bool):
@@ -143,7 +176,7 @@ class MemoirConfig:
             )
         for f in fields(self):
             value, accepts = getattr(self, f.name), f.metadata
-            if accepts["choices"] and value not in accepts["choices"]:
+            if accepts["choices"] and value not in accepts["choices"] and not (value is None and "None" in str(f.type)):
                 raise ValueError(f"{f.name} must be one of {accepts['choices']}, got {value!r}")
             if accepts["least"] is not None and not (value is None and "None" in str(f.type)):
                 check = _integer if str(f.type).startswith("int") else _number

@@ -24,7 +24,7 @@ from ..text.encoder import Encoder, Sequence
 from .layout import Layout, lay_out, packing_pays
 from .replay import Halved, Replay, halved_copies
 from .request import EditRequest
-from .rules import RULES, BlockWrite, TokenWrite, make_write, preconditioned, settled
+from .rules import BlockWrite, TokenWrite, make_write, preconditioned, rule_of, settled
 from .suffix import Suffix, supports
 
 
@@ -88,7 +88,8 @@ class Editor:
         edits = [self._sequences(request, config) for request in requests]
         # Outside inference mode even if the caller is inside: the steps need autograd.
         with torch.inference_mode(False), _at_rest(self.model):
-            layout = lay_out(edits, self._packed(edits), self.memory.V.device)
+            counted = 1 if config.recipe == "published" else 0
+            layout = lay_out(edits, self._packed(edits), self.memory.V.device, counted)
             replay = self._replay(layout, config)
             indices, signatures = self._masks(replay)
             memory = self.memory.without(without) if without else self.memory
@@ -106,11 +107,8 @@ class Editor:
         chosen = self.contexts[:wanted]
         more = request.rephrasings if config.train_rephrasings else ()
         reworded = [pair for text in more for pair in encoder.pairs(text, target)]
-        return [
-            *encoder.pairs(prompt, target),
-            *reworded,
-            *(encoder.pair(prompt, target, context) for context in chosen),
-        ]
+        first = [encoder.pair(prompt, target)] if config.recipe == "published" else encoder.pairs(prompt, target)
+        return [*first, *reworded, *(encoder.pair(prompt, target, context) for context in chosen)]
 
     @torch.no_grad()
     def _masks(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,7 +131,7 @@ class Editor:
         places = torch.searchsorted(rows.long(), indices.long())
         activations = replay.activations.reshape(-1, memory.in_features)[layout.tokens]
         features = torch.zeros(len(activations), len(rows), device=activations.device)
-        moves = torch.zeros_like(features) if RULES[config.write].tracks else None
+        moves = torch.zeros_like(features) if rule_of(config).tracks else None
         for mask, place, part in zip(indices, places, layout.parts, strict=True):
             own = activations[part][:, mask.long()].float()
             features[part, place] = own
@@ -243,7 +241,8 @@ def _halving_pays(device: torch.device) -> bool:
 
 
 def _settled(losses: list[float], config: MemoirConfig) -> bool:
-    """The published stop, tested on the last two losses before a step."""
-    if len(losses) < 2 or not losses[-1] <= config.stop_loss:
+    """The stop, tested before a step on the last two losses; the authors' code has not recorded the newest yet and looks at the two before."""
+    recorded = losses[:-1] if config.recipe == "published" else losses
+    if len(recorded) < 2 or not recorded[-1] <= config.stop_loss:
         return False
-    return abs(losses[-1] - losses[-2]) <= cast(float, config.stop_delta)
+    return abs(recorded[-1] - recorded[-2]) <= cast(float, config.stop_delta)

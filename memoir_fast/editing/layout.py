@@ -27,7 +27,7 @@ class Layout:
         owners: (m,) the edit of each target.
         targets: (m,) flat positions that predict a target token; labels: (m,) those tokens.
         weights: (m,) float32; an edit's loss is the weighted sum of its cross entropies (mean over a sequence's target
-            tokens, then mean over sequences).
+            tokens, or with `counted` their sum over n + counted, then mean over sequences).
     """
 
     inputs: dict[str, Any]
@@ -44,8 +44,13 @@ class Layout:
     weights: torch.Tensor
 
 
-def lay_out(edits: list[list[Sequence]], packed: bool, device: torch.device) -> Layout:
-    """The layout of some edits' sequences; the first one of each is its identity, whose words make the mask."""
+def lay_out(edits: list[list[Sequence]], packed: bool, device: torch.device, counted: int = 0) -> Layout:
+    """The layout of some edits' sequences; the first one of each is its identity, whose words make the mask.
+
+    Args:
+        counted: positions without a label that each sequence's loss is divided by as well: 1 in the authors' code, whose mask of the
+            target begins one position early.
+    """
     sequences = [sequence for edit in edits for sequence in edit]
     lengths = [len(s.tokens) - 1 for s in sequences]
     width = sum(lengths) if packed else max(lengths)
@@ -69,7 +74,7 @@ def lay_out(edits: list[list[Sequence]], packed: bool, device: torch.device) -> 
             targets.append(torch.arange(start + length - len(answer), start + length))
             owners.append(torch.full((len(answer),), owner))
             labels.append(torch.tensor(answer))
-            weights.append(torch.full((len(answer),), 1.0 / (len(answer) * len(edit))))
+            weights.append(torch.full((len(answer),), 1.0 / ((len(answer) + counted) * len(edit))))
     inputs: dict[str, Any] = {"input_ids": input_ids.view(rows, width).to(device), "use_cache": False}
     if packed:
         # Positions that start again tell transformers where a packed sequence begins (no attention_mask then).

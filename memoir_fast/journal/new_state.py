@@ -11,7 +11,7 @@ from torch import nn
 from ..base.fingerprint import digest
 from ..base.projection import Target
 from ..config import MemoirConfig
-from ..editing.rules import RULES, settled
+from ..editing.rules import rule_of, settled
 from ..memory.residual import ResidualMemory
 from ..reading.background import BackgroundTexts, background_of, calibration_of, texts_of
 from ..reading.router import Router
@@ -30,7 +30,7 @@ def new_memory(config: MemoirConfig, target: Target, permutation: torch.Tensor |
     memory = ResidualMemory(target.in_features, target.out_features, config.top_k, permutation)
     memory.feature = config.feature
     settled(config)  # what the rule would refuse is refused now, not at the first edit
-    if RULES[config.write].tracks:
+    if rule_of(config).tracks:
         memory.track()
     return memory
 

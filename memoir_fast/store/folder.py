@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 
 from ..base import files
 from ..config import FORMAT_VERSION, MemoirConfig
-from ..editing.rules import RULES
+from ..editing.rules import rule_of
 from ..journal.memory_state import MemoryState, words_among
 from ..journal.volatile import VolatileJournal
 from ..memory.residual import ResidualMemory
@@ -127,7 +127,7 @@ def load_state(folder: str | Path) -> MemoryState:
     memory = ResidualMemory(D, d, saved.config.top_k, tensors["permutation"])
     memory.background.copy_(tensors["background"])
     memory.feature = saved.config.feature
-    if RULES[saved.config.write].tracks:
+    if rule_of(saved.config).tracks:
         memory.track()
     memory.fill(tensors["V"], saved.scale, tensors["ids"].tolist(), tensors["signatures"].numpy(), tensors.get("C"))
     journal = VolatileJournal(memory, saved.edits, saved.next_id)
@@ -149,7 +149,7 @@ def _check(folder: Path, saved: Saved) -> None:
         "signatures": ((edits, width), torch.uint8),
         "calibration": ((tensors["calibration"].shape[0], width) if "calibration" in tensors else None, torch.uint8),
     }
-    if RULES[saved.config.write].tracks:
+    if rule_of(saved.config).tracks:
         expected["C"] = ((dimension, dimension), torch.float32)
     for name, (shape, dtype) in expected.items():
         tensor = tensors.get(name)

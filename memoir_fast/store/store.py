@@ -23,7 +23,7 @@ import torch
 
 from ..base import files
 from ..config import MemoirConfig
-from ..editing.rules import RULES
+from ..editing.rules import rule_of
 from ..errors import CutOff, Damaged, StoreError
 from ..journal.journal import CONFLICTS, Journal, exclusive
 from ..journal.memory_state import MemoryState, words_among
@@ -282,7 +282,7 @@ class Store(Journal):
         self.memory = ResidualMemory(*kept.sizes, base["permutation"])
         self.memory.background.copy_(base["background"])
         self.memory.feature = kept.config.feature
-        if RULES[kept.config.write].tracks:
+        if rule_of(kept.config).tracks:
             self.memory.track()
         self.state = State(self.memory)
 
