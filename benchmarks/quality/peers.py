@@ -12,7 +12,7 @@ import time
 from tqdm import tqdm
 
 from benchmarks import harness
-from benchmarks.library import PLAIN
+from benchmarks.library import PLAIN, PUBLISHED
 from benchmarks.quality import measures, tasks
 from benchmarks.rivals.peers import Grace, InContext, Peer, Published, adapted, fine_tuned
 from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
@@ -21,9 +21,8 @@ PUBLISHED_THRESHOLD = 0.5  # one for all; between the overlaps of rephrasings an
 
 
 def published(args) -> Published:
-    like = MemoirModel(
-        *load_model(args.model), MemoirConfig(**PLAIN, write="sgd", threshold=PUBLISHED_THRESHOLD), args.background
-    )
+    config = MemoirConfig(**PLAIN, **PUBLISHED, threshold=PUBLISHED_THRESHOLD)
+    like = MemoirModel(*load_model(args.model), config, args.background)
     return Published(*load_model(args.model), like)
 
 
@@ -55,7 +54,7 @@ def main() -> None:
         scores = tasks.score(args.task, peer, rows, base)
         found["peers"][name] = scores | {"background_perplexity": measures.background_perplexity(peer)}
         print(name, found["peers"][name], flush=True)
-    recorder.write({"task": args.task, "model": args.model, "edits": harness.edits_of(args)}, found)
+    recorder.write({"task": args.task, "model": args.model, "edits": harness.edits_of(args), **PUBLISHED}, found)
 
 
 if __name__ == "__main__":

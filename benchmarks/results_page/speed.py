@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import rows
-from benchmarks.results_page.text import number, source, source_line, table
+from benchmarks.results_page.text import number, optimised, source, source_line, table
 from benchmarks.rows import Row
 
 EDITORS = ("published", "exact", "default", "fast", "chat", "chat_fast")
@@ -114,7 +114,8 @@ def editing(results: Path) -> list[str]:
     return [
         "## Editing", "", *source_line(run),
         f"{run.settings['edits']} of ZsRE, edited with the published editor's way of working (`benchmarks/rivals/published.py`) and with ours, "
-        "in turns (`python -m benchmarks.speed.edit_speed`). `exact` makes the published update step for step; `default` is the library's own "
+        "in turns (`python -m benchmarks.speed.edit_speed`). `exact` makes the published update step for step, both "
+        f"{optimised(run.settings)}; `default` is the library's own "
         "update in the same protocol (plain text, ten contexts); `chat` is the library as it comes, in the model's chat template and without contexts; "
         "`fast` and `chat_fast` are these two with `precision=\"fast\"`. Reliability, generalization and locality are teacher-forced; "
         "\"answered, ended\" is the share of free answers that are the target and then end.", "",
@@ -148,7 +149,7 @@ def long_edits(results: Path) -> list[str]:
     count, steps = runs[-1].settings["count"], runs[-1].settings["steps"]
     return [
         "### Long edits", "",
-        f'Edits with a passage as their target ({count} each, `write="sgd"`, {steps} steps, the same permutation; '
+        f'Edits with a passage as their target ({count} each, {steps} steps, the same permutation, {optimised(runs[-1].settings)}; '
         "`python -m benchmarks.speed.long_edits`): times faster than the published way of working. Memory is the peak above the loaded model, in "
         "units of one unedited forward pass over the same padded batch with full logits.", "",
         *table(head, lines),
@@ -166,7 +167,7 @@ def dropin(results: Path) -> list[str]:
              for key, title in (("base_editor", "`BaseEditor` of `memoir_fast.compat`"), ("published", "the published way of working"))]  # fmt: skip
     return [
         "### The drop-in front", "", *source_line(run),
-        f"{run.settings['count']} edits of {run.settings['edits']}, same settings and permutation, published updates "
+        f"{run.settings['count']} edits of {run.settings['edits']}, same settings and permutation, {optimised(run.settings['config'])} "
         "(`python -m benchmarks.speed.dropin`).", "", *table(["", *names, "seconds an edit"], lines),
     ]  # fmt: skip
 

@@ -54,3 +54,10 @@ def source_line(*found: Row) -> list[str]:
     """A line under a section's title."""
     files = ", ".join(f"`{name}.jsonl`" for name in dict.fromkeys(row.benchmark for row in found))
     return [f"Source: {files}; {sources(found)}.", ""]
+
+
+def optimised(settings: dict) -> str:
+    """Which of the two plain optimisations a row's published editor and its `exact` made: the rows from before `recipe` made the other."""
+    if settings.get("recipe") == "published":
+        return 'optimised as the authors\' code does it (`recipe="published"`)'
+    return 'with losses divided by the n target tokens, where the authors\' code divides by n + 1 and stops a step later (`write="sgd"`)'

@@ -4,7 +4,9 @@ What it does at each edit and query is what the method's authors' Python does: u
 over a left-padded batch of twelve rows (the twelfth, an unrelated prompt, is carried along and not used) with logits at
 every position, in float32, a dense gradient and optimiser pass over the whole residual weight, masks kept as booleans and
 multiplied as floats at every query, and one query at a time. Nothing is slowed down, and the sequences, the loss, the
-masks and the stopping rule are those of `memoir_fast` with `write="sgd"`.
+masks and the stopping rule are the authors', those of `memoir_fast` with `recipe="published"`: a loss is divided by n + 1,
+because their mask of the n target tokens begins one position early, and the stop looks at the last two recorded losses, one
+step and one forward pass later than a test on the new one.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ class PublishedLayer(nn.Module):
 
 @dataclass(frozen=True)
 class Edited:
-    """What one edit did: the loss before each step (and the last tested), the loss after the last, the steps made, wall seconds."""
+    """What one edit did: the loss before each step (and the one after the last), that last one, the steps made, wall seconds."""
 
     losses: list[float]
     final: float
@@ -55,9 +57,14 @@ class PublishedEditor:
     Args:
         model: a base model of its own (not the one that `like` has its memory on).
         like: the `MemoirModel` whose settings it takes over; its edits are not.
+
+    Raises:
+        ValueError: `like` is not made with recipe="published", so its learning rate and texts need not be the authors'.
     """
 
     def __init__(self, model, like):
+        if like.config.recipe != "published":
+            raise ValueError(f"like: the published editor needs recipe='published', got {like.config.recipe!r}")
         self.model, self.config, self.encoder, self.contexts = (
             model.eval(),
             like.config,
@@ -113,12 +120,11 @@ class PublishedEditor:
         optimizer = torch.optim.SGD(
             [self.layer.new_weight], lr=config.edit_lr, momentum=config.momentum, weight_decay=config.weight_decay
         )
-        losses: list[float] = []
+        losses: list[float] = []  # recorded: one a step
         steps = 0
         with self._masked(mask.float()):
             while steps < config.steps:
                 loss = self._loss(self.model(**inputs, use_cache=False).logits, labels)
-                losses.append(loss.item())
                 if (
                     len(losses) > 1
                     and losses[-1] <= config.stop_loss
@@ -129,13 +135,14 @@ class PublishedEditor:
                 loss.backward()
                 nn.utils.clip_grad_norm_([self.layer.new_weight], config.clip_norm)
                 optimizer.step()
+                losses.append(loss.item())
                 steps += 1
-            seconds, final = time.perf_counter() - began, losses[-1]
+            seconds, final = time.perf_counter() - began, loss.item()
             if steps == config.steps:  # what the last step did; no part of the published work, so not of its time
                 with torch.no_grad():
                     final = self._loss(self.model(**inputs, use_cache=False).logits, labels).item()
         self.masks = torch.cat([self.masks, mask[None]])
-        return Edited(losses, final, steps, seconds)
+        return Edited([*losses, final], final, steps, seconds)
 
     def _batch(self, sequences) -> tuple[dict, torch.Tensor]:
         """The twelve rows padded on the left, and labels (12, T): -100 but at the target's tokens of the first eleven."""
@@ -156,14 +163,14 @@ class PublishedEditor:
 
     @staticmethod
     def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean over the target's tokens, then over the sequences."""
+        """The sum over the target's n tokens over n + 1, then the mean over the sequences."""
         shifted, aims = logits[:, :-1], labels[:, 1:]
         losses = F.cross_entropy(
             shifted.reshape(-1, shifted.shape[-1]), aims.reshape(-1), reduction="none", ignore_index=-100
         )
         counts = (aims != -100).sum(1)
         used = counts > 0
-        return (losses.view(aims.shape).sum(1)[used] / counts[used]).mean()
+        return (losses.view(aims.shape).sum(1)[used] / (counts[used] + 1)).mean()
 
     # ---- reading -------------------------------------------------------------------------------------------------
 

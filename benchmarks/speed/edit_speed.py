@@ -1,9 +1,9 @@
 """Editing time beside the published editor's, on the same edits in one run: `python -m benchmarks.speed.edit_speed`
 
-Each fact is edited in turns by the published editor, by `exact` (its update, step for step), by `default` (the library's own update,
-both in the published protocol: plain text, ten contexts), by `chat` (the library's defaults: the chat template and no contexts), and by
-`fast` and `chat_fast` (these two with precision="fast"); all then answer the same questions. `floor_fraction` is the time that the
-suffix's matrix products need at this machine's measured rates in float32, over the time that the edits took.
+Each fact is edited in turns by the published editor, by `exact` (its update with `recipe="published"`, step for step), by `default` (the
+library's own update, both in the published protocol: plain text, ten contexts), by `chat` (the library's defaults: the chat template and no
+contexts), and by `fast` and `chat_fast` (these two with precision="fast"); all then answer the same questions. `floor_fraction` is the time that
+the suffix's matrix products need at this machine's measured rates in float32, over the time that the edits took.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import harness
-from benchmarks.library import PLAIN, answers, lay_out, load_facts, metrics
+from benchmarks.library import PLAIN, PUBLISHED, answers, lay_out, load_facts, metrics
 from benchmarks.rivals.published import PublishedEditor
 from benchmarks.timing import ratio
 from memoir_fast import MemoirConfig, MemoirModel, load_model
@@ -105,7 +105,7 @@ def models_of(args) -> dict[str, MemoirModel]:
     """name -> the library with the settings that this name stands for; all share one permutation."""
     plain = {**PLAIN, "threshold": args.threshold}
     settings = {
-        "exact": {**plain, "write": "sgd", "steps": args.steps},
+        "exact": {**plain, **PUBLISHED, "steps": args.steps},
         "default": plain,
         "fast": {**plain, "precision": "fast"},
         "chat": {},
@@ -175,7 +175,8 @@ def main() -> None:
     print(
         f"floor_fraction {found['floor_fraction']}, losses apart by at most {found['loss_difference']['largest']:.2g}"
     )
-    settings = {"edits": harness.edits_of(args), "model": args.model, "threshold": args.threshold, "steps": args.steps}
+    settings = {"edits": harness.edits_of(args), "model": args.model, "threshold": args.threshold, "steps": args.steps,
+                **PUBLISHED}  # fmt: skip
     recorder.write(settings | ({"partial": "exact"} if args.exact_only else {}), found)
 
 

@@ -19,7 +19,7 @@ import psutil
 import torch
 
 from benchmarks import harness
-from benchmarks.library import PLAIN, load_facts
+from benchmarks.library import PLAIN, PUBLISHED, load_facts
 from benchmarks.rivals.published import PublishedEditor
 from memoir_fast import MemoirConfig, MemoirModel, load_model
 
@@ -28,9 +28,8 @@ def alone(kind: str, args) -> dict:
     """In this process: load, note the resident size, do the work, note the peak."""
     facts = load_facts(args.edits, args.count)
     torch.manual_seed(0)  # the same permutation in every process
-    model = MemoirModel(
-        *load_model(args.model), MemoirConfig(**PLAIN, threshold=0.5, steps=args.steps, write="sgd"), args.background
-    )
+    config = MemoirConfig(**PLAIN, **PUBLISHED, threshold=0.5, steps=args.steps)
+    model = MemoirModel(*load_model(args.model), config, args.background)
     editor = PublishedEditor(load_model(args.model)[0], model) if kind == "published" else None
     if kind != "published":
         load_model(args.model)  # as much loaded as the other
@@ -92,7 +91,13 @@ def main() -> None:
         found[f"{kind}_ratio"] = round(found["published"]["seconds"] / found[kind]["seconds"], 3)
         found[f"{kind}_memory_over_forward"] = round(found[kind]["peak_mb"] / found["forward"]["peak_mb"], 3)
     print({n: v for n, v in found.items() if "ratio" in n or "over" in n})
-    settings = {"edits": Path(args.edits).name, "count": args.count, "steps": args.steps, "model": args.model}
+    settings = {
+        "edits": Path(args.edits).name,
+        "count": args.count,
+        "steps": args.steps,
+        "model": args.model,
+        **PUBLISHED,
+    }
     recorder.write(settings, found)
 
 

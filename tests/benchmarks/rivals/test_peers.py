@@ -49,7 +49,7 @@ def test_grace_reads_within_a_radius_and_shares_the_distance():
 
 
 def test_the_published_peer_reads_the_edit_of_its_prompt():
-    like = tiny_memoir(write="sgd", threshold=0.7, steps=60)
+    like = tiny_memoir(recipe="published", edit_lr=3.0, threshold=0.7, steps=60)
     model = peers.Published(tiny_model("llama"), word_tokenizer(), like)
     base = tasks.base_answers(peers.Peer(tiny_model("llama"), word_tokenizer()), ROWS)
     for row in range(2):
