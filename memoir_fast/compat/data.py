@@ -1,12 +1,15 @@
-"""Records of the published data files, as `BaseEditor.edit` takes them."""
+"""Records of the published data files, as `BaseEditor.edit_requests` takes them."""
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .requests import NO_TRUTH, Request
 
 # Per data type: field here -> names in the files, the first found wins. `?` marks a field that may be missing.
 _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -20,25 +23,54 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "counterfact": {"prompt": ("prompt",), "target_new": ("target_new",), "ground_truth?": ("ground_truth",),
                     "rephrase_prompt?": ("rephrase_prompt",), "locality_prompt?": ("locality_prompt",),
                     "locality_ground_truth?": ("locality_ground_truth",), "subject?": ("subject",)},
+    "KnowEdit": {"prompt": ("prompt", "text"), "target_new": ("target_new", "labels"), "ground_truth?": ("ground_truth",),
+                 "rephrase_prompt?": ("rephrase_prompt", "rephrase"), "subject?": ("subject", "concept")},
 }  # fmt: skip
 DATA_TYPES = tuple(_NAMES)
+_MAY_HAVE_SEVERAL = ("target_new", "ground_truth", "locality_ground_truth")
 
 
 @dataclass(frozen=True)
 class Record:
-    """One edit with its tests; what a file does not have is None."""
+    """One edit with its tests; what a file does not have is None. Answers of which any is right are a list.
+
+    Attributes:
+        locality, portability: KnowEdit's prompts by name, each {"prompt": [texts], "ground_truth": [an answer, or alternatives]}.
+    """
 
     prompt: str
-    target_new: str
-    ground_truth: str | None = None
+    target_new: str | list[str]
+    ground_truth: str | list[str] | None = None
     rephrase_prompt: str | None = None
     locality_prompt: str | None = None
-    locality_ground_truth: str | None = None
+    locality_ground_truth: str | list[str] | None = None
     subject: str | None = None
+    locality: dict[str, dict[str, list]] | None = None
+    portability: dict[str, dict[str, list]] | None = None
+
+    def request(self) -> Request:
+        """The record as a request; its locality prompt is called `neighborhood`, as in the published script."""
+        found: Request = {
+            "prompt": self.prompt,
+            "target_new": self.target_new,
+            "ground_truth": self.ground_truth or NO_TRUTH,
+        }
+        for name in ("rephrase_prompt", "subject"):
+            if getattr(self, name) is not None:
+                found[name] = getattr(self, name)
+        found |= {"locality": dict(self.locality or {}), "portability": dict(self.portability or {})}
+        if self.locality_prompt is not None and self.locality_ground_truth is not None:
+            found["locality"]["neighborhood"] = {
+                "prompt": self.locality_prompt,
+                "ground_truth": self.locality_ground_truth,
+            }
+        return found
 
 
 def load_records(path: str | Path, data_type: str = "ZsRE", size: int | None = None) -> list[Record]:
-    """The first `size` records of a JSON list or a JSONL file.
+    """The first `size` records of a JSON list or a JSONL file: flat ones, ROME's nested CounterFact, or KnowEdit's with lists of prompts.
+
+    Where some records can be tested for locality and others not (no prompt, or an empty answer), a warning says which.
 
     Raises:
         ValueError: the file is missing or has fewer records, or a record lacks a field or holds something else than text; the
@@ -50,12 +82,26 @@ def load_records(path: str | Path, data_type: str = "ZsRE", size: int | None = N
     if not path.is_file():
         raise ValueError(f"data: there is no file {str(path)!r}")
     records: list[Record] = []
+    without: list[str] = []
     for where, value in _entries(path):
         if size is not None and len(records) == size:
             break
         records.append(_record(value, where, _NAMES[data_type]))
+        if not records[-1].request()["locality"]:
+            without.append(where.rpartition(", ")[2])
     if size is not None and len(records) < size:
         raise ValueError(f"{path}: {len(records)} records, asked for {size}")
+    if without:
+        some = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
+        rest = (
+            f"it is measured on the other {len(records) - len(without)}"
+            if len(without) < len(records)
+            else "it is not measured"
+        )
+        warnings.warn(
+            f"{path}: {len(without)} of {len(records)} records have no locality prompt with an answer ({some}): {rest}",
+            stacklevel=2,
+        )
     return records
 
 
@@ -80,19 +126,72 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
 def _record(value: Any, where: str, names: dict[str, tuple[str, ...]]) -> Record:
     if not isinstance(value, dict):
         raise ValueError(f"{where}: expected an object, got {type(value).__name__}")
-    found = {}
+    if "requested_rewrite" in value:
+        value = _flattened(value, where)
+    found: dict[str, Any] = {}
     for name, sources in names.items():
+        field, optional = name.rstrip("?"), name.endswith("?")
         source = next((n for n in sources if value.get(n) is not None), None)
         content = value[source] if source else None
-        if (
-            isinstance(content, list)
-            and content
-            and name.startswith(("target_new", "ground_truth", "locality_ground_truth"))
-        ):
-            content = content[0]  # some files list several right answers
-        if content is None and name.endswith("?"):
-            continue
-        if not isinstance(content, str) or not content.strip():
+        if field in _MAY_HAVE_SEVERAL and isinstance(content, list):
+            content = _without_empty(content)
+            content = content[0] if len(content) == 1 else content or None
+        if optional and (content is None or (isinstance(content, str) and not content.strip())):
+            continue  # an empty answer or rephrasing cannot be measured, and does not stop a run
+        texts = content if field in _MAY_HAVE_SEVERAL and isinstance(content, list) else [content]
+        if not all(isinstance(text, str) and text.strip() for text in texts):
             raise ValueError(f"{where}: field {' / '.join(sources)} must be text and not empty, got {content!r}")
-        found[name.rstrip("?")] = content
+        found[field] = content
+    if "{}" in found["prompt"] and found.get("subject"):
+        found["prompt"] = found["prompt"].replace("{}", found["subject"])
+    for kind in ("locality", "portability"):
+        if isinstance(value.get(kind), dict):
+            found[kind] = {
+                name: asked
+                for name, entry in value[kind].items()
+                if (asked := _asked(entry, f"{where}: {kind}, {name}"))
+            }
     return Record(**found)
+
+
+def _flattened(value: dict[str, Any], where: str) -> dict[str, Any]:
+    """ROME's CounterFact: the rewrite lies inside, with `{}` for its subject, beside lists of paraphrases and neighbours."""
+    rewrite = value["requested_rewrite"]
+    try:
+        true = rewrite["target_true"]["str"]
+        flat = {
+            "prompt": rewrite["prompt"],
+            "subject": rewrite["subject"],
+            "target_new": rewrite["target_new"]["str"],
+            "ground_truth": true,
+        }
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"{where}: requested_rewrite must have prompt, subject, target_new.str and target_true.str, got {rewrite!r}"
+        ) from None
+    for name, source in (("rephrase_prompt", "paraphrase_prompts"), ("locality_prompt", "neighborhood_prompts")):
+        if value.get(source):
+            flat[name] = value[source][0]
+    if "locality_prompt" in flat:
+        flat["locality_ground_truth"] = true
+    return flat
+
+
+def _asked(entries: Any, where: str) -> dict[str, list] | None:
+    """KnowEdit's list of {"prompt", "ground_truth"} as two lists; None where none of them has an answer."""
+    found: dict[str, list] = {"prompt": [], "ground_truth": []}
+    for entry in entries if isinstance(entries, list) else [entries]:
+        if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
+            raise ValueError(f"{where}: expected objects with prompt and ground_truth, got {entry!r}")
+        answers = _without_empty(entry.get("ground_truth"))
+        if answers:
+            found["prompt"].append(entry["prompt"])
+            found["ground_truth"].append(answers)
+    return found if found["prompt"] else None
+
+
+def _without_empty(answers: Any) -> list[Any]:
+    """The answers of which any is right, out of lists in lists, without empty ones."""
+    if isinstance(answers, list):
+        return [inner for answer in answers for inner in _without_empty(answer)]
+    return [] if answers is None or (isinstance(answers, str) and not answers.strip()) else [answers]

@@ -18,9 +18,10 @@ SHIPPED = resources.files("memoir_fast.compat") / "hparams"
 class MEMOIRHyperParams:
     """The published keys. `from_hparams` reads them from YAML; floats may be written as text (`1e-3`).
 
-    `objective_optimization`, `max_length` and `RUN_SAVE_BACKGROUND_FEATURES` are accepted for the files' sake: the objective is
-    "only_label", sequences are refused beyond the model's context instead of being cut, and features are saved where
-    `dir_to_save_background_features` names a file.
+    `objective_optimization` and `max_length` are accepted for the files' sake: the objective is "only_label", and sequences are refused
+    beyond the model's context instead of being cut (EasyEdit reads `max_length`, 30 where a file has none, when it measures).
+    With `RUN_SAVE_BACKGROUND_FEATURES` nothing is edited: background features are collected and written to
+    `dir_to_save_background_features`, which is written to in no other case.
     """
 
     model_name: Any
@@ -39,12 +40,21 @@ class MEMOIRHyperParams:
     RUN_SAVE_BACKGROUND_FEATURES: bool = False
     dir_to_save_background_features: str | None = None
     batch_size: int = 1
-    max_length: int | None = None
+    max_length: int = 30
 
     def __post_init__(self) -> None:
         if self.alg_name != "MEMOIR":
             raise ValueError(f"alg_name must be MEMOIR, got {self.alg_name!r}: this file is for another method")
-        for name, kind in (("edit_lr", float), ("irr_threshold", float), ("n_iter", int), ("batch_size", int)):
+        if self.max_length is None:
+            self.max_length = 30
+        for name in ("model_parallel", "use_chat_template", "RUN_SAVE_BACKGROUND_FEATURES"):
+            setattr(self, name, _truth(name, getattr(self, name)))
+        if self.RUN_SAVE_BACKGROUND_FEATURES and not self.dir_to_save_background_features:
+            raise ValueError(
+                "dir_to_save_background_features must name a file where RUN_SAVE_BACKGROUND_FEATURES is set"
+            )
+        numbers = {"edit_lr": float, "irr_threshold": float, "n_iter": int, "batch_size": int, "max_length": int}
+        for name, kind in numbers.items():
             setattr(self, name, _number(name, getattr(self, name), kind))
         if self.top_k is not None:
             self.top_k = _number("top_k", self.top_k, int)
@@ -58,15 +68,16 @@ class MEMOIRHyperParams:
             raise ValueError(f"inner_params must name one projection, got {self.inner_params}")
 
     @classmethod
-    def from_hparams(cls, name: str) -> MEMOIRHyperParams:
+    def from_hparams(cls, hparams_name_or_path: str) -> MEMOIRHyperParams:
         """Settings from a YAML file: a path (with or without .yaml), or the name of a shipped file (`smollm2`, `llama3-8b`, ...).
 
         Raises:
-            ValueError: there is no such file, it is not a mapping, or a value is not what its key means.
+            ValueError: there is no such file, it is not a mapping, it does not say `alg_name: MEMOIR` (EasyEdit's files of some other
+                methods say nothing), or a value is not what its key means.
         """
         import yaml
 
-        text, where = _read(name)
+        text, where = _read(str(hparams_name_or_path))
         try:
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -77,6 +88,8 @@ class MEMOIRHyperParams:
         unknown = sorted(str(key) for key in values if key not in known)
         if unknown:
             warnings.warn(f"{where}: unknown keys are ignored: {', '.join(unknown)}", stacklevel=2)
+        if values.get("alg_name") is None:
+            raise ValueError(f"{where}: alg_name is missing: without `alg_name: MEMOIR` the file is for another method")
         if "model_name" not in values:
             raise ValueError(f"{where}: model_name is missing")
         try:
@@ -85,14 +98,14 @@ class MEMOIRHyperParams:
             raise ValueError(f"{where}: {error}") from None
 
     def config(self) -> MemoirConfig:
-        """The same settings as a `MemoirConfig`: the published update, a fixed threshold."""
+        """The same settings as a `MemoirConfig`: the authors' optimisation, a fixed threshold."""
         return MemoirConfig(
             layer=self.inner_params[0] if self.inner_params else None,
             top_k=self.top_k,
             threshold=self.irr_threshold,
             edit_lr=self.edit_lr,
             steps=self.n_iter,
-            write="sgd",
+            recipe="published",
             router="mask",
             feature=self.prompt_feature_agg,
             chat_template=bool(self.use_chat_template),
@@ -110,6 +123,16 @@ def _read(name: str) -> tuple[str, str]:
         return shipped.read_text("utf-8"), f"hparams/{shipped.name}"
     names = sorted(entry.name.removesuffix(".yaml") for entry in SHIPPED.iterdir() if entry.name.endswith(".yaml"))
     raise ValueError(f"hparams: there is no file {name!r}; shipped ones are {', '.join(names)}")
+
+
+def _truth(name: str, value: Any) -> bool:
+    """True or False, also as the texts that a command line hands over."""
+    found = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(
+        str(value).strip().lower()
+    )
+    if found is None:
+        raise ValueError(f"{name} must be true or false, got {value!r}")
+    return found
 
 
 def _number(name: str, value: Any, kind: type[_Kind]) -> _Kind:

@@ -1,8 +1,10 @@
 """The published script: `python -m memoir_fast.compat.run_editing --editing_method=MEMOIR --hparams_dir=smollm2 --data_dir=data
 --data_type=ZsRE --ds_size=100 --sequential_edit --output_dir=out`
 
-Reads the one JSON or JSONL file in `{data_dir}/{data_type}/` (or `{data_dir}/{data_type}.json[l]`, any case) and writes the metrics to
-`{output_dir}/{model}_{method}_N={ds_size}_Sequential={bool}.json`. Any field of the YAML is an override: `--n_iter=10`.
+Reads the JSON or JSONL file in `{data_dir}/{data_type}/` (where there are several, the one with "edit" in its name), or
+`{data_dir}/{data_type}.json[l]`, any case, and writes the metrics to
+`{output_dir}/{model}_{method}_N={ds_size}_Sequential={bool}.json`. Any field of the YAML is an override: `--n_iter=10`. With
+`--RUN_SAVE_BACKGROUND_FEATURES=True` the unrelated texts of the file (of the one with "train" in its name, if there is one) are measured instead.
 """
 
 from __future__ import annotations
@@ -16,19 +18,26 @@ from pathlib import Path
 from .data import DATA_TYPES, load_records
 from .easyedit import BaseEditor, summary_metrics
 from .params import MEMOIRHyperParams
+from .requests import alternatives
 
-_METRICS = {"ZsRE": "token em", "counterfact": "token em", "hallucination": "ppl", "temporal": "ood_ppl"}
+_METRICS = {
+    "ZsRE": "token em", "counterfact": "token em", "KnowEdit": "token em", "hallucination": "ppl", "temporal": "ood_ppl",
+}  # fmt: skip
 
 
-def find_file(data_dir: str, data_type: str) -> Path:
-    """The data file of a type. ValueError when there is none, or more than one."""
+def find_file(data_dir: str, data_type: str, part: str = "edit") -> Path:
+    """The data file of a type; among several the one with `part` in its name. ValueError when there is none, or more than one."""
     top = Path(data_dir)
     folder = top / data_type
     found = sorted(folder.glob("*.json*")) if folder.is_dir() else []
     found = found or [p for p in sorted(top.glob("*.json*")) if p.stem.lower() == data_type.lower()]
+    if len(found) > 1:
+        found = [p for p in found if part in p.stem.lower()] or found
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "none"
-        raise ValueError(f"data_dir: expected one JSON file in {folder}, found {names}")
+        raise ValueError(
+            f"data_dir: expected one JSON file in {folder}, or one with {part!r} in its name, found {names}"
+        )
     return found[0]
 
 
@@ -59,35 +68,41 @@ def run(args: argparse.Namespace) -> Path:
     overrides = {e.name: getattr(args, e.name) for e in fields(hparams) if getattr(args, e.name) is not None}
     if "inner_params" in overrides:
         overrides["inner_params"] = [overrides["inner_params"]]
-    for name in ("use_chat_template", "model_parallel", "RUN_SAVE_BACKGROUND_FEATURES"):
-        if name in overrides:
-            overrides[name] = overrides[name].lower() in ("1", "true", "yes")
     hparams = MEMOIRHyperParams(**{**{e.name: getattr(hparams, e.name) for e in fields(hparams)}, **overrides})
+    if hparams.RUN_SAVE_BACKGROUND_FEATURES:
+        return collect(args, hparams)
     records = load_records(find_file(args.data_dir, args.data_type), args.data_type, args.ds_size)
-
-    def column(name: str) -> list[str] | None:
-        """A field of all records; None when one of them lacks it."""
-        values = [getattr(record, name) for record in records]
-        return None if None in values else values
-
-    local = None
-    if column("locality_prompt") and column("locality_ground_truth"):
-        local = {"neighborhood": {"prompt": column("locality_prompt"), "ground_truth": column("locality_ground_truth")}}
+    requests = [record.request() for record in records]
     editor = BaseEditor.from_hparams(hparams)
-    found, _, _ = editor.edit(
-        prompts=column("prompt"), target_new=column("target_new"),
-        rephrase_prompts=column("rephrase_prompt"), locality_inputs=local,
-        subject=column("subject"), sequential_edit=args.sequential_edit,
-        eval_metric=_METRICS[args.data_type], verbose=False,
-    )  # fmt: skip
+    found, _, _ = editor.edit_requests(
+        requests, sequential_edit=args.sequential_edit, eval_metric=_METRICS[args.data_type], verbose=False
+    )
     model = str(editor.model_name).rstrip("/").split("/")[-1]
     path = (
-        Path(args.output_dir) / f"{model}_{args.editing_method}_N={len(records)}_Sequential={args.sequential_edit}.json"
+        Path(args.output_dir)
+        / f"{model}_{args.editing_method}_N={len(requests)}_Sequential={args.sequential_edit}.json"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1, ensure_ascii=False))
     summary_metrics(found)
     return path
+
+
+def collect(args: argparse.Namespace, hparams: MEMOIRHyperParams) -> Path:
+    """Measure background features on the unrelated texts, "prompt answer" each; returns the file written."""
+    records = load_records(find_file(args.data_dir, args.data_type, "train"), args.data_type, args.ds_size)
+    requests = []
+    for record in records:
+        entry = record.request()["locality"].get("neighborhood")
+        if entry is not None:
+            answer = alternatives("locality_ground_truth", entry["ground_truth"])[0]
+            requests.append({**record.request(), "loc_prompt": f"{entry['prompt']} {answer}"})
+    if not requests:
+        raise ValueError(
+            "data_dir: no record has a locality prompt with an answer, so there are no background features to collect"
+        )
+    BaseEditor.from_hparams(hparams).edit_requests(requests, verbose=False)
+    return Path(str(hparams.dir_to_save_background_features))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ import torch
 
 from ..journal.edit_record import EditRecord
 from ..model import MemoirModel
+from ..reading.background import MEAN_TEXTS
 
 
 def load_background(path: str | Path) -> torch.Tensor:
-    """(D,) float32: the mean of background features saved as a `.pt` tensor (n, D) or (D,).
+    """(D,) float32: the mean of background features saved as a `.pt` tensor: of the first 100 rows of (n, D), or (D,) itself.
 
     Raises:
         ValueError: the file is missing, is not a plain tensor, or holds NaN or infinity.
@@ -21,7 +22,9 @@ def load_background(path: str | Path) -> torch.Tensor:
     tensor = _load(path)
     if not isinstance(tensor, torch.Tensor) or tensor.dim() not in (1, 2) or not tensor.is_floating_point():
         raise ValueError(f"{path}: expected a float tensor (n, D) of background features")
-    mean = tensor.float().mean(0) if tensor.dim() == 2 else tensor.float()
+    if not tensor.numel():
+        raise ValueError(f"{path}: holds no background features")
+    mean = tensor[:MEAN_TEXTS].float().mean(0) if tensor.dim() == 2 else tensor.float()
     if not torch.isfinite(mean).all():
         raise ValueError(f"{path}: the background features hold NaN or infinity")
     return mean
@@ -59,16 +62,20 @@ def import_memory(model: MemoirModel, path: str | Path) -> None:
 
 def export_memory(model: MemoirModel, path: str | Path) -> None:
     """Write the memory as `import_memory` reads it."""
+    torch.save(memory_tensors(model), path)
+
+
+def memory_tensors(model: MemoirModel) -> dict[str, torch.Tensor]:
+    """new_weight (d, D) float32, masks (M, D) bool, permutation (D,) int64, on the CPU: the memory as the published editor holds it."""
     memory = model.memory
     masks = torch.zeros(len(memory), memory.in_features, dtype=torch.bool)
     for row, edit in enumerate(memory.index.ids):
         masks[row, memory.indices_of(edit).long()] = True
-    tensors = {
+    return {
         "new_weight": (memory.V * memory.scale).T.contiguous().cpu(),
         "masks": masks,
         "permutation": memory.permutation.long().cpu(),
     }
-    torch.save(tensors, path)
 
 
 def permutation_of(path: str | Path) -> torch.Tensor:

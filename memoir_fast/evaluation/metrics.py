@@ -88,6 +88,21 @@ def perplexity(
     ]
 
 
+@torch.no_grad()
+def likely_share(model: MemoirModel, texts: list[str], least: float) -> list[float]:
+    """Per text, the share of its tokens that get a probability above `least`, given those before; the text itself is the prompt that routes.
+    The first token of a sequence has none before it and does not count: NaN for a plain text of one token."""
+    found = []
+    for text in texts:
+        batch = pad([model.encoder.prompt(text)], model.model.device)
+        logits = model(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask, prompt_mask=batch.prompt_mask, use_cache=False
+        ).logits[0, :-1].float()  # fmt: skip
+        chances = logits.log_softmax(-1).gather(1, batch.input_ids[0, 1:, None])[batch.prompt_mask[0, 1:]]
+        found.append(float((chances > math.log(least)).float().mean()))
+    return found
+
+
 def agreement(first: list[list[int]], second: list[list[int]]) -> list[float]:
     """Per pair of token lists of one length, the share of equal positions (protocol `LOCALITY`)."""
     return [sum(a == b for a, b in zip(x, y, strict=True)) / len(x) for x, y in zip(first, second, strict=True)]

@@ -17,41 +17,9 @@ from memoir_fast.compat.run_editing import main as run_editing
 from memoir_fast.compat.tensors import export_memory, import_memory, load_background, permutation_of
 from memoir_fast.editing.rules import settled
 from memoir_fast.evaluation import metrics
+from tests.compat.support import LOCAL, PROMPTS, REPHRASED, TARGETS, YAML, logits
 from tests.support.data import facts_file
 from tests.support.models import background_texts, bits, tiny_memoir, tiny_model, word_tokenizer
-
-YAML = """
-alg_name: "MEMOIR"
-model_name: none
-device: cpu
-edit_lr: 3e0
-n_iter: 30
-objective_optimization: only_label
-inner_params:
-- model.layers[1].mlp.down_proj.weight
-top_k: 24
-irr_threshold: 0.7
-prompt_feature_agg: mean_decentered
-use_chat_template: false
-batch_size: 2
-"""
-PROMPTS, TARGETS = ["w100 w101 w102", "w110 w111 w112 w113"], ["w150", "w151 w152"]
-REPHRASED = ["w100 w102 w101", "w111 w110 w112 w113"]
-LOCAL = {"neighborhood": {"prompt": ["w30 w31 w32", "w40 w41"], "ground_truth": ["w33", "w42 w43"]}}
-
-
-@pytest.fixture
-def hparams(tmp_path):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(YAML)
-    found = MEMOIRHyperParams.from_hparams(str(path))
-    found.model_name = (tiny_model("llama"), word_tokenizer())
-    return found
-
-
-def _logits(model, text, **kwargs):
-    with torch.no_grad():
-        return model(input_ids=torch.tensor([word_tokenizer()(text)["input_ids"]]), **kwargs).logits
 
 
 @pytest.mark.parametrize("sequential", [True, False])
@@ -77,7 +45,7 @@ def test_edit_returns_what_easyedit_does(hparams, sequential):
     assert len(edited.memoir.memory) == (2 if sequential else 0)
     restore()
     assert len(edited.memoir.memory) == 0
-    assert torch.equal(bits(_logits(edited, PROMPTS[0])), bits(_logits(base, PROMPTS[0])))
+    assert torch.equal(bits(logits(edited, PROMPTS[0])), bits(logits(base, PROMPTS[0])))
 
 
 def test_batch_edit_and_other_metrics(hparams):
@@ -86,7 +54,7 @@ def test_batch_edit_and_other_metrics(hparams):
     assert [entry["post"]["rewrite_acc"] for entry in found] == [[1.0], [1.0]] and len(edited.memoir.memory) == 2
     restore()
     found, _, _ = editor.edit(PROMPTS, TARGETS, eval_metric="ppl", sequential_edit=True, verbose=False)
-    assert found[0]["post"]["rewrite_ppl"][0] < found[0]["pre"]["rewrite_ppl"][0]
+    assert found[0]["post"]["rewrite_ppl"] < found[0]["pre"]["rewrite_ppl"]
     given = [entry["pre"] for entry in found]
     found, _, _ = editor.edit(
         PROMPTS, TARGETS, REPHRASED, rephrase_prompts=REPHRASED, eval_metric="ood_ppl", pre_edit=given, verbose=False
@@ -115,7 +83,7 @@ def test_apply_in_an_algorithm_dictionary(hparams):
             target[...] = original
     assert len(again.memoir.memory) == 1
     first()
-    assert torch.equal(bits(_logits(again, PROMPTS[0])), bits(_logits(base, PROMPTS[0])))
+    assert torch.equal(bits(logits(again, PROMPTS[0])), bits(logits(base, PROMPTS[0])))
     copied, _ = apply_memoir_to_model(
         tiny_model("llama"), tok, [{"prompt": "w100 {}", "subject": "w101", "target_new": " w150"}], hparams, copy=True
     )
@@ -147,7 +115,7 @@ def test_other_features(feature):
     seen = []
     model.model.get_submodule(model.target.path).register_forward_hook(lambda m, args, out: seen.append(args[0]))
     with model.disabled():
-        _logits(model, "w100 w101 w102")
+        logits(model, "w100 w101 w102")
     weights = {
         "mean": torch.ones(3),
         "last": torch.tensor([0.0, 0.0, 1.0]),
@@ -199,7 +167,7 @@ def test_published_tensors_go_in_and_out(tmp_path):
         tiny_model("llama"), word_tokenizer(), model.config, model.memory.background.clone(), permutation_of(path)
     )
     import_memory(again, path)
-    assert torch.allclose(_logits(again, PROMPTS[0]), _logits(model, PROMPTS[0]), atol=1e-5)
+    assert torch.allclose(logits(again, PROMPTS[0]), logits(model, PROMPTS[0]), atol=1e-5)
     export_memory(again, tmp_path / "again.pt")
     first, second = (torch.load(p, weights_only=True) for p in (path, tmp_path / "again.pt"))
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -2,7 +2,8 @@
 
 Everything runs with the real small model, in an empty folder. To keep that short, a new memory is measured with the first 160 of the
 shipped unrelated prompts instead of all 500, and one loaded base model is handed out as copies; nothing else is changed. Blocks that begin with
-`# needs: vllm` are compiled only; the example of a vLLM client runs in tests/vllm, beside a server.
+`# needs: vllm` are compiled only; the example of a vLLM client runs in tests/vllm, beside a server, and the published experiments', which
+takes arguments, in tests/compat.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from memoir_fast import BackgroundTexts, MemoirModel, load_model, load_texts
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = sorted((ROOT / "docs" / "tutorial").glob("*.md"))
-EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != "vllm_client.py")
+ELSEWHERE = ("vllm_client.py", "lifelong_editing.py")
+EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name not in ELSEWHERE)
 NEEDS_VLLM = "# needs: vllm"
 
 # What a page must print, whatever the figures are on this machine.
