@@ -1,7 +1,7 @@
 """The parts of memoir_fast below its front that benchmarks measure or build on: the one place where they are imported."""
 
 from memoir_fast import ops
-from memoir_fast.base.loading import checkpoint_folder
+from memoir_fast.base.loading import cache_folder, checkpoint_folder
 from memoir_fast.compat.easyedit import BaseEditor, MEMOIRHyperParams, summary_metrics
 from memoir_fast.compat.tensors import import_memory
 from memoir_fast.editing.layout import lay_out
@@ -53,6 +53,7 @@ __all__ = [
     "WordRule",
     "Wordings",
     "answers",
+    "cache_folder",
     "calibration_of",
     "checkpoint_folder",
     "cpu",

@@ -13,8 +13,9 @@ import torch
 
 from benchmarks import harness
 from benchmarks.library import PLAIN, SignatureIndex, Threshold, passes, reference
+from benchmarks.models import load_model
 from benchmarks.quality import tasks
-from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
+from memoir_fast import MemoirConfig, MemoirModel, load_texts
 
 
 def tokens(model, texts: list[str]) -> list[tuple[list[int], torch.Tensor]]:

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from benchmarks import harness
 from benchmarks.library import Encoder, fit_classifier, make_near_misses, read_prompts
-from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
+from benchmarks.models import load_model
+from memoir_fast import MemoirConfig, MemoirModel, load_texts
 
 
 def main() -> None:

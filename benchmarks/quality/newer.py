@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from benchmarks import harness
 from benchmarks.library import PLAIN, metrics
+from benchmarks.models import load_model
 from benchmarks.quality import tasks
-from memoir_fast import MemoirConfig, MemoirModel, load_model
+from memoir_fast import MemoirConfig, MemoirModel
 
 
 def main() -> None:

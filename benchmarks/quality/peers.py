@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from benchmarks import harness
 from benchmarks.library import PLAIN, PUBLISHED
+from benchmarks.models import load_model
 from benchmarks.quality import measures, tasks
 from benchmarks.rivals.peers import Grace, InContext, Peer, Published, adapted, fine_tuned
-from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
+from memoir_fast import MemoirConfig, MemoirModel, load_texts
 
 PUBLISHED_THRESHOLD = 0.5  # one for all; between the overlaps of rephrasings and of unrelated prompts on ZsRE
 

@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from benchmarks import harness
 from benchmarks.library import PLAIN
+from benchmarks.models import load_model
 from benchmarks.quality import measures, tasks
-from memoir_fast import MemoirConfig, MemoirModel, load_model, load_texts
+from memoir_fast import MemoirConfig, MemoirModel, load_texts
 
 SAVE_EVERY = 25
 SERIES = ("seconds", "steps", "losses", "overlaps")  # the long lists, kept beside the row

@@ -16,8 +16,9 @@ from typing import Any
 
 from benchmarks import harness
 from benchmarks.library import joined_prompts
+from benchmarks.models import load_model
 from benchmarks.rivals.routers import RULES, Stored
-from memoir_fast import MemoirConfig, MemoirModel, load_model
+from memoir_fast import MemoirConfig, MemoirModel
 
 PREAMBLE = "I am preparing a short quiz for our team. Some of the facts have changed lately. "
 SYSTEM = "You are the assistant of a small company. Be polite, brief and exact."

@@ -6,8 +6,9 @@ import time
 
 from benchmarks import harness
 from benchmarks.library import PLAIN, load_facts
+from benchmarks.models import load_model
 from benchmarks.speed.edit_speed import measured
-from memoir_fast import MemoirConfig, MemoirModel, load_model
+from memoir_fast import MemoirConfig, MemoirModel
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from benchmarks import harness
 from benchmarks.library import BaseEditor, MEMOIRHyperParams, summary_metrics
+from benchmarks.models import load_model
 from benchmarks.quality import tasks
 from benchmarks.rivals.published import PublishedEditor
-from memoir_fast import load_model
 
 YAML = harness.ROOT / "memoir_fast" / "compat" / "hparams" / "smollm2.yaml"
 

@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from benchmarks import harness
 from benchmarks.library import PLAIN, PUBLISHED, answers, lay_out, load_facts, metrics
+from benchmarks.models import load_model
 from benchmarks.rivals.published import PublishedEditor
 from benchmarks.timing import ratio
-from memoir_fast import MemoirConfig, MemoirModel, load_model
+from memoir_fast import MemoirConfig, MemoirModel
 
 
 def matrix_rate(rows: int, inner: int, columns: int, dtype) -> float:

@@ -16,7 +16,8 @@ from transformers import DynamicCache
 
 from benchmarks import harness
 from benchmarks.library import PLAIN, load_facts
-from memoir_fast import MemoirConfig, MemoirModel, load_model
+from benchmarks.models import load_model
+from memoir_fast import MemoirConfig, MemoirModel
 
 
 def prompts_as_batch(model, texts: list[str]) -> dict:

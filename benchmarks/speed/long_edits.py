@@ -20,8 +20,9 @@ import torch
 
 from benchmarks import harness
 from benchmarks.library import PLAIN, PUBLISHED, load_facts
+from benchmarks.models import load_model
 from benchmarks.rivals.published import PublishedEditor
-from memoir_fast import MemoirConfig, MemoirModel, load_model
+from memoir_fast import MemoirConfig, MemoirModel
 
 
 def alone(kind: str, args) -> dict:

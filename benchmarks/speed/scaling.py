@@ -17,8 +17,9 @@ import torch
 
 from benchmarks import harness
 from benchmarks.library import PLAIN, import_memory, load_facts
+from benchmarks.models import load_model
 from benchmarks.timing import seconds_of
-from memoir_fast import MemoirConfig, MemoirModel, load_model
+from memoir_fast import MemoirConfig, MemoirModel
 
 
 def filled(base, tokenizer, config: MemoirConfig, count: int, rng) -> MemoirModel:
