@@ -10,12 +10,28 @@ from benchmarks.results_page.text import source_line, table
 RULES = {"words": "words (default)", "mask": "masks (published)", "bm25": "BM25"}
 
 
+MODELS = {"smollm2": "SmolLM2-135M-Instruct", "gemma": "Gemma 3 270M"}
+
+
 def sections(results: Path) -> list[str]:
-    found = rows.read("routing", results)
-    if not found:
+    """One table a model, each of the model's latest run."""
+    latest = {row.settings["model"]: row for row in rows.read("routing", results)}
+    if not latest:
         return []
-    row = found[-1]
-    made = row.result["rules"]
+    stored = next(iter(latest.values())).settings["stored"]
+    return [
+        "## Routing", "",
+        "Which edit a prompt reads: edits stored, not trained. \"Right\" is the share that reads the right edit (ZsRE: another edit of "
+        "the same subject counts, for the file gives 18 % of its facts again), \"kept out\" the share that reads none, by thresholds calibrated at the default rate "
+        "on the package's unrelated prompts. The networks were fitted on generated questions only, with SmolLM2's activations. Their default threshold was chosen while "
+        "these same rows were looked at a few times, and the everyday questions are our own, so new rows may do a little worse. Stored: "
+        + ", ".join(f"{name} {count}" for name, count in stored.items()) + ".", "",
+        *(line for row in latest.values() for line in _of_model(row)),
+    ]  # fmt: skip
+
+
+def _of_model(row: rows.Row) -> list[str]:
+    made, model = row.result["rules"], row.settings["model"]
     names = [name for name in RULES if name in made]
     lines = []
     for part in ("public", "demo", "everyday"):
@@ -28,12 +44,7 @@ def sections(results: Path) -> list[str]:
                 lines.append([f"{part}: {what}" + (f", {kind}" if kind else ""), str(count), *cells])
     chat = "in chats" if row.settings["chat"] else "in plain text"
     return [
-        "## Routing", "",
-        f"Which edit a prompt reads, {row.settings['model']}, {chat}: edits stored, not trained. \"Right\" is the share that reads the right edit (ZsRE: another edit of "
-        "the same subject counts, for the file gives 18 % of its facts again), \"kept out\" the share that reads none, by thresholds calibrated at the default rate "
-        "on the package's unrelated prompts. The networks were fitted on generated questions only. Their default threshold was chosen while these same rows were looked "
-        "at a few times, and the everyday questions are our own, so new rows may do a little worse. Stored: "
-        + ", ".join(f"{name} {count}" for name, count in row.settings["stored"].items()) + ".", "",
+        f"### {MODELS.get(model, model)}, {chat}", "",
         *table(["prompts", "number", *(RULES[name] for name in names)], lines),
         *source_line(row),
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import rows
 from benchmarks.harness import ROOT
-from benchmarks.results_page import page, plots
+from benchmarks.results_page import page, plots, routing
 from benchmarks.results_page import streams as of
 
 DOCS = ROOT / "docs"
@@ -62,3 +62,15 @@ def test_plots_are_the_same_each_time(tmp_path):
     for name in plots.PLOTS:
         first, second = ((tmp_path / folder / f"{name}.svg").read_bytes() for folder in ("a", "b"))
         assert first == second and len(first) > 5000
+
+
+def test_each_model_has_its_own_table_of_the_routing(tmp_path):
+    """A run of another model does not take the place of the one before; a later run of the same model does."""
+    row = rows.read("routing")[-1]
+    for name, chat, right in (("smollm2", True, 0.111), ("gemma", False, 0.222), ("gemma", False, 0.333)):
+        measured = {"demo": {"rephrased": {"right": right, "wrong": 0.0, "prompts": 20}}}
+        settings = row.settings | {"model": name, "chat": chat}
+        rows.append(rows.Row(**{**vars(row), "settings": settings, "result": {"rules": {"words": measured}}}), tmp_path)
+    text = "\n".join(routing.sections(tmp_path))
+    assert re.findall(r"### (.*)|right ([0-9.]+)", text) == [("SmolLM2-135M-Instruct, in chats", ""), ("", "0.111"),
+                                                              ("Gemma 3 270M, in plain text", ""), ("", "0.333")]  # fmt: skip
