@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from .causal_lm import CausalLM, text_config
-from .projection import Target
+from .projection import Target, find_target
 
 
 def fingerprint(model: CausalLM, tokenizer: Any, target: Target) -> dict[str, Any]:
@@ -33,6 +33,16 @@ def fingerprint(model: CausalLM, tokenizer: Any, target: Target) -> dict[str, An
         "tokenizer": _tokenizer_digest(tokenizer),
         "weight": _weight_digest(model, target),
     }
+
+
+def identity(model: CausalLM, tokenizer: Any, layer: int | str | None = None) -> dict[str, Any]:
+    """The base model's own fingerprint, whichever layer carries the memory: that of the default layer, or where this has no single
+    projection that of `layer`. What is measured of the model itself is cached by it."""
+    try:
+        target = find_target(model)
+    except ValueError:
+        target = find_target(model, layer)
+    return fingerprint(model, tokenizer, target)
 
 
 def of_folder(folder: Path, stored: dict[str, Any]) -> dict[str, Any]:
@@ -60,16 +70,22 @@ def digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def check(stored: dict[str, Any], present: dict[str, Any]) -> None:
-    """Raise ValueError, naming the differing fields, unless a memory of `stored` fits a model of `present`."""
-    differing = [
-        f"{name} (memory: {stored.get(name)!r}, model: {present[name]!r})"
+def differing(stored: dict[str, Any], present: dict[str, Any]) -> list[str]:
+    """The names of the fields in which two fingerprints differ; a weight that was not at hand is not compared."""
+    return [
+        name
         for name in present
         if stored.get(name) != present[name] and not (name == "weight" and None in (stored.get(name), present[name]))
     ]
-    if differing:
+
+
+def check(stored: dict[str, Any], present: dict[str, Any]) -> None:
+    """Raise ValueError, naming the differing fields, unless a memory of `stored` fits a model of `present`."""
+    names = differing(stored, present)
+    if names:
+        told = ", ".join(f"{name} (memory: {stored.get(name)!r}, model: {present[name]!r})" for name in names)
         raise ValueError(
-            "this memory was written for another base model; they differ in " + ", ".join(differing) + ". Load it with "
+            f"this memory was written for another base model; they differ in {told}. Load it with "
             "the model that it was made with"
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..base.fingerprint import digest
+from ..base.fingerprint import digest, identity
 from ..base.projection import Target, layers_of
 from ..config import MemoirConfig
 from ..errors import StoreError
@@ -36,16 +36,11 @@ def depth_for(model: Any, target: Target, state: MemoryState | None, config: Mem
 
 
 def measured_words(
-    model: Any,
-    router: Router,
-    encoder: Encoder,
-    config: MemoirConfig,
-    fingerprint: dict[str, Any],
-    depth: int,
-    texts: BackgroundTexts,
+    model: Any, router: Router, encoder: Encoder, config: MemoirConfig, depth: int, texts: BackgroundTexts
 ) -> dict[str, torch.Tensor]:
-    """The tensors of a model's matcher and of the unrelated prompts; see `MemoryState.words`."""
-    return words_of(model, router, encoder, depth, texts, digest(fingerprint), config.seed, config.batch_size)
+    """The tensors of a model's matcher and of the unrelated prompts; see `MemoryState.words`. config: resolved settings."""
+    key = digest(identity(model, encoder.tokenizer, config.layer))
+    return words_of(model, router, encoder, depth, texts, key, config.seed, config.batch_size)
 
 
 def complete(
@@ -54,12 +49,11 @@ def complete(
     router: Router,
     encoder: Encoder,
     config: MemoirConfig,
-    fingerprint: dict[str, Any],
     depth: int | None,
 ) -> None:
     """Measure what the settings' rule needs and a stored memory lacks, for it was made by the other rule."""
     if depth is not None and state.words is None:
-        state.words = measured_words(model, router, encoder, config, fingerprint, depth, texts_of(None))
+        state.words = measured_words(model, router, encoder, config, depth, texts_of(None))
     if depth is None and not len(state.calibration):
         state.calibration = calibration_of(model, router, encoder, texts_of(None), config)
 

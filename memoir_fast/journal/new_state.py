@@ -60,5 +60,5 @@ def new_state(
     calibration = calibration_of(model, router, encoder, texts, config) if masks else np.zeros((0, width), np.uint8)
     with router.disabled():
         contexts = make_contexts(model, encoder.tokenizer)
-    words = None if depth is None else measured_words(model, router, encoder, config, fingerprint, depth, texts)
+    words = None if depth is None else measured_words(model, router, encoder, config, depth, texts)
     return MemoryState(config, fingerprint, memory, contexts, calibration, VolatileJournal(memory), words)
