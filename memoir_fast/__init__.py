@@ -15,6 +15,8 @@ _NAMES = {
     "load_model": "base.loading",
     "BackgroundTexts": "reading.background",
     "load_texts": "reading.background",
+    "tune": "evaluation.tuning",
+    "Tuning": "evaluation.tuning",
 }
 
 __all__ = [*_NAMES, "__version__"]

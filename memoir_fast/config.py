@@ -10,7 +10,7 @@ from typing import Any
 
 FORMAT_VERSION = 2
 # Settings that a memory is made with and keeps.
-SHAPING = ("layer", "top_k", "chat_template", "write", "feature", "seed")
+SHAPING = ("layer", "top_k", "chat_template", "write", "feature", "seed", "tuned")
 ENDS = ("auto", "eos", "none")
 WRITES = ("sgd", "preconditioned")
 RECIPES = ("own", "published")
@@ -138,6 +138,11 @@ class MemoirConfig:
     seed: int = _setting(
         0, "what everything random is drawn with: TopHash's permutation, and the rotation of wide models' word codes", 0
     )
+    tuned: str | None = _setting(
+        None,
+        "what gives the settings that are left open (layer, contexts, edit_lr): a file of `memoir-fast tune`, or off for the defaults; with "
+        "none, `from_pretrained` and the command line take what tune stored for this model in the user's cache, if it did",
+    )
     batch_size: int = _setting(16, "rows per forward pass in measuring and calibrating", 1)
 
     def __post_init__(self) -> None:
@@ -174,6 +179,8 @@ class MemoirConfig:
             raise TypeError(
                 f"template_options must be a dict and joiner a text, got {self.template_options!r}, {self.joiner!r}"
             )
+        if self.tuned is not None and not (isinstance(self.tuned, str) and self.tuned.strip()):
+            raise TypeError(f"tuned must be None, 'off' or a file's path as text, got {self.tuned!r}")
         for f in fields(self):
             value, accepts = getattr(self, f.name), f.metadata
             if accepts["choices"] and value not in accepts["choices"] and not (value is None and "None" in str(f.type)):
@@ -255,6 +262,11 @@ def default_top_k(dimension: int) -> int:
 def default_layer(depth: int) -> int:
     """27/32 of the depth, rounded: layer 27 of 32, the published choice."""
     return min(depth - 1, round(27 * depth / 32))
+
+
+def default_contexts(is_chat: bool) -> int:
+    """How many short contexts an edit is trained behind: none in a chat, where the answer always follows the same header, else all ten."""
+    return 0 if is_chat else 10
 
 
 def _integer(name: str, value: Any, least: float, most: float) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .base import fingerprint as fingerprints
+from .base import tuned
 from .base.attachment import Attached, Attachment
 from .base.loading import load_model
 from .base.projection import find_target
@@ -59,7 +60,7 @@ class MemoirModel(Attached, Answering, Teaching, Undo, Calibrated):
 
     def __init__(self, model: nn.Module, tokenizer: Any, config: MemoirConfig | None = None, background: Any = None,
                  permutation: torch.Tensor | None = None, *, state: MemoryState | None = None):  # fmt: skip
-        config = (config or MemoirConfig()) if state is None else state.config
+        config = tuned.applied(config or MemoirConfig(), model, tokenizer) if state is None else state.config
         self.model, self.tokenizer = model, tokenizer
         self.target = find_target(model, config.layer)
         self.encoder, top_k = (
@@ -78,7 +79,7 @@ class MemoirModel(Attached, Answering, Teaching, Undo, Calibrated):
         try:
             if state is None:
                 state = new_state(model, self.encoder, self.router, self.config, self.fingerprint, background, depth)
-            complete(state, model, self.router, self.encoder, self.config, self.fingerprint, depth)
+            complete(state, model, self.router, self.encoder, self.config, depth)
             self.kept = state
             self.contexts, self.journal = state.contexts, state.journal
             self.threshold = connect(model, self.router, self.encoder, self.config, state)
@@ -105,7 +106,8 @@ class MemoirModel(Attached, Answering, Teaching, Undo, Calibrated):
             background: see `MemoirModel`; refused where a stored memory brings its own.
             conflict: what a new edit does to a stored one that asks the same: see `Journal`. A new store supersedes by default and keeps
                 its policy; without a store both are kept by default.
-            settings: fields of `MemoirConfig`.
+            settings: fields of `MemoirConfig`; a new memory takes those left open from what `tune` stored for this model, unless
+                `tuned` says otherwise.
         """
         if memory is not None and store is not None:
             raise ValueError("memory and store: give one of them")
@@ -121,7 +123,7 @@ class MemoirModel(Attached, Answering, Teaching, Undo, Calibrated):
             return cls.load(memory, model, tokenizer, **settings)
         if store is not None and stored:
             return cls.open(store, model, tokenizer, read_only, **settings)
-        made = cls(model, tokenizer, MemoirConfig(**settings), background)
+        made = cls(model, tokenizer, tuned.looked_up(MemoirConfig(**settings), model, tokenizer), background)
         if store is not None:
             made.create_store(store, **({} if conflict is None else {"conflict": conflict}))
         elif conflict is not None:
@@ -193,4 +195,5 @@ class MemoirModel(Attached, Answering, Teaching, Undo, Calibrated):
 
     def __repr__(self) -> str:
         name = type(self.model).__name__
-        return f"MemoirModel({name}, {self.target.path}, k={self.memory.top_k}, {len(self.memory)} edits)"
+        chosen = f", tuned by {self.config.tuned}" if self.config.tuned not in (None, tuned.OFF) else ""
+        return f"MemoirModel({name}, {self.target.path}, k={self.memory.top_k}, {len(self.memory)} edits{chosen})"

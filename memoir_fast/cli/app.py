@@ -7,7 +7,7 @@ import sys
 
 from .. import __version__
 from ..errors import StoreError
-from . import model_commands, serve_command, store_commands
+from . import model_commands, serve_command, store_commands, tune_command
 from .parsers import Commands, Run
 
 
@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="memoir-fast", description="Edit language models with a residual memory.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (model_commands, store_commands, serve_command):
+    for group in (model_commands, tune_command, store_commands, serve_command):
         group.add(commands, command)
     return parser
 

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config import MemoirConfig, help_of
 from .parsers import Command, Commands
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add(commands: Commands, command: Command) -> None:
     """Add the commands to the parser. command: `app.command`."""
     edit = command(commands, "edit", _edit, "teach facts; the memory is kept in --store")
-    _model_options(edit, store=True)
+    model_options(edit, store=True)
     edit.add_argument("--author", default="", help="kept with the edits")
     edit.add_argument("--tags", nargs="+", default=[], metavar="TAG", help="kept with the edits, to choose them by")
     edit.add_argument("--prompt", help="what will be asked")
@@ -42,17 +42,17 @@ def add(commands: Commands, command: Command) -> None:
                       "is made, and say where the answer is not the target")  # fmt: skip
 
     ask = command(commands, "ask", _ask, "answer questions with the edited model")
-    _model_options(ask, store=True)
+    model_options(ask, store=True)
     ask.add_argument("questions", nargs="+", metavar="QUESTION")
     ask.add_argument("--max-new-tokens", type=int, default=32)
 
     route = command(commands, "route", _route, "which edit a question would read, and why")
-    _model_options(route, store=True)
+    model_options(route, store=True)
     route.add_argument("questions", nargs="+", metavar="QUESTION")
     route.add_argument("--top", type=int, default=5, help="most candidates to show (%(default)s)")
 
     evaluate = command(commands, "eval", _eval, "edit a stream of facts and measure the result")
-    _model_options(evaluate)
+    model_options(evaluate)
     evaluate.add_argument(
         "--edits", metavar="FILE", required=True, help="JSONL: prompt, target[_new], rephrase_prompt, ..."
     )
@@ -61,7 +61,7 @@ def add(commands: Commands, command: Command) -> None:
     calibrate = command(
         commands, "calibrate", _calibrate, "set the edits' thresholds for a wanted false-activation rate"
     )
-    _model_options(calibrate, store=True)
+    model_options(calibrate, store=True)
     calibrate.add_argument(
         "--rate", type=float, help="largest chance that an unrelated prompt reads the memory (0.005)"
     )
@@ -70,10 +70,10 @@ def add(commands: Commands, command: Command) -> None:
     )
 
     demo = command(commands, "demo", _demo, "edit twenty shipped facts and show the answers before and after")
-    _model_options(demo)
+    model_options(demo)
 
 
-def _model_options(parser: argparse.ArgumentParser, store: bool = False) -> None:
+def model_options(parser: argparse.ArgumentParser, store: bool = False) -> None:
     parser.add_argument("--model", default="smollm2", help="smollm2, a hub id, a folder or a .gguf file (%(default)s)")
     parser.add_argument("--dtype", default="float32", help="dtype of the base model's weights (%(default)s)")
     if store:
@@ -109,16 +109,24 @@ def _open(options: argparse.Namespace, read_only: bool = False) -> MemoirModel:
     if read_only and (folder is None or not is_store(folder)):
         raise ValueError(f"--store {folder}: there is no store in this folder; `memoir-fast edit` makes one")
     logging.disable_progress_bar()  # transformers' own bars; ours stay
-    settings = {f.name: getattr(options, f.name) for f in fields(MemoirConfig) if getattr(options, f.name) is not None}
-    return MemoirModel.from_pretrained(
+    model = MemoirModel.from_pretrained(
         options.model,
         store=folder,
         read_only=read_only,
         dtype=options.dtype,
         background=options.background,
         conflict=getattr(options, "conflict", None),
-        **settings,
+        **settings_of(options),
     )
+    if model.config.tuned not in (None, "off") and not read_only:
+        say(options, f"with the settings of {model.config.tuned} (memoir-fast tune): layer {model.target.layer}, "
+            f"contexts {model.config.contexts}; --tuned off takes the defaults")  # fmt: skip
+    return model
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `MemoirConfig` that the options name."""
+    return {f.name: getattr(options, f.name) for f in fields(MemoirConfig) if getattr(options, f.name) is not None}
 
 
 def _edit(options: argparse.Namespace) -> None:

@@ -70,9 +70,14 @@ def _info(options: argparse.Namespace) -> None:
         value = {"edits": counts, "scale": store.memory.scale, "config": json.loads(kept.config.to_json()),
                  "fingerprint": kept.fingerprint, "conflict": kept.conflict, "record_dtype": kept.record_dtype,
                  "bytes": sum(p.stat().st_size for p in store.folder.iterdir())}  # fmt: skip
+    tuned = (
+        f"; settings of {shown(kept.config.tuned, 80)} (memoir-fast tune)"
+        if kept.config.tuned not in (None, "off")
+        else ""
+    )
     listed = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no edits"
     say(options, f"{options.store}: {listed}; beside {shown(str(kept.fingerprint.get('target')), 60)} of a "
-        f"{shown(str(kept.fingerprint.get('architecture')), 40)}, k = {kept.config.top_k}, {value['bytes'] / 1e6:.1f} MB")  # fmt: skip
+        f"{shown(str(kept.fingerprint.get('architecture')), 40)}, k = {kept.config.top_k}, {value['bytes'] / 1e6:.1f} MB{tuned}")  # fmt: skip
     write_json(options, value)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from ..base.causal_lm import CausalLM
 from ..base.projection import Target, layers_of
-from ..config import MemoirConfig
+from ..config import MemoirConfig, default_contexts
 from ..errors import EditError
 from ..memory.residual import ResidualMemory
 from ..memory.update import Update
@@ -100,9 +100,7 @@ class Editor:
 
     def _sequences(self, request: EditRequest, config: MemoirConfig) -> list[Sequence]:
         """What an edit is trained on: prompt and target in the template's variants, perhaps the rephrasings, and some contexts in front."""
-        wanted = config.contexts
-        if wanted is None:
-            wanted = 0 if self.encoder.is_chat else len(self.contexts)
+        wanted = default_contexts(self.encoder.is_chat) if config.contexts is None else config.contexts
         prompt, target, encoder = request.prompt, request.target, self.encoder
         chosen = self.contexts[:wanted]
         more = request.rephrasings if config.train_rephrasings else ()

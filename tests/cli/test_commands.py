@@ -136,6 +136,29 @@ def test_facts_say_how_they_are_asked(checkpoint, capsys):
     assert "line 1: rephrasings must be a list" in _cli("edit", *model, *edits, ok=False).stderr
 
 
+def test_a_tuned_model_says_so(checkpoint, capsys):
+    """A row a candidate; the choice lies where the last line says; commands that edit, and info, tell that they took it."""
+    shape = ["--model", str(checkpoint / "base"), "--background", str(checkpoint / "background.jsonl"), "--top-k", "24",
+             "--no-chat-template", "--router", "mask", "--threshold", "0.7"]  # fmt: skip
+    fact = {"prompt": "w100 w101", "target": "w150", "rephrase": "w101 w100", "unrelated": "w20 w21"}
+    (checkpoint / "facts.jsonl").write_text(json.dumps(fact))
+    tried = ["--facts", str(checkpoint / "facts.jsonl"), "--layers", "0", "1", "--context-counts", "0"]
+    said = _here(capsys, "tune", *shape, *tried, "--json", str(checkpoint / "tune.json"))
+    told = json.loads((checkpoint / "tune.json").read_text())
+    assert told["settings"]["contexts"] == 0 and told["settings"]["layer"] in (0, 1) and len(told["rows"]) == 2
+    assert len(said.splitlines()) == 4 and f"kept in {told['file']}" in said.splitlines()[-1]
+    edit = ["edit", *shape, "--prompt", "w100 w101", "--target", "w150", "--steps", "2"]
+    layer = f"layer {told['settings']['layer']}, contexts 0; --tuned off"
+    assert layer in _here(capsys, *edit, "--store", str(checkpoint / "store"))
+    assert "(memoir-fast tune)" in _here(capsys, "info", "--store", str(checkpoint / "store"))
+    assert "memoir-fast tune" not in _here(capsys, *edit, "--tuned", "off", "--store", str(checkpoint / "plain"))
+    assert "memoir-fast tune" not in _here(capsys, "info", "--store", str(checkpoint / "plain"))
+    _here(capsys, "tune", *shape, *tried, "--output", str(checkpoint / "mine.json"))
+    assert "mine.json" in _here(
+        capsys, *edit, "--tuned", str(checkpoint / "mine.json"), "--store", str(checkpoint / "own")
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

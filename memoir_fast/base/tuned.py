@@ -1,0 +1,94 @@
+"""Settings that `memoir-fast tune` chose for a model: a JSON file in the user's cache, named by the model's fingerprint, or where the user
+wants it.
+
+A file holds for one base model, asked in one way (chat or plain) and edited by one update rule, for its settings were measured so. Settings
+that the user chose go before those of a file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..config import MemoirConfig
+from .causal_lm import CausalLM
+from .files import replace
+from .fingerprint import differing, digest, identity
+from .loading import cache_folder
+
+FORMAT = 1
+OFF = "off"
+TUNABLE = ("layer", "contexts", "edit_lr")  # all of them None where the user left them open
+
+
+def measured_by(tokenizer: Any, config: MemoirConfig) -> dict[str, Any]:
+    """The settings that a choice depends on: whether prompts are chats, and the update rule."""
+    chat = bool(getattr(tokenizer, "chat_template", None)) if config.chat_template is None else config.chat_template
+    return {"chat_template": chat, "write": config.write}
+
+
+def place_of(model: dict[str, Any], measured: dict[str, Any]) -> Path:
+    """Where a model's choice lies unless the user says otherwise. model: its `identity`; measured: see `measured_by`."""
+    way = "chat" if measured["chat_template"] else "plain"
+    return cache_folder() / "tuned" / f"{digest(model)}-{way}-{measured['write']}.json"
+
+
+def save(path: Path, model: dict[str, Any], measured: dict[str, Any], settings: dict[str, Any], rows: list) -> None:
+    """Write a choice, whole or not at all. settings: of `TUNABLE`; rows: what was measured, as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = {"format": FORMAT, "fingerprint": model, "measured": measured, "settings": settings, "rows": rows}
+    replace(path, (json.dumps(made, indent=2) + "\n").encode())
+
+
+def looked_up(config: MemoirConfig, model: CausalLM, tokenizer: Any) -> MemoirConfig:
+    """The settings, naming the file in the user's cache that holds for this model, where the user left `tuned` open and there is one."""
+    if config.tuned is not None or not any((cache_folder() / "tuned").glob("*.json")):
+        return config
+    path = place_of(identity(model, tokenizer, config.layer), measured_by(tokenizer, config))
+    return config.updated(tuned=str(path)) if path.is_file() else config
+
+
+def applied(config: MemoirConfig, model: CausalLM, tokenizer: Any) -> MemoirConfig:
+    """The settings with what their `tuned` file says where the user left them open; `tuned` is then the file's bare name.
+
+    Raises:
+        ValueError: there is no such file, it is malformed, or it holds for another model or another way of asking or editing.
+    """
+    if config.tuned is None or config.tuned == OFF:
+        return config
+    path = Path(config.tuned)
+    found = _read(path)
+    others = differing(found["fingerprint"], identity(model, tokenizer, config.layer))
+    if others:
+        raise ValueError(
+            f"tuned: {path} was made for another model (they differ in {', '.join(others)}): "
+            f"run `memoir-fast tune` with this one, or take the defaults with tuned={OFF!r}"
+        )
+    present = measured_by(tokenizer, config)
+    if found["measured"] != present:
+        raise ValueError(
+            f"tuned: {path} was measured with {found['measured']}, this memory has {present}: run `memoir-fast tune` with "
+            f"these settings, or take the defaults with tuned={OFF!r}"
+        )
+    taken = {name: value for name, value in found["settings"].items() if getattr(config, name) is None}
+    return config.updated(**taken, tuned=path.name)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(
+            f"tuned: cannot read {str(path)!r} ({error.strerror}): give a file of `memoir-fast tune`, or {OFF!r}"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"tuned: {path} is not JSON ({error}): run `memoir-fast tune` again") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ValueError(f"tuned: {path} is no file of `memoir-fast tune` in format {FORMAT}: run it again")
+    parts = [found.get(name) for name in ("fingerprint", "measured", "settings")]
+    if not all(isinstance(part, dict) for part in parts) or not set(found["settings"]) <= set(TUNABLE):
+        raise ValueError(
+            f"tuned: {path} is damaged (its settings may be {', '.join(TUNABLE)}): run `memoir-fast tune` again"
+        )
+    return found
