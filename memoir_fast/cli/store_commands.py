@@ -63,13 +63,15 @@ def _open(options: argparse.Namespace, writer: bool = False) -> Store:
 
 
 def _info(options: argparse.Namespace) -> None:
+    from ..ops.search import engines
+
     with _open(options) as store:
         kept = store.manifest
         statuses = list(store.state.statuses.values())
         counts = {status: statuses.count(status) for status in sorted(set(statuses))}
         value = {"edits": counts, "scale": store.memory.scale, "config": json.loads(kept.config.to_json()),
                  "fingerprint": kept.fingerprint, "conflict": kept.conflict, "record_dtype": kept.record_dtype,
-                 "bytes": sum(p.stat().st_size for p in store.folder.iterdir())}  # fmt: skip
+                 "bytes": sum(p.stat().st_size for p in store.folder.iterdir()), "lookup": engines()}  # fmt: skip
     tuned = (
         f"; settings of {shown(kept.config.tuned, 80)} (memoir-fast tune)"
         if kept.config.tuned not in (None, "off")
@@ -78,6 +80,9 @@ def _info(options: argparse.Namespace) -> None:
     listed = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no edits"
     say(options, f"{options.store}: {listed}; beside {shown(str(kept.fingerprint.get('target')), 60)} of a "
         f"{shown(str(kept.fingerprint.get('architecture')), 40)}, k = {kept.config.top_k}, {value['bytes'] / 1e6:.1f} MB{tuned}")  # fmt: skip
+    for rule, engine in value["lookup"].items():
+        chosen = " (this store's)" if rule == kept.config.router else ""
+        say(options, f"  look-up with router={rule}{chosen}: {engine}")
     write_json(options, value)
 
 

@@ -12,23 +12,13 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from ..ops import cpu as _cpu
+from ..ops import search
 from .rows import Rows
-
-
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError:
-        raise ImportError(
-            "looking signatures up without the C++ extension needs FAISS: pip install memoir-fast[cpu] "
-            "(or memoir-fast[gpu] on a CUDA machine)"
-        ) from None
-    return faiss
 
 
 class Listener(Protocol):
@@ -58,7 +48,7 @@ class SignatureIndex:
             this found the nearest of a million for all 600 queries (benchmarks/results/lookup.jsonl).
     """
 
-    exhaustive = 1 << 16
+    exhaustive = search.EXHAUSTIVE
 
     def __init__(self, dimension: int, top_k: int):
         if not 1 <= top_k <= dimension:
@@ -212,7 +202,9 @@ class SignatureIndex:
     def _search(self, signatures: np.ndarray, exhaustive: bool) -> tuple[np.ndarray, np.ndarray]:
         codes = self._codes.view
         if not _cpu.available():
-            distances, rows = _faiss().knn_hamming(signatures, codes, 1)
+            library = search.faiss("looking signatures up without the C++ extension")
+            with search.one_thread(library):
+                distances, rows = library.knn_hamming(signatures, codes, 1)
             return rows[:, 0], distances[:, 0].astype(np.int64)
         if exhaustive:
             return _cpu.hamming_nearest(signatures, codes)

@@ -1,4 +1,4 @@
-"""`python -m memoir_fast.ops` prints which backend serves each operation on this machine."""
+"""`python -m memoir_fast.ops` prints which backend serves each operation on this machine, and which engine looks stored edits up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 
 import torch
 
-from . import cpu, gpu
+from . import cpu, gpu, search
 from .dispatch import OPERATIONS, backend_of
 
 
@@ -19,13 +19,16 @@ def main() -> None:
     as_json = parser.parse_args().json
     served = {device: {op: backend_of(op, device) for op in OPERATIONS} for device in devices}
     if as_json:
-        found = {"torch": torch.__version__, "extension": cpu.describe(), "gpu": gpu.describe(), "served": served}
+        found = {"torch": torch.__version__, "extension": cpu.describe(), "gpu": gpu.describe(), "served": served,
+                 "lookup": search.engines()}  # fmt: skip
         print(json.dumps(found))
         return
     print(f"torch {torch.__version__}, extension: {cpu.describe()}, GPU kernels: {gpu.describe()}")
     for device in devices:
         for op in OPERATIONS:
             print(f"  {device:<5} {op:<16} {served[device][op]}")
+    for rule, engine in search.engines().items():
+        print(f"  look-up with router={rule}: {engine}")
 
 
 if __name__ == "__main__":

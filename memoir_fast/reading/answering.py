@@ -12,6 +12,7 @@ from ..config import MemoirConfig
 from ..memory.selection import Tags, check_tags
 from ..text.encoder import Encoder, Sequence
 from .explain import explain
+from .index_file import read_index, write_index
 from .router import Router
 from .routes import cache_among
 
@@ -121,6 +122,24 @@ class Answering:
         sequences = [self._encoded(query) for query in queries]
         found = explain(self.model, self.router, sequences, top, self.config.batch_size)
         return found[0] if single else found
+
+    def write_index(self, path: str) -> list[tuple[int, int] | None]:
+        """Write the index in which candidates are found to a file that `faiss.read_index_binary` reads: an `IndexBinaryFlat`, by words of the
+        wordings' summed word codes, by masks of the edits' signatures.
+
+        Returns:
+            what each of its rows belongs to: (edit, wording), with wording 0 for the prompt, n for the nth rephrasing and -1 for one of
+            `not_prompts`; None for a row whose edit can be found no longer.
+        """
+        return write_index(self.router, path)
+
+    def read_index(self, path: str) -> None:
+        """Look candidates up in an index that `write_index` wrote; wordings that came later are added to it.
+
+        Raises:
+            ValueError: it is no such file, or its codes are not those of this memory's first rows.
+        """
+        read_index(self.router, path)
 
     def _encoded(self, query: Any) -> Sequence:
         return self.encoder.chat(query) if isinstance(query, list) else self.encoder.prompt(query)

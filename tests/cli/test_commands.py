@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from tests.support.models import background_texts, tiny_model, word_tokenizer
+from memoir_fast.ops.search import engines
+from tests.support.models import background_texts, tiny_memoir, tiny_model, word_tokenizer
 
 
 def _cli(*arguments, ok=True):
@@ -157,6 +158,15 @@ def test_a_tuned_model_says_so(checkpoint, capsys):
     assert "mine.json" in _here(
         capsys, *edit, "--tuned", str(checkpoint / "mine.json"), "--store", str(checkpoint / "own")
     )
+
+
+def test_info_names_what_looks_edits_up(tmp_path, capsys):
+    with tiny_memoir() as model:
+        model.create_store(str(tmp_path / "s"))
+    described = _here(capsys, "info", "--store", str(tmp_path / "s"))
+    assert f"look-up with router=mask (this store's): {engines()['mask']}\n" in described
+    assert f"look-up with router=tokens: {engines()['tokens']}\n" in described
+    assert json.loads(_here(capsys, "info", "--store", str(tmp_path / "s"), "--json", "-"))["lookup"] == engines()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 
 from memoir_fast import EditRequest, MemoirConfig, MemoirModel
 from memoir_fast.base.attachment import attachment_of
-from tests.support.models import bits
+from tests.support.models import bits, tiny_memoir
 
 FACTS = [
     EditRequest("Who leads Norvane Robotics?", "Lena Ortiz"),
@@ -261,3 +261,37 @@ def test_what_another_sentence_demands_is_not_asked_of_the_edit(model):
         assert model.route(text)["edit"] == stored.id
     assert model.route("What is the longest river in Zeltia?")["edit"] is None  # a question needs more than a statement
     model.delete(stored.id)
+
+
+def test_the_index_of_candidates_is_a_faiss_file(model, tmp_path):
+    faiss = pytest.importorskip("faiss")
+    file = tmp_path / "candidates.faiss"
+    owners = model.write_index(str(file))
+    mine = [owner for owner in owners if owner is not None and owner[0] < len(FACTS)]  # other tests' edits come and go
+    assert sorted(mine) == [(0, 0), (1, 0), (2, 0), (2, 1), (3, -1), (3, 0)]
+    own = faiss.read_index_binary(str(file))
+    assert own.ntotal == len(owners) and own.d >= model.router.words.keys.matcher.bits
+    before = model.route([fact.prompt for fact in FACTS])
+    model.read_index(str(file))
+    assert model.route([fact.prompt for fact in FACTS]) == before
+    model.disable(1)
+    assert model.write_index(str(file))[owners.index((1, 0))] is None
+    model.enable(1)
+    turned = faiss.IndexBinaryFlat(own.d)
+    turned.add(faiss.vector_to_array(own.xb).reshape(own.ntotal, -1)[::-1].copy())
+    faiss.write_index_binary(turned, str(file))
+    with pytest.raises(ValueError, match="codes are not those of the"):
+        model.read_index(str(file))
+
+
+def test_masks_are_written_by_edit(tmp_path):
+    faiss = pytest.importorskip("faiss")
+    with tiny_memoir() as masks:
+        masks.edit("w100 w101", "w150", steps=1), masks.edit("w110 w111", "w151", steps=1), masks.delete(0)
+        assert masks.write_index(str(tmp_path / "masks")) == [(1, 0)]
+        masks.read_index(str(tmp_path / "masks"))
+        own = faiss.read_index_binary(str(tmp_path / "masks"))
+        assert (faiss.vector_to_array(own.xb) == masks.memory.index.signature(1)).all()
+        masks.restore(0)
+        with pytest.raises(ValueError, match="are not those of the 2 stored edits"):
+            masks.read_index(str(tmp_path / "masks"))

@@ -9,15 +9,20 @@ from __future__ import annotations
 import bisect
 from array import array
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...memory.rows import Rows
+from ...ops import search
 from .prompt_codes import PromptCode
 
 # Up to so many rows a direct comparison is as fast as an index, and needs none.
-DIRECT = 4096
+DIRECT = search.DIRECT
+# Among a million generated wordings this many postings found the most rewordings: the rarest words say which subject is meant, and the
+# frequent ones behind them only bring in others (`python -m benchmarks.speed.lookup`).
+BUDGET = 20_000
 
 
 class Candidates:
@@ -28,11 +33,12 @@ class Candidates:
         budget: at most so many postings are read for one query; the rarest words come first.
     """
 
-    def __init__(self, bits: int, budget: int = 40_000):
+    def __init__(self, bits: int, budget: int = BUDGET):
         self.bits, self.budget = bits, budget
         self._postings: dict[int, array[int]] = {}  # four bytes each: a list would take eight times as many
         self._size = Rows((), np.float32)
         self._sums = Rows(((bits + 63) // 64,), np.uint64)
+        self._scores = np.zeros(0)  # of all rows; zero but inside of `lexical`
         self._index: Any = None
         self.removed = 0
 
@@ -64,32 +70,32 @@ class Candidates:
         for word, weight in zip(query.word.tolist(), query.weight.tolist(), strict=True):
             weights[word] = max(weight, weights.get(word, 0.0))
         known = sorted((len(self._postings[w]), w) for w in weights if w in self._postings)
-        rows, scores, read = [], [], 0
+        if len(self._scores) < len(self):
+            self._scores = np.zeros(len(self) * 9 // 8)
+        parts, read = [], 0
         for length, word in known:
             if read and read + length > self.budget:
                 break
             read += length
-            rows.append(np.array(self._postings[word]).astype(np.int64))
+            rows = np.array(self._postings[word]).astype(np.int64)
             rarity = min(1.0, np.log(1 + (len(self) - self.removed) / length) / 5)
-            scores.append(np.full(length, weights[word] * rarity))
-        if not rows:
+            self._scores[rows] += weights[word] * rarity  # a row stands in a word's list once
+            parts.append(rows)
+        if not parts:
             return np.zeros(0, np.int64)
-        where, score = np.concatenate(rows), np.concatenate(scores)
+        where = np.concatenate(parts)
+        total = self._scores[where] / self._size.view[where]
+        self._scores[where] = 0
         if open_rows is not None:
             kept = open_rows[where]
-            where, score = where[kept], score[kept]
-        if len(self) <= DIRECT:
-            total = np.bincount(where, score, minlength=len(self))  # every share is above 0
-            found = np.flatnonzero(total)
-            total = total[found]
-        else:
-            found, inverse = np.unique(where, return_inverse=True)
-            total = np.bincount(inverse, score, minlength=len(found))
-        total = total / self._size.view[found]
-        if number < len(found):  # those that can be among the best, equals of the last one too
-            few = np.flatnonzero(total >= np.partition(total, -number)[-number])
-            found, total = found[few], total[few]
-        return found[np.lexsort((-found, -total))[:number]]
+            where, total = where[kept], total[kept]
+        if len(where) > number * len(
+            parts
+        ):  # a row stands there as often as it shares words: as many hold the best ones
+            edge = np.partition(total, -number * len(parts))[-number * len(parts)]
+            where, total = where[total >= edge], total[total >= edge]
+        found, first = np.unique(where, return_index=True)
+        return found[np.lexsort((-found, -total[first]))[:number]]
 
     def near(self, query: PromptCode, number: int, open_rows: np.ndarray | None = None) -> np.ndarray:
         """Rows whose summed code is nearest to the query's, best first."""
@@ -107,14 +113,36 @@ class Candidates:
         return (found if open_rows is None else found[open_rows[found]])[:number]
 
     def _searched(self, code: np.ndarray, number: int) -> np.ndarray:
-        import faiss
-
-        if self._index is None:
-            self._index = faiss.IndexBinaryFlat(self._sums.view.shape[1] * 64)
-        if self._index.ntotal < len(self):
-            self._index.add(self._sums.view[self._index.ntotal :].view(np.uint8))
-        rows = self._index.search(code[None], min(number, len(self)))[1][0]
+        index = self._followed()
+        with search.one_thread(search.faiss("the look-up")):
+            rows = index.search(code[None], min(number, len(self)))[1][0]
         return rows[rows >= 0]
+
+    def _followed(self) -> Any:
+        """The FAISS index, with all rows."""
+        if self._index is None:
+            self._index = search.flat_index(self._sums.view.view(np.uint8))
+        elif self._index.ntotal < len(self):
+            self._index.add(self._sums.view[self._index.ntotal :].view(np.uint8))
+        return self._index
+
+    def write_index(self, path: str | Path) -> None:
+        """Write the summed codes as a FAISS file, an `IndexBinaryFlat` whose ids are the row numbers."""
+        search.write_flat(path, self._followed())
+
+    def read_index(self, path: str | Path) -> None:
+        """Search in the index of a file that `write_index` wrote; rows that came later are added to it.
+
+        Raises:
+            ValueError: it is no such file, or its codes are not those of the first rows.
+        """
+        codes = self._sums.view.view(np.uint8)
+        index = search.read_flat(path, codes.shape[1])
+        if index.ntotal > len(self) or not np.array_equal(search.codes_of(index), codes[: index.ntotal]):
+            raise ValueError(
+                f"{path}: its {index.ntotal} codes are not those of the {len(self)} stored wordings; write it anew"
+            )
+        self._index = index
 
     def __call__(self, query: PromptCode, number: int = 64, open_rows: np.ndarray | None = None) -> np.ndarray:
         """At most `number` rows, ascending: two thirds by words, the rest by code, and more by words where these agree."""

@@ -98,6 +98,12 @@ class Keys:
     def __len__(self) -> int:
         return len(self._first) + len(self._waiting)
 
+    @property
+    def owners(self) -> list[tuple[int, int] | None]:
+        """Of each row of the candidates: (edit, 0 for its prompt, n for its nth rephrasing, -1 for a prompt to keep out); None where the
+        edit can be found no longer."""
+        return [owner if opened else None for owner, opened in zip(self._owner, self._open, strict=True)]
+
     # ---- following the index -------------------------------------------------------------------------------------
 
     def added(self, edits: Iterable[int], signatures: np.ndarray) -> None:

@@ -61,9 +61,55 @@ def test_words_find_rows_until_they_are_removed(codes):
     )
 
 
+@pytest.mark.parametrize("budget", [3, 60, 1 << 20])
+def test_shared_words_are_counted_as_by_hand(codes, budget):
+    """Every row's sum, word by word, the rarest first; the newest among equals; again and again from the same index."""
+    matcher, all_codes = codes
+    index = Candidates(matcher.bits, budget=budget)
+    for code in [*all_codes[:60], *all_codes[:60]]:  # each twice, so that there are equals
+        index.add(code)
+    index.remove(5, all_codes[5].word.tolist())
+    opened = np.arange(120) % 4 > 0
+    for query in all_codes[::9]:
+        weights = {}
+        for word, weight in zip(query.word.tolist(), query.weight.tolist(), strict=True):
+            weights[word] = max(weight, weights.get(word, 0.0))
+        holders = {w: [r for r in range(120) if r != 5 and w in all_codes[r % 60].word] for w in weights}
+        sums, read = dict.fromkeys(range(120), 0.0), 0
+        for length, word in sorted((len(rows), w) for w, rows in holders.items() if rows):
+            if read and read + length > budget:
+                break
+            read += length
+            for row in holders[word]:
+                sums[row] += weights[word] * min(1.0, np.log(1 + 119 / length) / 5)
+        sizes = [np.float32(np.sqrt(max(float(all_codes[r % 60].weight.sum()), 0.05))) for r in range(120)]
+        for rows in (None, opened):
+            ranked = sorted((-total / sizes[r], -r) for r, total in sums.items() if total and (rows is None or rows[r]))
+            for number in (1, 7, 200):
+                assert index.lexical(query, number, rows).tolist() == [-r for _, r in ranked[:number]]
+
+
 def test_a_budget_is_kept_and_the_rarest_words_are_read(codes):
     matcher, all_codes = codes
     small = Candidates(matcher.bits, budget=1)
     for code in all_codes:
         small.add(code)
     assert 7 in small.lexical(all_codes[7], 120)
+
+
+def test_an_index_is_written_as_a_faiss_file_and_read_again(codes, tmp_path, monkeypatch):
+    faiss = pytest.importorskip("faiss")
+    matcher, all_codes = codes
+    index, file = filled(matcher, all_codes[:100]), tmp_path / "index"
+    index.write_index(file)
+    own, code = faiss.read_index_binary(str(file)), candidates.summed(all_codes[7], matcher.bits)
+    monkeypatch.setattr(candidates, "DIRECT", 10)
+    assert own.ntotal == 100 and own.search(code[None], 8)[1][0].tolist() == index.near(all_codes[7], 8).tolist()
+    longer = filled(matcher, all_codes)
+    longer.read_index(file)
+    assert longer._index.ntotal == 100  # taken from the file; what came later is added by the next search
+    wanted = filled(matcher, all_codes).near(all_codes[110], 8).tolist()
+    assert longer.near(all_codes[110], 8).tolist() == wanted and longer._index.ntotal == 120
+    for other in (filled(matcher, all_codes[:99]), filled(matcher, all_codes[1:110])):
+        with pytest.raises(ValueError, match="its 100 codes are not those of"):
+            other.read_index(file)

@@ -1,0 +1,120 @@
+"""The engines that look binary codes up: FAISS's binary index, the extension's own scan, and a direct comparison; and FAISS's files.
+
+Which one serves is decided by how many codes there are and what is installed; `engines` says it in words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import cpu
+
+# Stored wordings up to which a direct comparison is as fast as an index, and needs none.
+DIRECT = 4096
+# Signatures up to which each is compared in full; beyond, the candidates come from a slice of their bits.
+EXHAUSTIVE = 1 << 16
+_INSTALL = "pip install memoir-fast[cpu] (or memoir-fast[gpu] on a CUDA machine)"
+
+
+def faiss(wanted_for: str) -> Any:
+    """The FAISS library. wanted_for: what cannot be done without it, for the ImportError."""
+    try:
+        return importlib.import_module("faiss")
+    except ImportError:
+        raise ImportError(f"{wanted_for} needs FAISS: {_INSTALL}") from None
+
+
+@contextlib.contextmanager
+def one_thread(library: Any) -> Iterator[None]:
+    """Let FAISS work alone in this thread for a while.
+
+    FAISS divides queries among its OpenMP workers, so those of a single query find nothing to do; but they are woken, and wait for
+    work on the cores that torch's own workers need: a search of 0.4 ms was seen to take 48 (see benchmarks/speed/lookup.py).
+    """
+    before = library.omp_get_max_threads()
+    library.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        library.omp_set_num_threads(before)
+
+
+def engines() -> dict[str, str]:
+    """What looks candidates up here, in words, by the setting `router`: "tokens" and "mask"."""
+    there = importlib.util.find_spec("faiss") is not None
+    name = f"FAISS {faiss('').__version__}" if there else ""
+    flat = f"{name} IndexBinaryFlat" if there else f"nothing (FAISS is not installed: {_INSTALL})"
+    words = f"posting lists of words, and of word codes a direct comparison up to {DIRECT:,} wordings, beyond {flat}"
+    if cpu.available():
+        scan = f"the extension's scan ({cpu.level()}) of all masks up to {EXHAUSTIVE:,} edits, beyond of slices first"
+    else:
+        scan = (
+            f"{name} knn_hamming (the extension is not built)"
+            if there
+            else f"nothing (neither extension nor FAISS: {_INSTALL})"
+        )
+    return {"tokens": words, "mask": scan}
+
+
+# ---- files -------------------------------------------------------------------------------------------------------
+
+
+def flat_index(codes: np.ndarray) -> Any:
+    """A FAISS `IndexBinaryFlat` of codes (n, w) uint8. Raises ImportError without FAISS."""
+    index = faiss(f"looking up among more than {DIRECT:,} stored wordings").IndexBinaryFlat(8 * codes.shape[1])
+    index.add(np.ascontiguousarray(codes))
+    return index
+
+
+def codes_of(index: Any) -> np.ndarray:
+    """(n, w) uint8: the codes in a flat index, by row."""
+    return faiss("a FAISS index").vector_to_array(index.xb).reshape(index.ntotal, index.d // 8)
+
+
+def write_flat(path: str | Path, index: Any) -> None:
+    """Write a flat index for `read_flat` and for `faiss.read_index_binary`; the file appears whole or not at all."""
+    path = Path(path)
+    aside = path.with_name(path.name + ".part")
+    try:
+        faiss("writing a FAISS index").write_index_binary(index, str(aside))
+        os.replace(aside, path)
+    except RuntimeError as error:
+        raise OSError(f"{path}: cannot be written ({_reason(error)})") from None
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_flat(path: str | Path, width: int) -> Any:
+    """The `IndexBinaryFlat` of a file.
+
+    Args:
+        width: bytes of a code.
+
+    Raises:
+        ValueError: there is no such file, it is no flat binary index of FAISS, or its codes are not `width` bytes wide. ImportError
+            without FAISS.
+    """
+    library = faiss("reading a FAISS index")
+    if not Path(path).is_file():
+        raise ValueError(f"path: there is no file {str(path)!r}")
+    try:
+        index = library.read_index_binary(str(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path}: not a binary index of FAISS ({_reason(error)})") from None
+    if not isinstance(index, library.IndexBinaryFlat):
+        raise ValueError(f"{path}: holds a {type(index).__name__}; an IndexBinaryFlat is needed")
+    if index.d != 8 * width:
+        raise ValueError(f"{path}: its codes have {index.d} bits, {8 * width} are needed: it is of another model")
+    return index
+
+
+def _reason(error: RuntimeError) -> str:
+    return str(error).strip().splitlines()[-1]
