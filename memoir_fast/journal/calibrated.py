@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..config import MemoirConfig
 from ..memory.residual import ResidualMemory
 from ..reading.background import BackgroundTexts, calibration_of, texts_of
-from ..reading.measure import joined, unrelated_of
+from ..reading.measure import joined, parted, unrelated_of
 from ..reading.router import Router
 from ..reading.threshold import Threshold
 from ..reading.word_threshold import WordThreshold
@@ -54,6 +55,44 @@ class Calibrated:
             self.config = config
             self.journal.configure(config, others)
             return self.threshold.median
+
+    def refresh(self) -> int:
+        """Take in what the store's writer has added since, and what it calibrates with now; returns how many records.
+
+        Answers that have begun stay as they are. A threshold or a rate that this model was given itself stays too.
+        """
+        with self.journal.writing:
+            before = self.journal.settings
+            count = self.journal.refresh()
+            after = self.journal.settings
+            if before is not None and after is not None:
+                with self.memory.lock:
+                    self._take_prompts(*after[1:])
+                    self._take_settings(before[0], after[0])
+            return count
+
+    def _take_settings(self, before: MemoirConfig, after: MemoirConfig) -> None:
+        """Follow the store's settings of calibration where this model has the store's."""
+        config = self.config
+        for name in ("threshold", "false_activation_rate"):
+            if getattr(config, name) == getattr(before, name):
+                config = config.updated(**{name: getattr(after, name)})
+        if config != self.config:
+            self.config = config
+            self.threshold.calibrate(config.false_activation_rate)
+            self.threshold.fixed = config.threshold
+
+    def _take_prompts(self, calibration: torch.Tensor, words: dict[str, torch.Tensor] | None) -> None:
+        """Calibrate with the store's prompts. Those of a rule that the store does not know were measured for this model and stay."""
+        kept, threshold = self.kept, self.threshold
+        if isinstance(threshold, WordThreshold):
+            assert kept.words is not None
+            if words is not None and not torch.equal(words["unrelated"], kept.words["unrelated"]):
+                kept.words = {**kept.words, "unrelated": words["unrelated"]}
+                threshold.of_others(parted(words["unrelated"], threshold.keys.matcher.bits))
+        elif len(calibration) and not np.array_equal(calibration.numpy(), kept.calibration):
+            kept.calibration = calibration.numpy()
+            threshold.of_others(kept.calibration)
 
     def _others(self, texts: BackgroundTexts) -> dict[str, torch.Tensor]:
         """Calibrate with other unrelated prompts from now on; returns them as a journal keeps them."""

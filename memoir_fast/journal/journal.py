@@ -78,6 +78,11 @@ class Journal(ABC):
         """Take in what another process has added since; returns how many records."""
         return 0
 
+    @property
+    def settings(self) -> tuple[MemoirConfig, torch.Tensor, dict[str, torch.Tensor] | None] | None:
+        """What `configure` kept last, `calibration` and `words` as in a `MemoryState`; None where no other process can read the journal."""
+        return None
+
     @abstractmethod
     def flush(self) -> None:
         """Wait until every edit so far is kept for good."""

@@ -47,10 +47,6 @@ class Undo:
         """Every edit's status as it was after edit `to`, or at a time (ISO 8601); returns the changed edits."""
         return self.journal.rollback(to)
 
-    def refresh(self) -> int:
-        """Take in what the store's writer has added since; returns how many records. Answers that have begun stay as they are."""
-        return self.journal.refresh()
-
     def close(self) -> None:
         """Close the journal: a store is flushed and its lock given back. The model goes on answering, but cannot be edited."""
         with self.journal.writing:

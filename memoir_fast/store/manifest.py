@@ -141,6 +141,21 @@ def _checksum(values: dict[str, Any]) -> str:
 # ---- tensor files ------------------------------------------------------------------------------------------------
 
 
+def newest(folder: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
+    """A store's manifest and the tensors of its base file, of one moment: a writer that calibrates meanwhile replaces both.
+
+    Raises ValueError as `Manifest.load` and `read_tensors`.
+    """
+    kept = Manifest.load(folder)
+    while True:
+        try:
+            return kept, read_tensors(folder / kept.base_file, kept.base, base_shapes(kept.sizes[0]))
+        except ValueError:
+            before, kept = kept, Manifest.load(folder)
+            if kept.base_file == before.base_file:
+                raise
+
+
 # What a tensor file must hold: name -> (shape, None for any size, and dtype).
 Shapes: TypeAlias = "dict[str, tuple[tuple[int | None, ...], torch.dtype]]"
 

@@ -80,9 +80,9 @@ class Store(Journal):
             if writer:
                 self._lock = WriterLock(self.folder)
                 self._open_ledger()
-            self.manifest = Manifest.load(self.folder)
+            self.manifest, base = manifest.newest(self.folder)
             self.conflict, self.record_dtype = self.manifest.conflict, self.manifest.record_dtype
-            self._make_memory()
+            self._make_memory(base)
             # Asked before the log is read: what the ledger knows is in the log.
             known_to = self._rows().acknowledged if writer else acknowledged(self.folder)
             self._history = History(self.folder, known_to, self._torn, self.report if writer else None)
@@ -135,15 +135,14 @@ class Store(Journal):
         self._writer()
         kept, old = replace(self.manifest, config=config), self.manifest.base_file
         if tensors is not None:
-            base = manifest.read_tensors(self.folder / old, kept.base, manifest.base_shapes(kept.sizes[0]))
-            base |= tensors
+            base = manifest.newest(self.folder)[1] | tensors
             fresh = kept.next_base()
             kept = replace(kept, base_file=fresh, base=manifest.write_tensors(self.folder / fresh, base))
         kept.save(self.folder)
         self.manifest = kept
         if kept.base_file != old:
             (self.folder / old).unlink(missing_ok=True)
-            self._read_base()
+            self._take_base(base)
 
     @exclusive
     def close(self) -> None:
@@ -267,16 +266,18 @@ class Store(Journal):
                 self._ledger = Ledger(self.folder)
                 self._ledger.put(rows, self.state.seq, everything=True)
 
-    def _read_base(self) -> dict[str, torch.Tensor]:
-        """The base file's tensors; those that thresholds are made from, and the matcher's, are kept."""
-        kept = self.manifest
-        base = manifest.read_tensors(self.folder / kept.base_file, kept.base, manifest.base_shapes(kept.sizes[0]))
+    def _take_base(self, base: dict[str, torch.Tensor]) -> None:
+        """Keep of the base file's tensors those that thresholds are made from, and the matcher's."""
         self.calibration, self.words = base["calibration"], words_among(base)
-        return base
 
-    def _make_memory(self) -> None:
-        """An empty memory of the store's kind."""
-        kept, base = self.manifest, self._read_base()
+    @property
+    def settings(self) -> tuple[MemoirConfig, torch.Tensor, dict[str, torch.Tensor] | None]:
+        return self.manifest.config, self.calibration, self.words
+
+    def _make_memory(self, base: dict[str, torch.Tensor]) -> None:
+        """An empty memory of the store's kind. base: its base file's tensors."""
+        kept = self.manifest
+        self._take_base(base)
         if manifest.permutation_digest(base["permutation"]) != kept.permutation:
             raise ValueError(f"{self.folder / CONFIG}: permutation does not name the one in {kept.base_file}")
         self.memory = ResidualMemory(*kept.sizes, base["permutation"])
@@ -288,12 +289,17 @@ class Store(Journal):
 
     @exclusive
     def refresh(self) -> int:
-        """Take in what the writer has added since; returns how many records. For readers, in time that depends on these only."""
+        """Take in what the writer has added since, and the settings and prompts that it calibrates with now; returns how many records.
+        For readers, in time that depends on what has changed only."""
         if self.is_writer:
             return 0
+        old, self.manifest = self.manifest, Manifest.load(self.folder)
+        if self.manifest.base_file != old.base_file:
+            self.manifest = old  # stays, where the base file cannot be read
+            self.manifest, base = manifest.newest(self.folder)
+            self._take_base(base)
         before, history = self.state.seq, self.history(self.state.seq)
         if any(entry.forgotten for entry in history):  # only a snapshot still holds them
-            self.manifest = Manifest.load(self.folder)
             self.reload()
             return self.state.seq - before
         for entry in history:
