@@ -11,12 +11,17 @@ from memoir_fast.evaluation import metrics
 from memoir_fast.evaluation.facts import load_facts
 from memoir_fast.journal.edit_record import EditRecord
 from memoir_fast.memory.index import SignatureIndex
-from memoir_fast.ops import cpu, reference, threads
+from memoir_fast.ops import cpu, reference, search, threads
 from memoir_fast.reading.background import calibration_of
 from memoir_fast.reading.matching.demands import offers
+from memoir_fast.reading.matching.candidates import Candidates, summed
 from memoir_fast.reading.matching.fitting import fit_classifier
+from memoir_fast.reading.matching.key_store import KeyStore
 from memoir_fast.reading.matching.keys import Wordings
-from memoir_fast.reading.matching.near_misses import make_near_misses
+from memoir_fast.reading.matching.near_miss_subjects import subjects
+from memoir_fast.reading.matching.near_misses import CLASSES, make_near_misses
+from memoir_fast.reading.matching.near_misses import wordings as relation_wordings
+from memoir_fast.reading.matching.prompt_codes import PromptCode
 from memoir_fast.reading.measure import parted
 from memoir_fast.reading.probe import passes, prompt_signatures, read_prompts
 from memoir_fast.reading.threshold import Threshold, overlaps
@@ -39,14 +44,18 @@ def joined_prompts(encoder):
 
 
 __all__ = [
+    "CLASSES",
     "FLAGS",
     "PLAIN",
     "PUBLISHED",
     "BaseEditor",
     "EditRecord",
+    "Candidates",
     "EditRequest",
     "Encoder",
+    "KeyStore",
     "MEMOIRHyperParams",
+    "PromptCode",
     "SignatureIndex",
     "Store",
     "Threshold",
@@ -74,8 +83,12 @@ __all__ = [
     "prompt_signatures",
     "read_prompts",
     "reference",
+    "relation_wordings",
+    "search",
     "server_command",
     "settled",
+    "subjects",
     "summary_metrics",
+    "summed",
     "threads",
 ]

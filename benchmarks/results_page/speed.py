@@ -191,16 +191,60 @@ def lookup(results: Path) -> list[str]:
     if run is None:
         return []
     r = run.result
-    lines = [["ours", f"{r['ours_ms']:.2f}"], ["the published product of floats", f"{r['published_ms']:.1f}"],
-             *([["FAISS, flat", f"{r['faiss_ms']:.2f}"]] if "faiss_ms" in r else []), ["a plain read of the same bytes", f"{r['stream_ms']:.2f}"]]  # fmt: skip
     return [
         "### Look-up", "", *source_line(run),
+        *(_masks(run) if "ours_ms" in r else []), *(_words(r["words"]) if "words" in r else []),
+    ]  # fmt: skip
+
+
+def _masks(run) -> list[str]:
+    r = run.result
+    lines = [["ours", f"{r['ours_ms']:.2f}"], ["the published product of floats", f"{r['published_ms']:.1f}"],
+             *([["FAISS, flat", f"{r['faiss_ms']:.2f}"]] if "faiss_ms" in r else []), ["a plain read of the same bytes", f"{r['stream_ms']:.2f}"]]  # fmt: skip
+    found = [
         f"D = {run.settings['D']}, k = {run.settings['k']} (`python -m benchmarks.speed.lookup`). One query over 5,000 edits: "
         f"{r['ratio']:.0f} times faster than the published product, {r['stream_ratio']:.2f} times a plain read.", "",
         *table(["way", "ms a query"], lines),
+    ]  # fmt: skip
+    if "masks" in r:
+        sizes = [[f"{m['edits']:,}", f"{m['ours_ms']:.2f}", f"{m['faiss_ms']:.2f}", f"{m['faiss_threads_ms']:.2f}", f"{m['recall']:.1%}",
+                  f"{m['bytes_per_edit']:.0f}"] for m in r["masks"]]  # fmt: skip
+        head = [
+            "masks",
+            "ours, ms",
+            "FAISS, one thread, ms",
+            "FAISS, all threads, ms",
+            "ours finds the nearest",
+            "bytes an edit",
+        ]
+        return [*found, *table(head, sizes)]
+    return [  # a row from before FAISS was measured at every size
+        *found,
         f"Over {r['million_edits']:,} edits {r['million_ms']:.1f} ms, with the exhaustive search's answer in {r['million_recall']:.1%} of "
         f"{r['million_queries']} queries, {r['million_bytes_per_edit']:.0f} bytes an edit.", "",
     ]  # fmt: skip
+
+
+def _words(sizes: list[dict]) -> list[str]:
+    """Candidates and verification by words, and what the budget of postings costs and brings."""
+    lines = [[f"{w['edits']:,}", *(_wall(w, name) for name in ("words", "faiss", "scan", "direct", "verification", "lookup")),
+              *(f"{w[f'recall_{name}']:.3f}" for name in ("words", "codes", "both", "first"))] for w in sizes]  # fmt: skip
+    head = ["wordings", "postings", "word codes: FAISS", "our scan (nearest only)", "direct comparison", "verification", "**the whole look-up**",
+            "right one among 64 by words", "by codes", "by both", "right one likeliest"]  # fmt: skip
+    budgets = [
+        [f"{w['edits']:,}", f"{b['postings']:,}", _wall(b, "words"), f"{b['recall']:.3f}"]
+        for w in sizes
+        for b in w["budgets"]
+    ]
+    return [
+        "Words: other wordings of stored facts, looked up among the project's generated questions. Milliseconds a query, in parentheses of processor "
+        f"time; engine: {sizes[-1]['engine']}.", "", *table(head, lines),
+        "What it costs to read more postings, and what they bring:", "", *table(["wordings", "postings read at most", "ms", "right one among 64"], budgets),
+    ]  # fmt: skip
+
+
+def _wall(measured: dict, name: str) -> str:
+    return f"{measured[f'{name}_ms']:.2f} ({measured[f'{name}_cpu_ms']:.2f})" if f"{name}_ms" in measured else ""
 
 
 def scaling(results: Path) -> list[str]:
