@@ -68,6 +68,11 @@ def add(commands: Commands, command: Command) -> None:
     calibrate.add_argument(
         "--related", metavar="FILE", help="JSONL with rephrasings of stored edits (rephrase[_prompt])"
     )
+    calibrate.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="draw what other thresholds would cost and bring (.svg, .png, .pdf; needs matplotlib)",
+    )
 
     demo = command(commands, "demo", _demo, "edit twenty shipped facts and show the answers before and after")
     model_options(demo)
@@ -236,8 +241,11 @@ def _eval(options: argparse.Namespace) -> None:
 def _calibrate(options: argparse.Namespace) -> None:
     from ..evaluation.facts import load_facts
     from ..evaluation.protocol import score_report
+    from ..reading.trade_off import drawable
     from ..store import is_store
 
+    if options.plot:
+        drawable(options.plot)  # before anything is changed
     if not is_store(options.store):
         raise ValueError(f"--store {options.store}: there is no store in this folder; `memoir-fast edit` makes one")
     background, options.background = options.background, None  # of the calibration, not of a new memory
@@ -250,8 +258,29 @@ def _calibrate(options: argparse.Namespace) -> None:
         say(options, f"{name:>10} prompts ({report[name]['count']}): {quantiles}")
     say(options, f"threshold {threshold:.4f}: {report['false_activation_rate']:.3f} of unrelated prompts and "
          f"{report['related_activation_rate']:.3f} of related ones read the memory")  # fmt: skip
+    if report["false_activation_bound"] is not None:
+        say(options, f"promised: at most {model.config.false_activation_rate:.2%} of further prompts like the unrelated ones on average, "
+            f"with 95 % confidence at most {report['false_activation_bound']:.2%}")  # fmt: skip
+    if options.plot:
+        report["trade_off"] = found = model.trade_off(plot=options.plot)
+        _said(options, found)
     model.close()
     write_json(options, report)
+
+
+def _said(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    """A trade-off as a table, at a few thresholds."""
+    names = ("rewordings", "other_subject", "same_subject", "unrelated")
+    say(options, f"{'threshold':>13} " + " ".join(f"{name:>13}" for name in names))
+    rows = [(at, [found[name][line] for name in names]) for line, at in enumerate(found["thresholds"]) if line % 5 == 0]
+    rows.append((found["threshold"], [found["at_threshold"][name] for name in names]))
+    for at, shares in sorted(rows):
+        say(options, f"{at:>13.3f} " + " ".join(f"{share:>13.3f}" for share in shares))
+    say(options, f"{'prompts':>13} " + " ".join(f"{found['prompts'][name]:>13}" for name in names))
+    say(
+        options,
+        f"{options.plot}: drawn; rewordings and near misses are of {found['generated_facts']} generated facts, not of your edits",
+    )
 
 
 def _demo(options: argparse.Namespace) -> None:

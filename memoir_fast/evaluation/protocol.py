@@ -112,6 +112,7 @@ def score_report(model: MemoirModel, related: list[str] | None = None) -> dict[s
         "unrelated": _quantiles(model.threshold.largest, (0.5, 0.9, 0.95, 0.99, 1.0)),
         "related": _quantiles(np.array([route["score"] for route in routes]), (0.0, 0.01, 0.05, 0.1, 0.5)),
         "false_activation_rate": model.threshold.false_activation_rate(),
+        "false_activation_bound": model.threshold.bound(),
         "related_activation_rate": metrics.mean(route["edit"] is not None for route in routes),
     }
 

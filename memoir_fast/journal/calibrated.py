@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..reading.background import BackgroundTexts, calibration_of, texts_of
 from ..reading.measure import joined, parted, unrelated_of
 from ..reading.router import Router
 from ..reading.threshold import Threshold
+from ..reading.trade_off import draw, drawable, trade_off
 from ..reading.word_threshold import WordThreshold
 from ..text.encoder import Encoder
 from .journal import Journal
@@ -41,7 +43,8 @@ class Calibrated:
         Args:
             rate: see `MemoirConfig.false_activation_rate`; None keeps it.
             background: other unrelated prompts to calibrate with, `BackgroundTexts` or a JSONL path (all but its first hundred
-                are used; the mean that masks are made with stays); None keeps those in use. A store keeps them.
+                are used; the mean that masks are made with stays); None keeps those in use. A store keeps them. A warning says when nearly
+                all of them are of one kind (`BackgroundTexts.one_kind`).
 
         Returns:
             the threshold; with router="mask", where each edit has its own, their median.
@@ -49,12 +52,42 @@ class Calibrated:
         config = self.config.updated(threshold=None, **({} if rate is None else {"false_activation_rate": rate}))
         with self.journal.writing:
             self.journal.check_writable()
-            others = None if background is None else self._others(texts_of(background))
+            others = None
+            if background is not None:
+                texts = texts_of(background)
+                others = self._others(texts)
+                for common in texts.one_kind():
+                    warnings.warn(f"background: {common}. Add prompts like all that your users send", stacklevel=2)
             with self.memory.lock:
                 self.threshold.calibrate(config.false_activation_rate)
             self.config = config
             self.journal.configure(config, others)
             return self.threshold.median
+
+    def trade_off(self, facts: int = 120, plot: str | None = None) -> dict[str, Any]:
+        """What the threshold costs and brings: the share of prompts of each kind that would read an edit, over thresholds from 0 to 1.
+
+        Unrelated prompts are those that this memory is calibrated with. Rewordings and near misses are of facts that the library makes
+        itself, stored apart from this memory's and looked up by the same rule; see docs/howto/calibrate.md for what that can tell.
+
+        Args:
+            facts: how many are made, at most one a relation; about six questions each.
+            plot: a file to draw it to (.svg, .png, .pdf), with matplotlib (`pip install memoir-fast[plot]`).
+
+        Returns:
+            "threshold" (with router="mask" the edits' median), "thresholds", and as long as these "unrelated", "other_subject" (same
+            wording), "same_subject" (other relation) and "rewordings" (read, and the right fact); the same under "at_threshold" for the present
+            threshold; "prompts", how many there are of each kind.
+
+        Raises:
+            ImportError: `plot` without matplotlib. ValueError: a kind of file that it does not write.
+        """
+        if plot is not None:
+            drawable(plot)
+        found = trade_off(self.model, self.router, self.encoder, self.threshold, facts, self.config.batch_size)
+        if plot is not None:
+            draw(found, plot)
+        return found
 
     def refresh(self) -> int:
         """Take in what the store's writer has added since, and what it calibrates with now; returns how many records.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,9 @@ def new_state(
     """
     given = background if isinstance(background, torch.Tensor) else None
     texts: BackgroundTexts = texts_of(None if given is not None else background)
+    if given is None and background is not None:
+        for common in texts.one_kind():
+            warnings.warn(f"background: {common}. Add prompts like all that your users send", stacklevel=5)
     memory = router.memory
     memory.background.copy_(background_of(model, router, encoder, texts, config, digest(fingerprint), given))
     width = memory.index.width

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..memory.index import SignatureIndex
+from .promise import allowed
 
 
 def overlaps(signatures: np.ndarray, signature: np.ndarray, top_k: int) -> np.ndarray:
@@ -112,8 +113,12 @@ class Threshold:
         one prompt more than these are, so its score can only be lower than exchangeability would have it.
         """
         excess = np.sort(self.largest - self._others())[::-1]
-        allowed = max(0, int(self.rate * (len(excess) + 1)) - 1)
-        return float(excess[allowed]) if allowed < len(excess) else -1.0
+        most = allowed(len(excess), self.rate)
+        return float(excess[most]) if most < len(excess) else -1.0
+
+    def bound(self) -> float | None:
+        """No confidence is stated: each edit's threshold depends on the prompts that the margin is chosen from."""
+        return None
 
     def _others(self) -> np.ndarray:
         """(m,): the largest overlap of any *other* unrelated prompt with each one's nearest edit."""

@@ -9,6 +9,7 @@ import numpy as np
 from .matching.keys import MATTERS, Keys
 from .matching.matcher import Wording
 from .matching.prompt_codes import PromptCode
+from .promise import allowed, bound
 
 # What calibration starts from: chosen on generated near misses, with an eye on the rows that docs/results.md shows.
 LEAST = 0.5
@@ -21,7 +22,7 @@ class WordThreshold:
 
     A calibrated threshold is at least `LEAST`, and so high that of the m unrelated prompts no more than the share `rate` would read an
     edit. By conformal prediction a further prompt of the same kind then reads one with a chance of at most `rate` on average over such
-    calibrations; a single set of m prompts can be lucky (see docs/howto/calibrate.md). Unrelated prompts that turn out to ask a
+    calibrations; a single set of m prompts can be lucky, and `bound` is what holds with 95 % confidence. Unrelated prompts that turn out to ask a
     stored edit's own question are left out and counted.
 
     Whoever uses it holds the memory's lock.
@@ -109,6 +110,13 @@ class WordThreshold:
         scores = self.largest[self.largest < SAME_QUESTION]
         return float((scores >= self.value).mean()) if len(scores) else 0.0
 
+    def bound(self) -> float | None:
+        """The rate, 0..1, that the false activation of further prompts of the same kind stays below with 95 % confidence (see `promise.py`);
+        None for a fixed threshold, which promises nothing."""
+        if self.fixed is not None:
+            return None
+        return bound(int((self.largest < SAME_QUESTION).sum()), self.rate)
+
     def settle(self) -> None:
         """Compare what has changed: lost prompts with all edits, the others with the new edits that share an important word with them."""
         new, lost = list(self._new), sorted(self._lost)
@@ -124,7 +132,7 @@ class WordThreshold:
 
     def _conformal(self) -> float:
         scores = np.sort(self._largest[self._largest < SAME_QUESTION])[::-1]
-        allowed = max(0, int(self.rate * (len(scores) + 1)) - 1)
+        most = allowed(len(scores), self.rate)
         # Just above the highest score that may not read.
-        above = float(scores[allowed]) + 1e-6 if allowed < len(scores) else 0.0
+        above = float(scores[most]) + 1e-6 if most < len(scores) else 0.0
         return max(LEAST, above)

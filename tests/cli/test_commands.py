@@ -82,7 +82,13 @@ def test_command_line(checkpoint, capsys):
     copy = ["--store", str(checkpoint / "copy")]
     assert "2 active" in _here(capsys, "import", str(checkpoint / "bundle"), *copy)
     assert "2 added" in _here(capsys, "merge", copy[1], *store)
-    assert "threshold" in _cli("calibrate", *model, "--rate", "0.05").stdout
+    pytest.importorskip("matplotlib")
+    picture = ["--plot", str(checkpoint / "curve.svg"), "--json", str(checkpoint / "curve.json")]
+    told = _cli("calibrate", *model, "--rate", "0.05", *picture).stdout
+    assert "with 95 % confidence at most 9.14%" in told and "generated facts, not of your edits" in told
+    report = json.loads((checkpoint / "curve.json").read_text())
+    assert (checkpoint / "curve.svg").stat().st_size > 5000 and len(report["trade_off"]["rewordings"]) == 51
+    assert report["false_activation_bound"] > 0.05
     facts = [
         {"prompt": f"w1{i}0 w1{i}1", "target": "w150", "rephrase": f"w1{i}1 w1{i}0", "unrelated": "w20 w21"}
         for i in range(3)
@@ -176,6 +182,7 @@ def test_info_names_what_looks_edits_up(tmp_path, capsys):
         (["edit", "--store", "/tmp/x", "--prompt", "a"], "go together"),
         (["ask", "--store", "/nowhere", "q"], "no store in this folder"),
         (["eval", "--edits", "/nowhere"], "no file"),
+        (["calibrate", "--store", "/nowhere", "--plot", "curve.docx"], "must end in one of"),
         (["edit", "--model", "/nowhere.gguf", "--store", "/tmp/x", "--prompt", "a", "--target", "b"], "no GGUF file"),
     ],
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
-from memoir_fast import load_texts
+from memoir_fast import BackgroundTexts, load_texts
 from memoir_fast.reading.background import measure_background
 from tests.support.models import background_texts, tiny_memoir, tiny_model, word_tokenizer
 
@@ -50,3 +52,38 @@ def test_template_options_have_a_background_of_their_own():
     spoken = tiny_memoir(chat_template=True, template_options={"system": "w170 w171 w172"}).memory.background
     assert not torch.allclose(plain, spoken, atol=1e-4)
     assert torch.equal(tiny_memoir(chat_template=True).memory.background, plain)
+
+
+QUESTION, STATEMENT, LONG = "w30 w31 w32?", "w30 w31 w32", " ".join(["w30 w31"] * 21)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "says"),
+    [
+        ([QUESTION] * 100, ["100% of the 100 prompts are questions", "are no longer than 40 words"]),
+        ([STATEMENT] * 97 + [QUESTION] * 3, ["97% of the 100 prompts are no questions", "are no longer than 40 words"]),
+        ([LONG] * 60 + [LONG + "?"] * 40, ["are longer than 40 words: the threshold promises nothing of short ones"]),
+        ([QUESTION] * 50 + [LONG] * 50, []),
+    ],
+)
+@pytest.mark.parametrize("router", ["tokens", "mask"])
+def test_calibration_says_when_its_prompts_are_of_one_kind(router, prompts, says):
+    texts = BackgroundTexts(
+        [(LONG, "")] * 100 + [(prompt, "") for prompt in prompts]
+    )  # the first hundred do not calibrate
+    model = tiny_memoir(router=router, threshold=None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.calibrate(background=texts)
+        model.calibrate(rate=0.01)  # the same prompts: said once
+    told = [str(one.message) for one in caught if "prompts" in str(one.message)]
+    assert len(told) == len(says) and all(part in line for part, line in zip(says, told, strict=True))
+    assert all(line.startswith("background: ") for line in told)
+
+
+def test_a_new_memory_says_it_too():
+    """Of prompts that it was given; the package's own are mixed in all but their length, as the documentation says."""
+    with pytest.warns(UserWarning, match="100% of the 50 prompts are no questions"):
+        tiny_memoir()
+    (common,) = load_texts().one_kind()
+    assert "no longer than 40 words" in common

@@ -1,0 +1,42 @@
+"""How far a calibrated threshold can be relied on: what m unrelated prompts allow to promise of a further one."""
+
+from __future__ import annotations
+
+import math
+
+CONFIDENCE = 0.95
+
+
+def allowed(prompts: int, rate: float) -> int:
+    """How many of the calibration prompts may read an edit, so that a further one does with a chance of at most `rate` on average over
+    calibrations (or 1 / (prompts + 1), if that is more). Source: conformal prediction (Vovk et al., 2005)."""
+    return max(0, int(rate * (prompts + 1)) - 1)
+
+
+def bound(prompts: int, rate: float, confidence: float = CONFIDENCE) -> float:
+    """The false-activation rate, 0..1, that one calibration stays below with this confidence.
+
+    The threshold lies at an order statistic of the prompts' scores: with a of m above it, the chance that a further prompt of the same
+    kind lies above it too is distributed as Beta(a + 1, m - a) over calibrations (Vovk, 2012). Its quantile is the u at which a binomial
+    of m tries with chance u gives at most a with probability 1 - confidence.
+    """
+    above = allowed(prompts, rate)
+    if prompts <= above:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _at_most(above, prompts, middle) > 1 - confidence else (low, middle)
+    return high
+
+
+def _at_most(most: int, tries: int, chance: float) -> float:
+    """The probability of at most `most` successes."""
+    if not 0 < chance < 1:
+        return float(chance <= 0)
+    logs = (
+        math.lgamma(tries + 1) - math.lgamma(n + 1) - math.lgamma(tries - n + 1)
+        + n * math.log(chance) + (tries - n) * math.log1p(-chance)
+        for n in range(most + 1)
+    )  # fmt: skip
+    return math.fsum(map(math.exp, logs))
