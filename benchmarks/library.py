@@ -13,8 +13,8 @@ from memoir_fast.journal.edit_record import EditRecord
 from memoir_fast.memory.index import SignatureIndex
 from memoir_fast.ops import cpu, reference, search, threads
 from memoir_fast.reading.background import calibration_of
-from memoir_fast.reading.matching.demands import offers
 from memoir_fast.reading.matching.candidates import Candidates, summed
+from memoir_fast.reading.matching.demands import offers
 from memoir_fast.reading.matching.fitting import fit_classifier
 from memoir_fast.reading.matching.key_store import KeyStore
 from memoir_fast.reading.matching.keys import Wordings

@@ -1,4 +1,4 @@
-"""Which edit does a question read? `python -m benchmarks.quality.routing --data DIR [--rows 300] [--plain] [--rules words mask bm25]`
+"""Which edit does a question read? `python -m benchmarks.quality.routing --data DIR [--rows 300] [--plain] [--rules words mask bm25 oracle grace]`
 
 Edits are stored, not trained: only the look-up is measured. For each data set and each rule the share of rephrasings that read the right
 edit, and the share of unrelated prompts and near misses that read none. `everyday.jsonl` holds 45 facts of deployments with rewordings,
@@ -14,10 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import harness
 from benchmarks.library import joined_prompts
 from benchmarks.models import load_model
-from benchmarks.rivals.routers import RULES, Stored
+from benchmarks.rivals.routers import RULES, Oracle, Stored
 from memoir_fast import MemoirConfig, MemoirModel
 
 PREAMBLE = "I am preparing a short quiz for our team. Some of the facts have changed lately. "
@@ -37,6 +39,7 @@ SAME_FACT = (
     "earlier_question",
 )
 MISSES = ("same_subject", "other_subject", "sibling")
+POINTS = 40  # of a curve
 Right = Callable[[int, int], bool]
 Make = Callable[[list[list[str]], list[str]], "Asked"]  # the wordings of each edit, and its target
 
@@ -51,17 +54,47 @@ class Asked:
     def __init__(self, rule: Stored, encode: Callable[[Any], Any]):
         self.rule, self.encode = rule, encode
 
+    def found(self, prompts: list, wanted: Right | None = None) -> list[tuple[int, float]]:
+        """(edit, score) of each prompt; `wanted` tells the oracle."""
+        if isinstance(self.rule, Oracle) and wanted is not None:
+            return self.rule.told(len(prompts), wanted)
+        return self.rule.found([self.encode(prompt) for prompt in prompts])
+
     def right(self, prompts: list, wanted: Right) -> dict[str, float]:
         """Shares that read a right edit, and a wrong one; `wanted(i, edit)` says which is right."""
-        read = self.rule.read([self.encode(prompt) for prompt in prompts])
+        return self.right_among(self.found(prompts, wanted), wanted)
+
+    def right_among(self, found: list[tuple[int, float]], wanted: Right) -> dict[str, float]:
+        """The same of what was found."""
+        read = self._read(found)
         good = sum(edit >= 0 and wanted(i, edit) for i, edit in enumerate(read))
         bad = sum(edit >= 0 and not wanted(i, edit) for i, edit in enumerate(read))
-        return {"right": good / len(prompts), "wrong": bad / len(prompts), "prompts": len(prompts)}
+        return {"right": good / len(read), "wrong": bad / len(read), "prompts": len(read)}
 
     def kept_out(self, prompts: list) -> dict[str, float]:
         """The share that reads no edit."""
-        read = self.rule.read([self.encode(prompt) for prompt in prompts])
-        return {"kept_out": sum(edit < 0 for edit in read) / len(prompts), "prompts": len(prompts)}
+        return self.kept_out_among(self.found(prompts))
+
+    def kept_out_among(self, found: list[tuple[int, float]]) -> dict[str, float]:
+        """The same of what was found."""
+        return {"kept_out": sum(edit < 0 for edit in self._read(found)) / len(found), "prompts": len(found)}
+
+    def _read(self, found: list[tuple[int, float]]) -> list[int]:
+        return [edit if score >= self.rule.cut else -1 for edit, score in found]
+
+    @staticmethod
+    def curve(near: list[tuple[int, float]], wanted: Right, far: list[tuple[int, float]]) -> list[list[float]]:
+        """[score, share of rephrasings that read a right edit, share of unrelated prompts that read none] over all thresholds, at some
+        `POINTS` scores, from where all are read to where none is. near, far: what was found for the two."""
+        right = np.array([score if edit >= 0 and wanted(i, edit) else -np.inf for i, (edit, score) in enumerate(near)])
+        other = np.array([score if edit >= 0 else -np.inf for edit, score in far])
+        every = np.unique(np.concatenate([right, other]))
+        every = every[np.isfinite(every)]
+        at = every[np.unique(np.linspace(0, len(every) - 1, POINTS).round().astype(int))] if len(every) else every
+        points = [[float(cut), float((right >= cut).mean()), float((other < cut).mean())] for cut in at]
+        return [
+            [round(value, 4) for value in point] for point in [*points, [points[-1][0] if points else 0.0, 0.0, 1.0]]
+        ]
 
 
 def read_lines(path: Path, number: int | None = None) -> list[dict]:
@@ -78,10 +111,13 @@ def public(make: Make, data: Path, rows: int) -> dict:
         def same(i: int, edit: int, facts: list = facts, by: str = "subject" if name == "zsre" else "prompt") -> bool:
             return facts[i][by] == facts[edit][by]
 
+        near = asked.found([r["rephrase_prompt"] for r in facts[:rows]], same)
+        far = asked.found([r["locality_prompt"] for r in facts[:rows]])
         found[name] = {
-            "rephrased": asked.right([r["rephrase_prompt"] for r in facts[:rows]], same),
-            "unrelated": asked.kept_out([r["locality_prompt"] for r in facts[:rows]]),
+            "rephrased": asked.right_among(near, same),
+            "unrelated": asked.kept_out_among(far),
             "threshold": asked.rule.least,
+            "curve": asked.curve(near, same, far),
         }
     return found
 

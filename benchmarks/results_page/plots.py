@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import rows
 from benchmarks.results_page import streams as of
+from benchmarks.results_page.routing import RULES
 from benchmarks.results_page.speed import EDITORS, last
 
 # ---- what is drawn -----------------------------------------------------------------------------------------------
@@ -74,7 +75,25 @@ def overlaps(results: Path) -> dict:
     return {"panels": list(panels.values())}
 
 
-PLOTS = {"ops": ops, "edit_speed": edit_speed, "scaling": scaling, "retention": retention, "overlaps": overlaps}
+def routing(results: Path) -> dict:
+    """Of each data set and rule: rephrasings right and unrelated prompts kept out, over the thresholds and at the calibrated one."""
+    panels: dict[str, list] = {}
+    for rule, made in last("routing", results).result["rules"].items():
+        for name, found in made.get("public", {}).items():
+            at = [found["unrelated"]["kept_out"], found["rephrased"]["right"]]
+            curve = [[kept, right] for _, right, kept in found.get("curve", ())]
+            panels.setdefault(name, []).append({"rule": RULES[rule], "at": at, "curve": curve})
+    return {"panels": panels}
+
+
+PLOTS = {
+    "routing": routing,
+    "ops": ops,
+    "edit_speed": edit_speed,
+    "scaling": scaling,
+    "retention": retention,
+    "overlaps": overlaps,
+}
 
 
 def digest(name: str, data: dict) -> str:
@@ -100,6 +119,26 @@ def draw_all(results: Path, folder: Path) -> None:
             figure.tight_layout()
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Description": digest(name, data)})
             plt.close(figure)
+
+
+def draw_routing(plt, data: dict):
+    panels = data["panels"]
+    figure, axes = plt.subplots(1, max(len(panels), 1), figsize=(3.3 * max(len(panels), 1), 3.4), squeeze=False)
+    colors = dict(zip(RULES.values(), ("tab:blue", "tab:gray", "tab:orange", "tab:red", "tab:green"), strict=True))
+    for axis, (name, rules) in zip(axes.flat, panels.items(), strict=False):
+        for drawn in rules:
+            color = colors[drawn["rule"]]
+            if drawn["curve"]:
+                axis.plot(*zip(*drawn["curve"], strict=True), color=color)
+            axis.plot(*drawn["at"], marker="o", linestyle="", color=color, label=drawn["rule"])
+        axis.set_title(name)
+        axis.set_xlabel("unrelated prompts kept out")
+        axis.set_xlim(-0.02, 1.03)
+        axis.set_ylim(-0.02, 1.03)
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("rephrasings that read the right edit")
+    axes[0][0].legend(fontsize=7, loc="lower left")
+    return figure
 
 
 def draw_ops(plt, data: dict):

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.library import CLASSES, PromptCode, read_prompts, relation_wordings, subjects
 
 PLACE = "Qwox"  # stands for the subject while a wording is read
-PROMPT_FIELDS = ("asks", "answer", "text")
+PROMPT_FIELDS = ("asks", "answer", "demands", "text")  # the others belong to words
 
 
 class ManyWordings:
