@@ -30,20 +30,33 @@ def test_generated_questions_are_of_their_kind():
     assert Generated.draw(30) == made
 
 
-@pytest.mark.parametrize("router", ["tokens", "mask"])
-def test_the_figures_are_those_of_the_rule(router, smollm2):
-    with MemoirModel(*smollm2, MemoirConfig(precision="fast", router=router, steps=1)) as model:
+def checked(model, facts: int) -> dict:
+    """The trade-off of a model with an edit, after what holds for any rule."""
+    found, at = model.trade_off(facts=facts), model.threshold.median
+    assert found["thresholds"] == THRESHOLDS and found["router"] == model.config.router
+    assert (found["threshold"], found["generated_facts"]) == (at, facts)
+    assert found["prompts"]["unrelated"] == len(model.threshold.largest) and min(found["prompts"].values()) > 5
+    for name in KINDS:
+        assert found[name] == sorted(found[name], reverse=True) and 0 <= found[name][-1] <= found[name][0] <= 1
+    assert found["at_threshold"]["unrelated"] == (model.threshold.largest >= at).mean()
+    assert found["other_subject"][0] == found["same_subject"][0] == 1  # at threshold 0 everything is read
+    return found["at_threshold"]
+
+
+def test_the_figures_are_those_of_the_rule(smollm2):
+    with MemoirModel(*smollm2, MemoirConfig(precision="fast", steps=1)) as model:
         model.edit("Who wrote the novel Emma?", "Ada Lind")
-        found = model.trade_off(facts=12)
-        assert found["thresholds"] == THRESHOLDS and found["router"] == router and found["generated_facts"] == 12
-        assert found["prompts"]["unrelated"] == len(model.threshold.largest) and min(found["prompts"].values()) > 5
-        for name in KINDS:
-            assert found[name] == sorted(found[name], reverse=True) and 0 <= found[name][-1] <= found[name][0] <= 1
-        at = found["threshold"]
-        assert at == model.threshold.median
-        assert found["at_threshold"]["unrelated"] == (model.threshold.largest >= at).mean()
-        assert found["at_threshold"]["rewordings"] >= 0.5 > found["at_threshold"]["other_subject"]
-        assert found["other_subject"][0] == 1  # at threshold 0 everything is read
+        shares = checked(model, 12)
+    assert shares["rewordings"] >= 0.5 > shares["other_subject"]
+
+
+def test_masks_have_one_too():
+    with tiny_memoir(threshold=None, steps=1) as model:
+        model.edit("w100 w101 w102", "w150")
+        shares = checked(model, 12)
+    assert (
+        shares["other_subject"] > 0.9
+    )  # the tiny tokenizer knows no word of the questions: to its masks all are alike
 
 
 def test_it_is_drawn_or_says_what_is_missing(tmp_path, monkeypatch):
