@@ -43,7 +43,7 @@ def _tune(options: argparse.Namespace) -> None:
     from transformers.utils import logging
 
     from ..base.loading import load_model
-    from ..editing.rules import RULES
+    from ..editing.rules import rule_of
     from ..evaluation.facts import load_facts
     from ..evaluation.tuning import tune
 
@@ -57,7 +57,7 @@ def _tune(options: argparse.Namespace) -> None:
     facts = load_facts(options.facts) if options.facts else None
     config = MemoirConfig(**settings_of(options))
     model, tokenizer = load_model(options.model, options.dtype)
-    names = ["layer", "contexts", *(["edit_lr"] if config.edit_lr or not RULES[config.write].adapts else [])]
+    names = ["layer", "contexts", *(["edit_lr"] if config.edit_lr or not rule_of(config).adapts else [])]
     say(options, " ".join(f"{name:>8}" for name in names) + " reliability generalization locality steps seconds")
     found = tune(model, tokenizer, config, facts, options.layers, options.context_counts, options.background, told)
     place = found.save(options.output)

@@ -18,7 +18,7 @@ from ..base.causal_lm import CausalLM, text_config
 from ..base.fingerprint import identity
 from ..base.projection import find_target
 from ..config import MemoirConfig, default_contexts, default_layer
-from ..editing.rules import RULES
+from ..editing.rules import rule_of
 from ..errors import EditError
 from ..model import MemoirModel
 from ..text.answers import begins_with, equals, first_sentence
@@ -122,9 +122,9 @@ def tune(
         trial.settle("layer", tried, lambda value: (abs(value - usual), value), middle)
     if trial.config.contexts is None:
         trial.settle("contexts", counts, lambda value: value)
-    rule = RULES[trial.config.write]
+    rule = rule_of(trial.config)
     if trial.config.edit_lr is None and not rule.adapts:
-        own = rule.recipe["edit_lr"]
+        own = rule.values["edit_lr"]
         trial.settle("edit_lr", [share * own for share in _RATES], lambda value: own - value)
     if not trial.chosen:
         raise ValueError(

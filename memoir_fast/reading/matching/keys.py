@@ -102,7 +102,8 @@ class Keys:
     def owners(self) -> list[tuple[int, int] | None]:
         """Of each row of the candidates: (edit, 0 for its prompt, n for its nth rephrasing, -1 for a prompt to keep out); None where the
         edit can be found no longer."""
-        return [owner if opened else None for owner, opened in zip(self._owner, self._open, strict=True)]
+        rows = zip(self._owner.view.tolist(), self._open.view.tolist(), strict=True)
+        return [(edit, number) if opened else None for (edit, number), opened in rows]
 
     # ---- following the index -------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Pairs:
         inside = places < last - first
         at = np.minimum(first + places, len(query) - 1)
         chosen = at[:, None], np.arange(len(stored.present))[:, None], np.arange(count)
-        shown = inside[:, None]
+        of_each, shown = (slice(None), *chosen), inside[:, None]
         return cls(
             query,
             stored,
@@ -63,7 +63,7 @@ class Pairs:
             behind,
             at,
             inside,
-            by[(slice(None), *chosen)] * shown,
+            by[of_each] * shown,
             excluding[chosen] & shown,
             anywhere,
         )

@@ -104,7 +104,10 @@ def test_an_index_is_written_as_a_faiss_file_and_read_again(codes, tmp_path, mon
     index.write_index(file)
     own, code = faiss.read_index_binary(str(file)), candidates.summed(all_codes[7], matcher.bits)
     monkeypatch.setattr(candidates, "DIRECT", 10)
-    assert own.ntotal == 100 and own.search(code[None], 8)[1][0].tolist() == index.near(all_codes[7], 8).tolist()
+    assert (
+        own.ntotal == 100
+        and own.search(code.view(np.uint8)[None], 8)[1][0].tolist() == index.near(all_codes[7], 8).tolist()
+    )
     longer = filled(matcher, all_codes)
     longer.read_index(file)
     assert longer._index.ntotal == 100  # taken from the file; what came later is added by the next search
