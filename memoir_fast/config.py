@@ -8,7 +8,6 @@ import warnings
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-FORMAT_VERSION = 2
 # Settings that a memory is made with and keeps.
 SHAPING = ("layer", "top_k", "chat_template", "write", "feature", "seed", "tuned")
 ENDS = ("auto", "eos", "none")

@@ -21,3 +21,7 @@ class Damaged(ValueError):
 
 class CutOff(Damaged):
     """The file ends within a record: a write that did not come to its end, or a file that lost its end."""
+
+
+class Altered(Damaged):
+    """A record that was written whole and has changed since: no write that did not come to its end leaves this behind."""

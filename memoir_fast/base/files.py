@@ -3,20 +3,32 @@ tests can make any of them fail."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def open_regular(path: Path, flags: int) -> int:
-    """A file descriptor of a regular file; links and devices are refused, so that a store cannot reach outside its folder."""
+def open_regular(path: Path, flags: int, follow: bool = False) -> int:
+    """A file descriptor of a regular file; links and devices are refused, so that a store cannot reach outside its folder. A pipe, which
+    would make the opening wait for its other end, is opened without waiting and refused as well.
+
+    Args:
+        follow: take a link for what it leads to: for files that the user names, not for those of a folder.
+    """
     try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW) | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
     except OSError as error:
-        if path.is_symlink():
+        if path.is_symlink() and not follow:
             raise ValueError(f"{path}: is a symbolic link; a store holds regular files only") from None
         if isinstance(error, FileNotFoundError):
             raise ValueError(f"{path}: there is no such file") from None
+        if error.errno in (errno.ENXIO, errno.EISDIR, errno.ENODEV):  # a pipe or socket, a folder, a device
+            raise ValueError(f"{path}: is not a regular file") from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -24,10 +36,28 @@ def open_regular(path: Path, flags: int) -> int:
     return descriptor
 
 
-def read(path: Path) -> bytes:
-    """The whole of a regular file."""
-    with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+def read(path: Path, most: int | None = None, follow: bool = False) -> bytes:
+    """The whole of a regular file.
+
+    Args:
+        most: bytes that such a file can have; follow: see `open_regular`.
+
+    Raises:
+        ValueError: it is missing, a link, not a regular file, or larger than `most`.
+    """
+    with os.fdopen(open_regular(path, os.O_RDONLY, follow), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise ValueError(f"{path}: has {size} bytes, more than the {most} that such a file can have")
         return file.read()
+
+
+def read_named(path: Path, what: str, most: int) -> bytes:
+    """The whole of a file that the user names; what: the argument that named it. Errors as for `read`, with `what` in front."""
+    try:
+        return read(path, most, follow=True)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -49,6 +79,32 @@ def sync_folder(folder: Path) -> None:
         sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder against every other process that asks so; waits for the one that holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # which gives the lock back
+
+
+def replace_shared(path: Path, data: bytes) -> None:
+    """Write a file that other processes may be writing too (a cache): each writes aside under a name of its own, the last one stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, aside = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        try:
+            write_all(descriptor, data)
+        finally:
+            os.close(descriptor)
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
 
 
 def replace(path: Path, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -161,6 +162,8 @@ class Journal(ABC):
             update = update.compact().rounded(dtype)
             if not update.is_finite():
                 raise EditError("the edit's update is not finite: not made, the memory is unchanged")
+            if not all(math.isfinite(fact[name] or 0) for name in ("loss", "seconds", "overlap")):
+                raise EditError(f"the edit's loss is {fact['loss']}: not made, the memory is unchanged")
             header = {"seq": self.state.seq + 1 + number, "kind": "edit", "id": first + number, **fact,
                       "decay": update.decay, "scale": update.scale, "dtype": self.record_dtype}  # fmt: skip
             records.append((header, edit_body(update, dtype)))

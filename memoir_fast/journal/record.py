@@ -8,6 +8,7 @@ edit's signature and its update (see `memory/update.py`), in float32 or bfloat16
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -23,6 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ..base import files
+from ..base.json_text import parse
+from ..base.quoting import quoted
 from ..errors import CutOff, Damaged
 from ..memory.update import Update
 from .edit_record import HEADER, LATER
@@ -44,8 +47,15 @@ def digest(*parts: bytes | memoryview) -> bytes:
 
 
 def encode(header: dict[str, Any], body: bytes = b"") -> bytes:
-    """A record's bytes."""
-    text = json.dumps({**header, "body": digest(body).hex()}, ensure_ascii=True, separators=(",", ":")).encode()
+    """A record's bytes. Raises ValueError where its header is larger than a reader takes."""
+    text = json.dumps(
+        {**header, "body": digest(body).hex()}, ensure_ascii=True, allow_nan=False, separators=(",", ":")
+    ).encode()
+    if len(text) > LONGEST_HEADER:
+        raise ValueError(
+            f"this record's texts and metadata take {len(text)} bytes, a record holds {LONGEST_HEADER}: nothing was "
+            "changed. Keep long documents elsewhere and name them in the metadata"
+        )
     lengths = LENGTHS.pack(MAGIC, len(text), len(body))
     return b"".join((lengths, digest(lengths, text), text, body))
 
@@ -57,6 +67,7 @@ class Entry:
     Attributes:
         path: the file, opened at each reading; descriptor: the open file, where it has no path that stays.
         offset, length: the record's bytes in it; body_length: those of its body, at its end.
+        link: hexadecimal digest that the next record names as `after`: of the record as it was first written.
     """
 
     header: dict[str, Any]
@@ -65,6 +76,7 @@ class Entry:
     length: int
     body_length: int
     descriptor: int | None = None
+    link: str = ""
 
     @property
     def seq(self) -> int:
@@ -121,14 +133,40 @@ def read_entry(data: bytes | memoryview, size: int, path: Path, offset: int) -> 
     if PREFIX + header_length + body_length > size:
         raise CutOff(f"{where} is cut off")
     try:
-        header = json.loads(text)
-        checks = isinstance(header, dict) and type(header["seq"]) is int and isinstance(header["kind"], str)
-        checks = checks and isinstance(header["body"], str)
-    except (ValueError, KeyError, RecursionError):
-        checks = False
-    if not checks:
+        header = parse(text, where)
+    except ValueError as error:
+        raise Damaged(f"{where} has a malformed header: {error}") from None
+    texts = (
+        [header.get(name, "") for name in ("kind", "body", "store", "after", "was")]
+        if isinstance(header, dict)
+        else [0]
+    )
+    if not all(isinstance(text, str) for text in texts) or type(header.get("seq")) is not int or header["seq"] < 0:
         raise Damaged(f"{where} has a malformed header")
-    return Entry(header, path, offset, PREFIX + header_length + body_length, body_length)
+    link = header.get("was") or bytes(found).hex()
+    return Entry(header, path, offset, PREFIX + header_length + body_length, body_length, link=link)
+
+
+def was_whole(data: bytes) -> bool:
+    """Whether data, which `read_entry` refuses, is a record that was written whole and changed since: one bit of its lengths was turned
+    over, or its header is still JSON though its checksum fails. A write that did not come to its end leaves neither behind."""
+    if len(data) < PREFIX or data[:4] != MAGIC:
+        return False
+    _, header_length, _ = LENGTHS.unpack_from(data)
+    if header_length <= len(data) - PREFIX:
+        text = data[PREFIX : PREFIX + header_length]
+        if digest(data[: LENGTHS.size], text) == data[LENGTHS.size : PREFIX]:
+            return False
+        with contextlib.suppress(ValueError):
+            return isinstance(parse(text, "header"), dict)
+    for bit in range(32, 8 * LENGTHS.size):
+        lengths = bytearray(data[: LENGTHS.size])
+        lengths[bit // 8] ^= 1 << bit % 8
+        header_length = LENGTHS.unpack(lengths)[1]
+        if header_length <= min(LONGEST_HEADER, len(data) - PREFIX):
+            if digest(bytes(lengths), data[PREFIX : PREFIX + header_length]) == data[LENGTHS.size : PREFIX]:
+                return True
+    return False
 
 
 # ---- headers -----------------------------------------------------------------------------------------------------
@@ -141,24 +179,31 @@ _FIELDS: dict[str, dict[str, Any]] = {
 
 
 def check_header(entry: Entry) -> None:
-    """Raise Damaged unless the header has the fields of its kind."""
+    """Raise Damaged unless the header has the fields of its kind, each of them within its range."""
     header, where = entry.header, f"{entry.path}: record {entry.seq}"
     if header["kind"] not in _FIELDS:
-        raise Damaged(f"{where} is of kind {header['kind']!r}, unknown to this version")
+        raise Damaged(f"{where} is of kind {quoted(header['kind'])}, unknown to this version")
     for name, kind in _FIELDS[header["kind"]].items():
         value = header.get(name)
-        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, float) and value != value):
-            raise Damaged(f"{where}: field {name!r} is missing or malformed: {value!r}")
+        if not isinstance(value, kind) or isinstance(value, bool) or not _in_range(name, value):
+            raise Damaged(f"{where}: field {name!r} is missing or malformed: {quoted(value)}")
     if header["kind"] == "edit":
         for name, kind in LATER.items():
             value = header.get(name, kind())
             if not isinstance(value, kind) or (kind is list and not all(isinstance(one, str) for one in value)):
-                raise Damaged(f"{where}: field {name!r} is malformed: {value!r}")
+                raise Damaged(f"{where}: field {name!r} is malformed: {quoted(value)}")
     tags, old, changes = (header.get(name, []) for name in ("tags", "supersedes", "changes"))
     if not all(isinstance(tag, str) for tag in tags) or not all(type(edit) is int for edit in old):
         raise Damaged(f"{where}: field 'tags' or 'supersedes' is malformed")
     if not all(isinstance(c, list) and len(c) == 2 and type(c[0]) is int and isinstance(c[1], str) for c in changes):
         raise Damaged(f"{where}: field 'changes' is malformed")
+
+
+def _in_range(name: str, value: Any) -> bool:
+    """Whether a number is one that an edit can have: finite, and what the ledger's columns hold."""
+    if isinstance(value, int):
+        return 0 <= value < 1 << 53
+    return not isinstance(value, float) or (math.isfinite(value) and (name == "loss" or value >= 0))
 
 
 # ---- edits -------------------------------------------------------------------------------------------------------
@@ -187,7 +232,8 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
         tensors = load(entry.body())
     except SafetensorError as error:
         raise Damaged(f"{where}: its body is not a safetensors file ({error})") from None
-    dtype = DTYPES.get(header.get("dtype", ""))
+    name = header.get("dtype", "")
+    dtype = DTYPES.get(name) if isinstance(name, str) else None
     signature = tensors.pop("signature", None)
     if signature is None or signature.dtype != torch.uint8 or tuple(signature.shape) != ((D + 7) // 8,):
         raise Damaged(f"{where}: tensor 'signature' must be uint8 of shape {((D + 7) // 8,)}")
@@ -203,7 +249,7 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
     if tracked:
         expected["features"] = (m, k)
     if set(tensors) != set(expected) or dtype is None:
-        raise Damaged(f"{where}: holds {sorted(tensors)} in {header.get('dtype')!r}, expected {sorted(expected)}")
+        raise Damaged(f"{where}: holds {sorted(tensors)} in {quoted(header.get('dtype'))}, expected {sorted(expected)}")
     for name, shape in expected.items():
         tensor = tensors[name]
         if tuple(tensor.shape) != shape or tensor.dtype != dtype or not torch.isfinite(tensor).all():
@@ -214,6 +260,6 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
     scale: Any = header.get("scale")
     for name, value in (("decay", decay), ("scale", scale)):
         if not isinstance(value, float) or not math.isfinite(value) or not 0 < value <= 1:
-            raise Damaged(f"{where}: {name} must be a number in (0, 1], got {value!r}")
+            raise Damaged(f"{where}: {name} must be a number in (0, 1], got {quoted(value)}")
     values = {name: tensor.float() for name, tensor in tensors.items()}
     return Update(torch.from_numpy(rows.astype(np.int32)), signature.numpy(), decay, scale, **values)

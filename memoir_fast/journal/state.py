@@ -55,6 +55,14 @@ class State:
             kept.clear()
         self.seq, self.next_id, self.changed = 0, 0, self.changed + 1
 
+    def take(self, other: State) -> None:
+        """Become what another state is, whose memory holds what this one's is about to hold."""
+        for name, kept in other.by_edit().items():
+            setattr(self, name, kept)
+        changed = self.changed + 1
+        vars(self).update(other.counts())
+        self.changed = changed
+
     @torch.no_grad()
     def apply(self, entry: Entry, effect: bool = True) -> None:
         """Take in the next record. effect: False where the memory holds it already (it came from a snapshot)."""

@@ -2,6 +2,7 @@
 
 from ..errors import ConflictError, StoreError
 from .bundle import export_bundle, import_bundle, merge
-from .store import Store, is_store
+from .manifest import is_store
+from .store import Store
 
 __all__ = ["ConflictError", "Store", "StoreError", "export_bundle", "import_bundle", "is_store", "merge"]

@@ -16,7 +16,7 @@ from ..base import files
 from ..errors import Damaged, StoreError
 from ..journal.record import encode, read_entry
 from . import manifest
-from .log import segment_path
+from .log import Chain, segment_path
 from .manifest import Manifest
 from .store import Store
 
@@ -48,7 +48,7 @@ def import_bundle(path: str | Path, folder: str | Path) -> Store:
         ValueError: the file is not a bundle, or damaged; no store is left behind. The message names the record.
     """
     path, folder = Path(path), Path(folder)
-    data = memoryview(files.read(path))
+    data = memoryview(files.read(path, follow=True))
     entries, offset = [], 0
     while offset < len(data):
         entry = read_entry(data[offset:], len(data) - offset, path, offset)
@@ -60,6 +60,9 @@ def import_bundle(path: str | Path, folder: str | Path) -> Store:
     kept = Manifest.from_bytes(json.dumps(entries[0].header["config"]).encode(), path)
     boxed = [entry for entry in entries[1:] if entry.header["kind"] == "snapshot"]
     log = entries[1 + len(boxed) :]
+    chain = Chain(kept.store)
+    for entry in log:
+        chain = chain.then(entry)
     if len(boxed) != len(kept.snapshots) or [entry.seq for entry in log] != list(range(1, len(log) + 1)):
         raise Damaged(f"{path}: its records are not one store's, in order")
     manifest.check_tensors(entries[0].body(), path, manifest.base_shapes(kept.sizes[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,13 +41,17 @@ def compact(store: Store, forget_before: int | None = None) -> None:
     try:
         found = manifest.write_tensors(store.folder / name, tensors)
         snapshot = Snapshot(state.seq, name, found, memory.scale)
-        updated = store.manifest.with_snapshot(snapshot)
+        updated = store.manifest.with_snapshot(snapshot).named()
+        if _given_up(store, forget_before) > (updated.snapshots[1].seq if updated.snapshots[1:] else 0):
+            # The log alone cannot make the memory again: one damaged snapshot must not be the end of it.
+            double = name.replace(".safetensors", "-copy.safetensors")
+            manifest.write_tensors(store.folder / double, tensors)
+            updated = replace(updated, snapshots=[snapshot, replace(snapshot, file=double)])
         if writer.end:
             _begin_segment(store)
-        updated.save(store.folder)
+        store.keep(updated)
     except OSError as error:
         raise StoreError(f"{store.folder}: compaction failed ({error.strerror}); nothing is lost") from error
-    store.manifest = updated
     kept = {s.file for s in updated.snapshots}
     for path in store.folder.glob("snapshot-*.safetensors"):
         if path.name not in kept:
@@ -57,7 +62,8 @@ def compact(store: Store, forget_before: int | None = None) -> None:
 
 def _begin_segment(store: Store) -> None:
     """Go on in a new segment, once its name is durable: an acknowledged record must not vanish with its file."""
-    old, fresh = store._writer(), Writer(segment_path(store.folder, store.state.seq + 1), 0)
+    old = store._writer()
+    fresh = Writer(segment_path(store.folder, store.state.seq + 1), 0, old.chain)
     try:
         files.sync_folder(store.folder)
     except OSError:
@@ -71,13 +77,23 @@ def _begin_segment(store: Store) -> None:
     old.close()
 
 
+def _given_up(store: Store, before: int | None) -> int:
+    """The last record whose update is given up, or will be for edits below `before`; 0 for none."""
+    entries = store.state.entries.items()
+    return max((e.seq for i, e in entries if e.forgotten or (before is not None and i < before)), default=0)
+
+
 def _rebuild(C: torch.Tensor, store: Store) -> None:
     """C anew from the records, where they are all there: what subtraction left of rounding goes."""
     if any(store.state.entries[edit].forgotten for edit in store.state.written()):
         return
     total = torch.zeros_like(C)
     for edit in store.state.written():
-        update = store.state.update_of(edit).to(total.device)
+        try:
+            update = store.state.update_of(edit).to(total.device)
+        except ValueError as error:  # C stays what it is: rounding is no reason to stop
+            store.report.append(f"{error}; edit {edit} cannot be taken back until the file is put back from a copy")
+            return
         assert update.features is not None
         rows = update.rows.long()
         total[rows[:, None], rows] += update.features.T @ update.features
@@ -101,4 +117,4 @@ def _forget(store: Store, before: int) -> None:
 
 def _forgotten(entry: Entry) -> bytes:
     header = {name: value for name, value in entry.header.items() if name != "body"}
-    return encode(header)
+    return encode({**header, "was": entry.link})  # the next record goes on from the record as it was

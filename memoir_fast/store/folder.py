@@ -1,8 +1,17 @@
-"""A memory on disk: a folder with config.json, edits.json and memory.safetensors; the base model is never written."""
+"""A memory on disk: a folder with config.json, edits.json and memory.safetensors; the base model is never written.
+
+A save is whole or not there at all: the three files are written into `saving.part`, and moved from there one by one, config.json last.
+While that stands in `saving.part`, it is the one that holds, and each file that it names lies in one of the two places.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import os
+import stat
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +22,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ..base import files
-from ..config import FORMAT_VERSION, MemoirConfig
+from ..base.json_text import parse
+from ..base.quoting import quoted
+from ..config import MemoirConfig
 from ..editing.rules import rule_of
+from ..errors import Damaged
+from ..journal.edit_record import EditRecord
 from ..journal.memory_state import MemoryState, words_among
+from ..journal.record import Entry, check_header, digest
 from ..journal.volatile import VolatileJournal
 from ..memory.residual import ResidualMemory
+from .manifest import MOST_BASE, MOST_CONFIG, checksum
 
 CONFIG, EDITS, TENSORS = "config.json", "edits.json", "memory.safetensors"
-READS = (1, 2)  # 1: masks alone route
+SAVING = "saving.part"
+FORMAT_VERSION, READS = 3, (1, 2, 3)  # 1: masks alone route; 1 and 2: sizes instead of digests
+_TRIES = 3  # of a reader, while a save replaces the files it reads
 
 
 @dataclass(frozen=True)
@@ -43,7 +60,7 @@ class Saved:
 
 
 def write(folder: str | Path, state: MemoryState, threshold: float) -> None:
-    """Write a memory. Each file is written aside and renamed; config.json, which names the sizes of the others, comes last.
+    """Write a memory, in place of the one that may be there, whole or not at all.
 
     Args:
         threshold: the median of the edits' thresholds, for people.
@@ -76,11 +93,52 @@ def write(folder: str | Path, state: MemoryState, threshold: float) -> None:
         "contexts": state.contexts,
         "next_id": state.journal.next_id,
         "edits": len(ids),
-        "bytes": {TENSORS: len(data), EDITS: len(edits)},
+        "digests": {TENSORS: digest(data).hex(), EDITS: digest(edits).hex()},
     }
-    files.replace(folder / TENSORS, data)
-    files.replace(folder / EDITS, edits)
-    files.replace(folder / CONFIG, json.dumps(config, ensure_ascii=False, indent=2).encode())
+    config["checksum"] = checksum(config)
+    described = json.dumps(config, ensure_ascii=False, indent=2).encode()
+    _swap(folder, {TENSORS: data, EDITS: edits, CONFIG: described})
+
+
+def _swap(folder: Path, contents: dict[str, bytes]) -> None:
+    """Let a folder hold these files, all of them at once; the last of them counts."""
+    with files.alone(folder):
+        saving = folder / SAVING
+        _finish(folder)
+        saving.mkdir()
+        for name, data in contents.items():
+            files.replace(saving / name, data)
+        files.sync_folder(folder)
+        _finish(folder)
+
+
+def _finish(folder: Path) -> None:
+    """Move a complete save to its place; drop one that was cut short."""
+    saving = folder / SAVING
+    if not _is_folder(saving):
+        saving.unlink(missing_ok=True)  # a link, or a file that is none of ours
+        return
+    for name in (TENSORS, EDITS, CONFIG):
+        with contextlib.suppress(FileNotFoundError):
+            if (saving / CONFIG).exists():
+                os.replace(saving / name, folder / name)
+            else:
+                (saving / name).unlink()
+        (saving / f"{name}.part").unlink(missing_ok=True)
+    saving.rmdir()
+    files.sync_folder(folder)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a folder of its own stands there, and no link."""
+    return path.exists() and stat.S_ISDIR(path.lstat().st_mode)
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    """Where the files may lie, the newer place first."""
+    if _is_folder(folder / SAVING) and (folder / SAVING / CONFIG).exists():
+        yield folder / SAVING
+    yield folder
 
 
 def read(folder: str | Path) -> Saved:
@@ -90,29 +148,54 @@ def read(folder: str | Path) -> Saved:
         ValueError: a file is missing, damaged, of a newer format, or does not fit the others; it names file and field.
     """
     folder = Path(folder)
-    config = _json(folder / CONFIG, dict)
+    for left in range(_TRIES, -1, -1):
+        data = _find(folder, CONFIG, MOST_CONFIG)
+        try:
+            return _read(folder, data)
+        except ValueError:
+            if not left or _find(folder, CONFIG, MOST_CONFIG) == data:  # else a save came between
+                raise
+    raise AssertionError
+
+
+def _read(folder: Path, data: bytes) -> Saved:
+    """Read and check a memory folder with this `config.json`."""
+    config = _json(data, folder / CONFIG, dict)
     if config.get("format") != "memoir_fast":
-        raise ValueError(f"{folder / CONFIG}: format is {config.get('format')!r}, expected 'memoir_fast'")
-    if config.get("format_version") not in READS:
+        raise ValueError(f"{folder / CONFIG}: format is {quoted(config.get('format'))}, expected 'memoir_fast'")
+    version = config.get("format_version")
+    if version not in READS:
         raise ValueError(
-            f"{folder / CONFIG}: format_version is {config.get('format_version')!r}, this library reads "
-            f"{' and '.join(map(str, READS))}"
+            f"{folder / CONFIG}: format_version is {quoted(version)}, this library reads {', '.join(map(str, READS))}"
         )
+    if version >= 3 and config.pop("checksum", None) != checksum(config):
+        raise ValueError(f"{folder / CONFIG}: its checksum does not match: the file was damaged or edited by hand")
     try:
         settings = MemoirConfig.from_dict(config["config"])
+        sizes = [config["fingerprint"].get(name) for name in ("in_features", "out_features")]
+        if not all(type(size) is int and 0 < size <= 1 << 24 for size in sizes):
+            raise ValueError(f"fingerprint: in_features and out_features are {quoted(sizes)}")
+        numbers = math.prod(sizes) + (sizes[0] ** 2 if rule_of(settings).tracks else 0)
+        known = config["digests"] if version >= 3 else config["bytes"]
+        edits = _part(folder, EDITS, known[EDITS], MOST_BASE)
+        tensors = _part(folder, TENSORS, known[TENSORS], 4 * numbers + MOST_BASE)
         saved = Saved(
             config=settings,
             fingerprint=dict(config["fingerprint"]),
-            scale=float(config["scale"]),
-            contexts=[str(text) for text in config["contexts"]],
-            next_id=int(config["next_id"]),
-            edits=_json(folder / EDITS, list),
-            tensors=_tensors(folder / TENSORS, config["bytes"][TENSORS]),
+            scale=config["scale"],
+            contexts=list(config["contexts"]),
+            next_id=config["next_id"],
+            edits=_json(edits, folder / EDITS, list),
+            tensors=load(tensors),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / CONFIG}: missing or malformed field: {error}") from None
-    if not 0 < saved.scale <= 1:
-        raise ValueError(f"{folder / CONFIG}: scale is {saved.scale}, expected a number in (0, 1]")
+    except SafetensorError as error:
+        raise ValueError(f"{folder / TENSORS}: not a safetensors file ({error})") from None
+    if type(saved.scale) not in (int, float) or not 0 < saved.scale <= 1:
+        raise ValueError(f"{folder / CONFIG}: scale is {quoted(saved.scale)}, expected a number in (0, 1]")
+    if not all(isinstance(text, str) for text in saved.contexts):
+        raise ValueError(f"{folder / CONFIG}: contexts must be texts, got {quoted(saved.contexts)}")
     _check(folder, saved)
     return saved
 
@@ -158,29 +241,56 @@ def _check(folder: Path, saved: Saved) -> None:
             raise ValueError(f"{path}: tensor {name!r} is {found}, expected {shape} {dtype}")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
-    if [e.get("id") if isinstance(e, dict) else None for e in saved.edits] != tensors["ids"].tolist():
+    ids = tensors["ids"].tolist()
+    if [e.get("id") if isinstance(e, dict) else None for e in saved.edits] != ids:
         raise ValueError(f"{folder / EDITS}: its ids are not those of {TENSORS}")
+    if type(saved.next_id) is not int or not max(ids, default=-1) < saved.next_id < 1 << 53:
+        raise ValueError(f"{folder / CONFIG}: next_id is {quoted(saved.next_id)}, expected a number above every edit's")
+    for row in saved.edits:
+        header = {**EditRecord.of(row).row(), "codes": row.get("codes", []), "kind": "edit"}
+        try:
+            check_header(Entry({**header, "seq": row["id"]}, folder / EDITS, 0, 0, 0))
+        except Damaged as error:
+            raise ValueError(str(error)) from None
 
 
-def _json(path: Path, kind: type) -> Any:
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file; is {path.parent} a memory folder?") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+def _find(folder: Path, name: str, most: int) -> bytes:
+    """A file's bytes, from the place where it lies. Raises ValueError where there is none."""
+    for place in _places(folder):
+        if place != folder and not (place / name).exists():
+            continue
+        try:
+            return files.read(place / name, most)
+        except FileNotFoundError:
+            break
+        except ValueError as error:
+            if place == folder or (place / name).exists():
+                said = str(error)
+                hint = (
+                    f"; is {folder} a memory folder?"
+                    if said.endswith("there is no such file") and name == CONFIG
+                    else ""
+                )
+                raise ValueError(said + hint) from None
+    raise ValueError(f"{folder / name}: there is no such file")
+
+
+def _part(folder: Path, name: str, known: str | int, most: int) -> bytes:
+    """The bytes of a file that config.json names, by its digest, or, in earlier versions, its size."""
+    data = _find(folder, name, most)
+    found = len(data) if isinstance(known, int) else digest(data).hex()
+    if found != known:
+        what = (
+            f"{found} bytes, expected {known}"
+            if isinstance(known, int)
+            else "its checksum is not the one in config.json"
+        )
+        raise ValueError(f"{folder / name}: {what}: truncated, damaged, or of another save")
+    return data
+
+
+def _json(data: bytes, path: Path, kind: type) -> Any:
+    value = parse(data, str(path))
     if not isinstance(value, kind):
         raise ValueError(f"{path}: expected a JSON {'object' if kind is dict else 'array'}")
     return value
-
-
-def _tensors(path: Path, size: int) -> dict[str, torch.Tensor]:
-    try:
-        data = path.read_bytes()
-        if len(data) != size:
-            raise ValueError(f"{path}: {len(data)} bytes, expected {size}: truncated, or of another save")
-        return load(data)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file") from None
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file ({error})") from None

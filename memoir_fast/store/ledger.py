@@ -1,4 +1,8 @@
-"""The ledger: one row an edit, in SQLite, for people and programs to query. The log is the truth; the ledger follows it."""
+"""The ledger: one row an edit, in SQLite, for people and programs to query. The log is the truth; the ledger follows it.
+
+SQLite does more with a file than read it: it rolls a journal back and deletes what that names, and runs what views and triggers say. So
+a ledger is read only if its schema is one that this library writes, and never next to a rollback journal, which it never leaves.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,13 @@ import contextlib
 import json
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..base import files
+from ..base.json_text import parse
+from ..errors import CutOff, Damaged
 from ..journal.edit_record import FIELDS
 
 FILE = "ledger.sqlite"
@@ -17,39 +24,62 @@ COLUMNS = FIELDS
 _JSON = ("supersedes", "tags", "metadata", "rephrasings", "not_prompts")
 _TYPES = {"id": "INTEGER PRIMARY KEY", "loss": "REAL", "steps": "INTEGER", "seconds": "REAL", "nearest": "INTEGER", "overlap": "REAL",
           "seq": "INTEGER NOT NULL"}  # fmt: skip
-_TABLES = f"""
-CREATE TABLE IF NOT EXISTS edits ({", ".join(f"{name} {_TYPES.get(name, 'TEXT NOT NULL')}" for name in COLUMNS)});
-CREATE INDEX IF NOT EXISTS by_status ON edits (status);
-CREATE TABLE IF NOT EXISTS log (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL);
-"""
+_FIRST = COLUMNS[: COLUMNS.index("seq") + 1]  # the columns of format version 1
+
+
+def _edits(columns: tuple[str, ...]) -> str:
+    return "CREATE TABLE edits (" + ", ".join(f"{name} {_TYPES.get(name, 'TEXT NOT NULL')}" for name in columns) + ")"
+
+
+_INDEX = "CREATE INDEX by_status ON edits (status)"
+_LOG = "CREATE TABLE log (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL"
+_SCHEMA = (_edits(COLUMNS), _INDEX, f"{_LOG}, store TEXT NOT NULL)")
+# What earlier versions wrote: 2; 1; and 1 whose columns were completed by a later version.
+_ADDED = "".join(f", {name} TEXT NOT NULL DEFAULT '{'[]' * (name in _JSON)}'" for name in COLUMNS[len(_FIRST) :])
+_EARLIER = [
+    (first, _INDEX, f"{_LOG})") for first in (_edits(COLUMNS), _edits(_FIRST), f"{_edits(_FIRST)[:-1]}{_ADDED})")
+]
+_SIDES = ("", "-wal", "-shm")
+_LIMIT_LENGTH = 0  # SQLite's number of the limit on a cell's bytes
+_LONGEST = 128 << 20  # bytes of a cell: a record's header has at most half as many
 
 
 class Ledger:
-    """Opened by the writer; `acknowledged` is the last record of the log that it knows. Raises sqlite3.Error for a damaged file."""
+    """Opened by the writer, for a store's name. Raises sqlite3.Error for a damaged file, or one that is not the library's own.
 
-    def __init__(self, folder: Path):
-        self.path = folder / FILE
-        self._connection = _connect(self.path)
+    Attributes:
+        acknowledged: the last record of the log that it knows; store: the name of the store that wrote it, "" for none.
+        outdated: an earlier version wrote it: its rows are not there any more.
+    """
+
+    def __init__(self, folder: Path, name: str):
+        self.path, self.name = folder / FILE, name
+        _check_sides(self.path)
+        self._connection = _connect(str(self.path))
         try:
-            if self._connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("quick_check failed")
+            with _limited(self._connection, self.path):
+                found = _schema(self._connection)
+                if self._connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+                    raise sqlite3.DatabaseError("quick_check failed")
+                self.acknowledged, self.store = _known(self._connection, found) if found else (0, "")
+                self.outdated = bool(found) and found != _plain(_SCHEMA)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")  # the log is flushed before; the ledger can follow it
-            self._connection.executescript(_TABLES)
-            self._add_columns()
-            row = self._connection.execute("SELECT seq FROM log").fetchone()
+            if found != _plain(_SCHEMA):
+                self._make(found is not None)
         except BaseException:
             self.close()
             raise
-        self.acknowledged = row[0] if row else 0
 
-    def _add_columns(self) -> None:
-        """Columns that a ledger of an earlier version lacks, with their defaults."""
-        known = {row[1] for row in self._connection.execute("PRAGMA table_info(edits)")}
-        for name in COLUMNS:
-            if name not in known:
-                empty = "[]" if name in _JSON else ""
-                self._connection.execute(f"ALTER TABLE edits ADD COLUMN {name} TEXT NOT NULL DEFAULT '{empty}'")
+    def _make(self, anew: bool) -> None:
+        """The tables, in place of an earlier version's; what that acknowledged stays known."""
+        dropped = ["DROP INDEX by_status", "DROP TABLE edits", "DROP TABLE log"] if anew else []
+        connection = self._connection
+        connection.execute("BEGIN")
+        with connection:
+            for statement in (*dropped, *_SCHEMA):
+                connection.execute(statement)
+            connection.execute("INSERT INTO log VALUES (1, ?, ?)", (self.acknowledged, self.store))
 
     def put(self, rows: list[dict[str, Any]], seq: int, everything: bool = False) -> None:
         """Insert or replace the edits' rows, all of them or none, up to record `seq`. everything: these rows are the whole ledger."""
@@ -59,12 +89,13 @@ class Ledger:
             if everything:
                 self._connection.execute("DELETE FROM edits")
             self._connection.executemany(f"INSERT OR REPLACE INTO edits ({','.join(COLUMNS)}) VALUES ({marks})", values)
-            self._connection.execute("INSERT OR REPLACE INTO log VALUES (1, ?)", (seq,))
-        self.acknowledged = seq
+            self._connection.execute("INSERT OR REPLACE INTO log VALUES (1, ?, ?)", (seq, self.name))
+        self.acknowledged, self.store, self.outdated = seq, self.name, False
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows, by id."""
-        return _rows(self._connection)
+        with _limited(self._connection, self.path):
+            return _rows(self._connection)
 
     def close(self) -> None:
         """Close the database; nothing happens when it is closed."""
@@ -72,43 +103,142 @@ class Ledger:
             self._connection.close()
 
 
-def acknowledged(folder: Path) -> int:
-    """The last record that the ledger knows, for readers; 0 where there is no ledger that can be read."""
+def acknowledged(folder: Path, name: str) -> int:
+    """The last record that the ledger knows, for readers; 0 where there is no ledger that can be read, or it is of another store."""
     path = folder / FILE
-    if not path.is_file() or path.is_symlink():
-        return 0
     try:
-        with contextlib.closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
-        ) as connection:
-            return int(connection.execute("SELECT seq FROM log").fetchone()[0])
-    except (sqlite3.Error, TypeError, ValueError):
+        _check_sides(path)
+        if not path.is_file():
+            return 0
+        with contextlib.closing(_connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            with _limited(connection, path):
+                found = _schema(connection)
+                seq, store = _known(connection, found) if found else (0, "")
+                return seq if store in ("", name) else 0
+    except (sqlite3.Error, ValueError, OSError):
         return 0
+
+
+def open_ledger(folder: Path, name: str, report: list[str]) -> tuple[Ledger, type[Damaged]]:
+    """The ledger of a store of this name, for its writer; one that cannot be used is set aside and begun anew, which the report then says.
+
+    Returns:
+        it, and what the log may end with and be no loss: anything, where the ledger says what was acknowledged.
+    """
+    known = (folder / FILE).exists()
+    try:
+        ledger = Ledger(folder, name)
+        if ledger.store in ("", name):
+            return ledger, Damaged if known else CutOff
+        ledger.close()
+        why = "is of another store"
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        why = f"could not be read ({error})"
+    set_aside(folder)
+    report.append(f"{FILE} {why}; it was set aside and made again from the log")
+    return Ledger(folder, name), CutOff
+
+
+def reconcile(ledger: Ledger, rows: list[dict[str, Any]], seq: int, report: list[str]) -> Ledger:
+    """Let a ledger say what the log says: these rows, up to record `seq`. Returns the ledger, which may have been begun anew."""
+    behind = ledger.acknowledged < seq or ledger.outdated or (not ledger.store and bool(ledger.name))
+    try:
+        same = ledger.rows() == rows
+    except (sqlite3.Error, ValueError):
+        same = False
+    if same and not behind:
+        return ledger
+    if not same and not behind:
+        report.append(f"{FILE} did not say what the log says; it was made again from the log")
+    try:
+        ledger.put(rows, seq, everything=True)
+    except sqlite3.Error:
+        ledger.close()
+        set_aside(ledger.path.parent)
+        ledger = Ledger(ledger.path.parent, ledger.name)
+        ledger.put(rows, seq, everything=True)
+    return ledger
 
 
 def set_aside(folder: Path) -> None:
-    """Rename a ledger that SQLite cannot read; the next one is made from the log."""
-    for end in ("", "-wal", "-shm"):
-        path = folder / (FILE + end)
+    """Rename a ledger that is not to be read; the next one is made from the log."""
+    for end in (*_SIDES, "-journal"):
         with contextlib.suppress(FileNotFoundError):
-            os.replace(path, folder / f"{FILE}.damaged{end}")
+            os.replace(folder / (FILE + end), folder / f"{FILE}.damaged{end}")
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    for end in ("", "-wal", "-shm"):
+def _check_sides(path: Path) -> None:
+    """Raise ValueError for a link or a pipe in place of one of the ledger's files, sqlite3.Error for what the library never leaves."""
+    for end in _SIDES:
         side = path.with_name(path.name + end)
         if side.exists() or side.is_symlink():
-            os.close(files.open_regular(side, os.O_RDONLY))  # refuses links
-    connection = sqlite3.connect(path, timeout=10, check_same_thread=False)
+            os.close(files.open_regular(side, os.O_RDONLY))
+    journal = path.with_name(f"{path.name}-journal")
+    if journal.exists() or journal.is_symlink():
+        raise sqlite3.DatabaseError("it has a rollback journal, which this library never leaves behind")
+    logs = sum(part.lstat().st_size for part in path.parent.glob("log-*.bin"))
+    if path.exists() and path.stat().st_size > (16 << 20) + 4 * logs:  # its rows stand in the log as well
+        raise sqlite3.DatabaseError("it is larger than the log's edits can make it")
+
+
+def _connect(database: str, uri: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(database, timeout=10, check_same_thread=False, uri=uri)
+    if hasattr(connection, "setlimit"):  # from Python 3.11 on
+        connection.setlimit(_LIMIT_LENGTH, _LONGEST)
     connection.execute("PRAGMA trusted_schema=OFF")
     return connection
+
+
+@contextlib.contextmanager
+def _limited(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Let SQLite work only as long as a ledger of this size needs, at most; beyond it raises sqlite3.OperationalError."""
+    left = 2000 + path.stat().st_size // 1000 if path.exists() else 2000
+
+    def spent() -> int:
+        nonlocal left
+        left -= 1
+        return int(left < 0)
+
+    connection.set_progress_handler(spent, 10_000)  # instructions of SQLite's machine
+    try:
+        yield
+    finally:
+        with contextlib.suppress(sqlite3.Error):
+            connection.set_progress_handler(None, 0)
+
+
+def _plain(statements: tuple[str, ...]) -> tuple[str, ...]:
+    """Schema statements without differences of blanks, in an order of their own."""
+    return tuple(sorted(" ".join(statement.split()) for statement in statements))
+
+
+def _schema(connection: sqlite3.Connection) -> tuple[str, ...] | None:
+    """The schema's statements, None for an empty database. Raises sqlite3.DatabaseError unless some version of the library wrote them."""
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master LIMIT 10").fetchall()
+    if not rows:
+        return None
+    found = _plain(tuple(str(sql) for _, _, sql in rows))
+    kinds = sorted((kind, name) for kind, name, _ in rows)
+    known = [_plain(statements) for statements in (_SCHEMA, *_EARLIER)]
+    if kinds != [("index", "by_status"), ("table", "edits"), ("table", "log")] or found not in known:
+        raise sqlite3.DatabaseError("its tables are not those that this library makes")
+    return found
+
+
+def _known(connection: sqlite3.Connection, schema: tuple[str, ...]) -> tuple[int, str]:
+    """(last record, name of the store) of a ledger with this schema."""
+    columns = "seq, store" if schema == _plain(_SCHEMA) else "seq, ''"
+    row = connection.execute(f"SELECT {columns} FROM log LIMIT 1").fetchone() or (0, "")
+    if type(row[0]) is not int or not 0 <= row[0] < 1 << 53 or not isinstance(row[1], str):
+        raise sqlite3.DatabaseError("its last record has no number")
+    return row[0], row[1]
 
 
 def _rows(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     rows = []
     for values in connection.execute(f"SELECT {','.join(COLUMNS)} FROM edits ORDER BY id"):
         row = dict(zip(COLUMNS, values, strict=True))
-        rows.append({name: json.loads(value) if name in _JSON else value for name, value in row.items()})
+        rows.append({name: parse(str(value), FILE) if name in _JSON else value for name, value in row.items()})
     return rows
 
 

@@ -6,18 +6,26 @@ Segments are called `log-<first seq>.bin`; the last one is live, the others are 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..base import files
-from ..errors import Damaged, StoreError
-from ..journal.record import PREFIX, Entry, encode, read_entry
+from ..base.quoting import quoted
+from ..errors import Altered, Damaged, StoreError
+from ..journal.record import DIGEST, LONGEST_HEADER, MAGIC, PREFIX, Entry, encode, read_entry, was_whole
 
 _NAME = re.compile(r"log-(\d{12})\.bin")
 _WINDOW = 1 << 16  # bytes read at a time for headers
+_LONGEST = PREFIX + LONGEST_HEADER
+_SEARCH, _MOST_SEARCHED = (
+    1 << 20,
+    256 << 20,
+)  # bytes looked at a time for a record, and read in all before the search is given up
 
 
 def segment_path(folder: Path, first: int) -> Path:
@@ -31,22 +39,29 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def scan(path: Path, seq: int, offset: int = 0) -> tuple[list[Entry], Damaged | None]:
-    """The records of a segment from a byte on, the first of them numbered `seq`; and what stopped the reading, if not its end."""
+def scan(path: Path, seq: int, offset: int = 0, before: Chain | None = None) -> tuple[list[Entry], Damaged | None]:
+    """The records of a segment from a byte on, the first of them numbered `seq`; and what stopped the reading, if not its end.
+
+    Args:
+        before: what the first record must go on from; nothing is compared where it is None.
+    """
     entries: list[Entry] = []
     descriptor = files.open_regular(path, os.O_RDONLY)
     try:
         size = os.fstat(descriptor).st_size
         while offset < size:
             data = os.pread(descriptor, _WINDOW, offset)
-            if len(data) >= PREFIX and (wanted := PREFIX + int.from_bytes(data[4:8], "little")) > len(data):
+            if len(data) >= PREFIX and _WINDOW < (wanted := PREFIX + int.from_bytes(data[4:8], "little")) <= _LONGEST:
                 data = os.pread(descriptor, min(wanted, size - offset), offset)
             try:
                 entry = read_entry(data, size - offset, path, offset)
+                if entry.seq != seq:
+                    raise Damaged(f"{path}: the record at byte {offset} has seq {entry.seq}, expected {seq}")
+                before = before.then(entry) if before is not None else None
             except Damaged as error:
-                return entries, error
-            if entry.seq != seq:
-                return entries, Damaged(f"{path}: the record at byte {offset} has seq {entry.seq}, expected {seq}")
+                whole = was_whole(os.pread(descriptor, min(_LONGEST, size - offset), offset))
+                changed = Altered(f"{path}: the record at byte {offset} was changed after it was written")
+                return entries, changed if whole else error
             entries.append(entry)
             offset, seq = offset + entry.length, seq + 1
     finally:
@@ -54,28 +69,101 @@ def scan(path: Path, seq: int, offset: int = 0) -> tuple[list[Entry], Damaged | 
     return entries, None
 
 
+@dataclass(frozen=True)
+class Chain:
+    """What each record says of its place: the store's name, and the digest of the record before it. Records of format versions 1 and 2
+    say neither; behind one that does, every record must.
+
+    Attributes:
+        store: the store's name, "" where it has none yet.
+        link: the last record's; None where nothing is known of it. says: whether it said its place.
+    """
+
+    store: str
+    link: str | None = ""
+    says: bool = False
+
+    def then(self, entry: Entry) -> Chain:
+        """The chain with a further record. Raises Altered where that belongs to another store, or behind another record."""
+        name, after = entry.header.get("store"), entry.header.get("after")
+        where = f"{entry.path}: record {entry.seq} at byte {entry.offset}"
+        if name is not None and name != self.store:
+            raise Altered(f"{where} is of another store ({quoted(name)}, this one is {quoted(self.store)})")
+        if (after is None and self.says) or (after is not None and self.link is not None and after != self.link):
+            raise Altered(
+                f"{where} was not written behind record {entry.seq - 1} of this store, but behind another one"
+            )
+        return Chain(self.store, entry.link, after is not None)
+
+
+def whole_behind(path: Path, offset: int) -> bool:
+    """Whether a whole record stands somewhere behind a byte: then what stands there is damaged, and not the log's unfinished end.
+    True as well where the search becomes too long to tell."""
+    descriptor, spent = files.open_regular(path, os.O_RDONLY), 0
+    try:
+        size = os.fstat(descriptor).st_size
+        while (offset := _next_data(descriptor, offset, size)) < size:
+            window = os.pread(descriptor, _SEARCH, offset)
+            place = window.find(MAGIC)
+            while place >= 0:
+                data = os.pread(descriptor, PREFIX, offset + place)
+                wanted = PREFIX + int.from_bytes(data[4:8], "little")
+                left = size - offset - place
+                if wanted <= min(_LONGEST, left):
+                    spent += wanted
+                    with contextlib.suppress(Damaged):
+                        read_entry(os.pread(descriptor, wanted, offset + place), left, path, offset + place)
+                        return True
+                if spent > _MOST_SEARCHED:
+                    return True
+                place = window.find(MAGIC, place + 1)
+            if len(window) < len(MAGIC):
+                break
+            offset += len(window) - len(MAGIC) + 1
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _next_data(descriptor: int, offset: int, size: int) -> int:
+    """The next byte that is not in a hole: a sparse file may be of any size."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError as error:
+        return size if error.errno == errno.ENXIO else offset  # no data behind it, or a file system that does not say
+
+
 class History:
     """Reads the segments' headers.
 
     Args:
-        folder: the store's.
+        folder: the store's; name: the store's name.
         known_to: the last record that is known to be acknowledged.
         torn: what the log may end with and be no loss (an error of `scan`).
-        report: for the writer, who cuts such an end off, where to say so; None for a reader, who leaves it alone.
+        report: where to say what was found at the log's end.
+        cuts: for the writer, who sets an unfinished end aside; a reader leaves it alone.
     """
 
-    def __init__(self, folder: Path, known_to: int, torn: type[Damaged], report: list[str] | None):
-        self.folder, self.known_to, self.torn, self.report = folder, known_to, torn, report
-        self._place: tuple[Path, int, int] | None = None  # where the last reading ended: segment, record, byte
+    def __init__(self, folder: Path, name: str, known_to: int, torn: type[Damaged], report: list[str], cuts: bool):
+        self.folder, self.name, self.known_to, self.torn, self.report, self.cuts = (
+            folder,
+            name,
+            known_to,
+            torn,
+            report,
+            cuts,
+        )
+        self._last: tuple[Entry, Chain] | None = None  # the record at which the last reading ended
 
     def read(self, after: int = 0) -> list[Entry]:
         """The records past number `after`, from every segment that may hold them.
 
         Raises:
-            Damaged: a segment is missing, or damaged where records were acknowledged.
+            Damaged: a segment is missing, or damaged where records were acknowledged, or a record stands at a place not its own.
         """
         found: list[Entry] = []
         parts = segments(self.folder)
+        chain = Chain(self.name)
         for number, (first, path) in enumerate(parts):
             last = number == len(parts) - 1
             if not last and parts[number + 1][0] <= after + 1:
@@ -85,30 +173,79 @@ class History:
                 raise Damaged(
                     f"{path}: begins with record {first}, expected {expected}: a segment of the log is missing"
                 )
-            place = self._place
-            if after and place is not None and place[:2] == (path, after):
-                entries, problem = scan(path, after + 1, place[2])
+            begun = self._last
+            if begun is not None and not found and (begun[0].path, begun[0].seq) == (path, after):
+                chain = begun[1]
+                entries, problem = scan(path, after + 1, begun[0].offset + begun[0].length, chain)
             else:
-                entries, problem = scan(path, first)
+                chain = chain if found or first == 1 else Chain(self.name, None)
+                entries, problem = scan(path, first, 0, chain)
             found += entries
             if problem is not None:
                 seq = found[-1].seq + 1 if found else max(first, after + 1)
-                if not (last and isinstance(problem, self.torn)) or self.known_to >= seq:
-                    raise Damaged(
-                        f"{problem}. It was record {seq}, which is not the unfinished end of the log: put the file back from a copy"
-                    )
-                if self.report is not None:
-                    _cut(path, entries[-1].offset + entries[-1].length if entries else 0)
-                    self.report.append(
-                        f"{path.name}: an unfinished record at its end was cut off (it was never acknowledged)"
-                    )
+                end = entries[-1].offset + entries[-1].length if entries else self._end_of(path)
+                self._unfinished(path, end, seq, problem, last)
+            for entry in entries:
+                chain = chain.then(entry)
         if found:
-            self._place = (found[-1].path, found[-1].seq, found[-1].offset + found[-1].length)
+            self._last = (found[-1], chain)
         return [entry for entry in found if entry.seq > after]
 
+    def chain(self) -> Chain:
+        """What the next record goes on from."""
+        return self._last[1] if self._last is not None else Chain(self.name)
 
-def _cut(path: Path, end: int) -> None:
+    def still_there(self) -> bool:
+        """Whether the last record that was read stands where it stood: a record that its writer took back may have been read before,
+        and segments may have been written anew."""
+        if self._last is None:
+            return True
+        entry = self._last[0]
+        try:
+            descriptor = files.open_regular(entry.path, os.O_RDONLY)
+        except ValueError:
+            return False
+        try:
+            size = os.fstat(descriptor).st_size
+            data = os.pread(descriptor, PREFIX, entry.offset)
+        finally:
+            os.close(descriptor)
+        same = data[-DIGEST:].hex() == entry.link or entry.header.get("was") == entry.link
+        return size >= entry.offset + entry.length and same
+
+    def _end_of(self, path: Path) -> int:
+        return (
+            self._last[0].offset + self._last[0].length if self._last is not None and self._last[0].path == path else 0
+        )
+
+    def _unfinished(self, path: Path, end: int, seq: int, problem: Damaged, last: bool) -> None:
+        """Take the problem for the log's unfinished end, or raise it."""
+        if not last or not isinstance(problem, self.torn) or isinstance(problem, Altered) or self.known_to >= seq:
+            raise Damaged(
+                f"{problem}. It was record {seq}, which is not the unfinished end of the log: put the file back from a copy"
+            )
+        if whole_behind(path, end + 1):
+            raise Damaged(
+                f"{problem}. It was record {seq}; whole records stand behind it, so it is not the unfinished end of the log: put the "
+                f"file back from a copy, or cut it at byte {end} yourself to give them up"
+            )
+        if self.cuts:
+            aside = f"unfinished-{seq:012d}.bin"
+            _set_aside(path, end, self.folder / aside)
+            self.report.append(
+                f"{path.name}: an unfinished record at its end was cut off (it was never acknowledged); its bytes are in {aside}"
+            )
+        else:
+            self.report.append(
+                f"{path.name}: ends within record {seq}, which is not read: its writer is at work, or did not come to its end"
+            )
+
+
+def _set_aside(path: Path, end: int, aside: Path) -> None:
+    """Move a segment's end to a file of its own."""
     with open(files.open_regular(path, os.O_RDWR), "rb+") as file:
+        file.seek(end)
+        files.replace(aside, file.read())
         file.truncate(end)
         files.sync(file.fileno())
 
@@ -116,12 +253,16 @@ def _cut(path: Path, end: int) -> None:
 class Writer:
     """Appends to the live segment.
 
+    Args:
+        chain: what the next record goes on from.
+
     Attributes:
         broken: a failed append could not be taken back; nothing more is written until the store is opened again.
     """
 
-    def __init__(self, path: Path, end: int):
-        self.path, self.end, self.broken = path, end, False
+    def __init__(self, path: Path, end: int, chain: Chain):
+        self.path, self.end, self.chain, self.broken = path, end, chain, False
+        self._place = path.absolute()
         self._descriptor = files.open_regular(path, os.O_RDWR | os.O_CREAT)
 
     def append(self, records: list[tuple[dict[str, Any], bytes]], durable: bool = True) -> list[Entry]:
@@ -130,7 +271,15 @@ class Writer:
         Raises:
             StoreError: the disk refused.
         """
-        data = [encode(header, body) for header, body in records]
+        self.check()
+        data, chain, entries, end = [], self.chain, [], self.end
+        for header, body in records:
+            named = {"store": chain.store} if chain.store else {}
+            raw = encode({**header, **named, "after": chain.link}, body)
+            entry = read_entry(raw, len(raw), self.path, end)
+            data.append(raw)
+            entries.append(entry)
+            chain, end = chain.then(entry), end + len(raw)
         try:
             os.lseek(self._descriptor, self.end, os.SEEK_SET)
             files.write_all(self._descriptor, b"".join(data))
@@ -141,16 +290,28 @@ class Writer:
             if isinstance(error, OSError):
                 raise StoreError(f"{self.path}: writing failed ({error.strerror}); the edit was not made") from error
             raise
-        entries = []
-        for (_, body), raw in zip(records, data, strict=True):
-            entries.append(read_entry(raw, len(raw), self.path, self.end))
-            assert entries[-1].body_length == len(body)
-            self.end += len(raw)
+        self.end, self.chain = end, chain
         return entries
+
+    def check(self) -> None:
+        """Raise StoreError unless the segment ends where this writer left it: its lock may have been deleted, or its folder replaced."""
+        try:
+            here, named = os.fstat(self._descriptor), os.stat(self._place, follow_symlinks=False)
+            alone = here.st_size == self.end and (here.st_dev, here.st_ino) == (named.st_dev, named.st_ino)
+        except OSError:
+            alone = False
+        if not alone:
+            self.broken = True
+            raise StoreError(
+                f"{self.path}: was changed or replaced by another process since this one wrote to it; nothing was changed. Open the store "
+                "again"
+            )
 
     def take_back(self, entries: Sequence[Entry] = ()) -> None:
         """Cut off what was written after the last acknowledged record, or these last records."""
         end = entries[0].offset if entries else self.end
+        if entries:
+            self.chain = Chain(self.chain.store, entries[0].header["after"], True)
         try:
             os.ftruncate(self._descriptor, end)
             files.sync(self._descriptor)
@@ -159,7 +320,8 @@ class Writer:
         self.end = end
 
     def sync(self) -> None:
-        """Wait until everything written is on the disk. Raises OSError."""
+        """Wait until everything written is on the disk. Raises OSError, and StoreError as `check`."""
+        self.check()
         files.sync(self._descriptor)
 
     def close(self) -> None:

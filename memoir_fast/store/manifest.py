@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
+import secrets
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -13,16 +16,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ..base import files
+from ..base.json_text import parse
+from ..base.quoting import quoted
 from ..config import MemoirConfig
+from ..editing.rules import rule_of
 from ..errors import StoreError
-from ..journal.record import digest
+from ..journal.journal import CONFLICTS
+from ..journal.record import DTYPES, digest
+from ..memory.residual import ResidualMemory
 
 CONFIG, BASE = "config.json", "base.safetensors"
-FORMAT, FORMAT_VERSION = "memoir_fast store", 2
-READS = (1, 2)  # 1: masks alone route
-_LARGEST = 1 << 31  # numbers in V; the largest open models have half as many in one projection
+FORMAT, FORMAT_VERSION = "memoir_fast store", 3
+READS = (1, 2, 3)  # 1: masks alone route; 1 and 2: records do not say where they belong
+_LARGEST = 1 << 32  # numbers in V or C; the largest open models have half as many
+MOST_CONFIG, MOST_BASE = 64 << 20, 4 << 30  # bytes of files that the library can have written
 _BASE = re.compile(r"base(-\d{6})?\.safetensors")
-_SNAPSHOT = re.compile(r"snapshot-\d{12}\.safetensors")
+_SNAPSHOT = re.compile(r"snapshot-\d{12}(-copy)?\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,8 @@ class Manifest:
         permutation: digest of TopHash's permutation, the same for stores that can be merged.
         conflict: what a new edit does to stored ones that ask the same with another target.
         record_dtype: of the log's tensors.
-        snapshots: newest first; the one before the newest is kept.
+        snapshots: newest first; the one before the newest is kept, or, where updates were given up since, a copy of the newest.
+        store: the store's name, drawn when it is made; "" in one of format version 1 or 2 until its `config.json` is next written.
     """
 
     config: MemoirConfig
@@ -62,6 +72,7 @@ class Manifest:
     record_dtype: str
     snapshots: list[Snapshot] = field(default_factory=list)
     base_file: str = BASE
+    store: str = ""
 
     def save(self, folder: Path) -> None:
         """Write `config.json`, whole or not at all."""
@@ -70,54 +81,68 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """The JSON text, with its checksum."""
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
-        values["checksum"] = _checksum(values)
+        values["checksum"] = checksum(values)
         return json.dumps(values, indent=2, ensure_ascii=False).encode()
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
         """Read and check `config.json`. Raises ValueError naming file and field."""
-        return cls.from_bytes(files.read(folder / CONFIG), folder / CONFIG)
+        return cls.from_bytes(files.read(folder / CONFIG, MOST_CONFIG), folder / CONFIG)
 
     @classmethod
     def from_bytes(cls, data: bytes, path: Path) -> Manifest:
         """From the JSON text, every field checked; path: for messages. Raises ValueError naming file and field."""
-        try:
-            values = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: not JSON ({error})") from None
+        values = parse(data, str(path))
         if not isinstance(values, dict) or values.get("format") != FORMAT:
-            found = values.get("format") if isinstance(values, dict) else type(values).__name__
-            raise ValueError(f"{path}: format is {found!r}, expected {FORMAT!r}")
+            found = quoted(values.get("format")) if isinstance(values, dict) else type(values).__name__
+            raise ValueError(f"{path}: format is {found}, expected {FORMAT!r}")
         if values.get("format_version") not in READS:
             raise ValueError(
-                f"{path}: format_version is {values.get('format_version')!r}, this library reads {' and '.join(map(str, READS))}"
+                f"{path}: format_version is {quoted(values.get('format_version'))}, this library reads {', '.join(map(str, READS))}"
             )
-        if values.pop("checksum", None) != _checksum(values):
+        if values.pop("checksum", None) != checksum(values):
             raise ValueError(f"{path}: its checksum does not match: the file was damaged or edited by hand")
+        # The last one: of the masks' overlap, in version 1.
+        values = {k: v for k, v in values.items() if k not in ("format", "format_version", "conflict_threshold")}
         try:
-            gone = (
-                "format",
-                "format_version",
-                "conflict_threshold",
-            )  # the last one: of the masks' overlap, in version 1
-            values = {key: value for key, value in values.items() if key not in gone}
             values["config"] = MemoirConfig.from_dict(values["config"])
             values["snapshots"] = [Snapshot(**snapshot) for snapshot in values["snapshots"]]
             self = cls(**values)
-            sizes = self.sizes
+            self._check()
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{path}: missing or malformed field: {error}") from None
-        D, d, k = sizes
-        if not all(type(size) is int and size > 0 for size in sizes) or D * d > _LARGEST or D > 1 << 20 or k > D:
-            raise ValueError(f"{path}: in_features, out_features and top_k are {sizes}, expected sizes of a projection")
-        if not isinstance(self.base_file, str) or not _BASE.fullmatch(self.base_file):
-            raise ValueError(f"{path}: base_file: {self.base_file!r} is not the name of one")
+        return self
+
+    def _check(self) -> None:
+        """Raise ValueError, KeyError or TypeError naming the field that is not what it should be."""
+        texts = [self.base, self.permutation, self.base_file, self.store, *self.contexts]
+        if not isinstance(self.contexts, list) or not all(isinstance(text, str) for text in texts):
+            raise ValueError("base, permutation, base_file, store and contexts must be texts")
+        D, d, k = sizes = self.sizes
+        if not all(type(size) is int and size > 0 for size in sizes) or k > D:
+            raise ValueError(f"in_features, out_features and top_k are {quoted(sizes)}, expected sizes of a projection")
+        numbers = D * d + (D * D if rule_of(self.config).tracks else 0)
+        if max(D * d, numbers - D * d) > _LARGEST or 4 * numbers > _memory():
+            raise ValueError(f"in_features {D} and out_features {d} make a memory of {4 * numbers / 1e9:.1f} GB, more than this machine has, "
+                             "or no projection of that size is known")  # fmt: skip
+        if self.conflict not in CONFLICTS or self.record_dtype not in DTYPES:
+            raise ValueError(f"conflict is {quoted(self.conflict)}, expected one of {CONFLICTS}; record_dtype is "
+                             f"{quoted(self.record_dtype)}, expected one of {tuple(DTYPES)}")  # fmt: skip
+        if not _BASE.fullmatch(self.base_file):
+            raise ValueError(f"base_file: {quoted(self.base_file)} is not the name of one")
         for snapshot in self.snapshots:
             if not isinstance(snapshot.file, str) or not _SNAPSHOT.fullmatch(snapshot.file):
-                raise ValueError(f"{path}: snapshots: {snapshot.file!r} is not a snapshot's name")
-            if type(snapshot.seq) is not int or type(snapshot.scale) is not float or not 0 < snapshot.scale <= 1:
-                raise ValueError(f"{path}: snapshots: seq {snapshot.seq!r}, scale {snapshot.scale!r} are malformed")
-        return self
+                raise ValueError(f"snapshots: {quoted(snapshot.file)} is not a snapshot's name")
+            if type(snapshot.seq) is not int or not 0 <= snapshot.seq < 10**12 or not isinstance(snapshot.digest, str):
+                raise ValueError(
+                    f"snapshots: seq {quoted(snapshot.seq)} or digest {quoted(snapshot.digest)} is malformed"
+                )
+            if type(snapshot.scale) is not float or not 0 < snapshot.scale <= 1:
+                raise ValueError(f"snapshots: scale {quoted(snapshot.scale)} is not in (0, 1]")
+
+    def named(self) -> Manifest:
+        """The same with a name, where it has none yet."""
+        return self if self.store else replace(self, store=secrets.token_hex(16))
 
     def with_snapshot(self, snapshot: Snapshot) -> Manifest:
         """A copy with a newer snapshot; the newest two are kept."""
@@ -134,11 +159,27 @@ class Manifest:
         return self.fingerprint["in_features"], self.fingerprint["out_features"], cast(int, self.config.top_k)
 
 
-def _checksum(values: dict[str, Any]) -> str:
+def is_store(folder: str | Path) -> bool:
+    """Whether a folder holds a store, be it a damaged one (opening it says what is wrong)."""
+    return (Path(folder) / CONFIG).exists() and any(Path(folder).glob("base*.safetensors"))
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def checksum(values: dict[str, Any]) -> str:
+    """What the field `checksum` of a `config.json` with these other fields says."""
     return digest(json.dumps(values, sort_keys=True, ensure_ascii=True).encode()).hex()
 
 
 # ---- tensor files ------------------------------------------------------------------------------------------------
+
+
+def read_base(folder: Path, kept: Manifest) -> dict[str, torch.Tensor]:
+    """The tensors of the base file that a manifest names. Raises ValueError as `read_tensors`."""
+    return read_tensors(folder / kept.base_file, kept.base, base_shapes(kept.sizes[0]))
 
 
 def newest(folder: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
@@ -149,7 +190,7 @@ def newest(folder: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
     kept = Manifest.load(folder)
     while True:
         try:
-            return kept, read_tensors(folder / kept.base_file, kept.base, base_shapes(kept.sizes[0]))
+            return kept, read_base(folder, kept)
         except ValueError:
             before, kept = kept, Manifest.load(folder)
             if kept.base_file == before.base_file:
@@ -170,8 +211,9 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
 
 
 def read_tensors(path: Path, expected_digest: str, shapes: Shapes) -> dict[str, torch.Tensor]:
-    """The tensors of a file. Raises ValueError unless its digest and its tensors are as expected."""
-    data = files.read(path)
+    """The tensors of a file. Raises ValueError unless its size, its digest and its tensors are as expected."""
+    known = sum(4 * math.prod(size or 0 for size in shape) for shape, _ in shapes.values())
+    data = files.read(path, known + MOST_BASE)
     if digest(data).hex() != expected_digest:
         raise ValueError(f"{path}: its checksum is not the one in {CONFIG}: truncated, damaged, or of another store")
     return check_tensors(data, path, shapes)
@@ -218,6 +260,21 @@ def snapshot_shapes(dimension: int, hidden: int, tracked: bool) -> Shapes:
     if tracked:
         shapes["C"] = ((dimension, dimension), torch.float32)
     return shapes
+
+
+def restore(folder: Path, kept: Manifest, memory: ResidualMemory, problems: list[str]) -> int:
+    """Fill a memory from the newest good snapshot; returns its record, 0 when there is none; says what is wrong with the others."""
+    shapes = snapshot_shapes(memory.in_features, memory.out_features, memory.C is not None)
+    for snapshot in kept.snapshots:
+        try:
+            tensors = read_tensors(folder / snapshot.file, snapshot.digest, shapes)
+            ids, signatures = tensors["ids"].tolist(), tensors["signatures"].numpy()
+            memory.fill(tensors["V"], float(snapshot.scale), ids, signatures, tensors.get("C"))
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        return snapshot.seq
+    return 0
 
 
 def permutation_digest(permutation: torch.Tensor) -> str:

@@ -31,13 +31,14 @@ from ..journal.record import DTYPES, Entry
 from ..journal.state import State
 from ..memory.residual import ResidualMemory
 from . import compaction, manifest
-from .ledger import FILE, Ledger, acknowledged, as_stored, set_aside
+from .ledger import FILE, Ledger, acknowledged, as_stored, open_ledger, reconcile
 from .lock import WriterLock
 from .log import History, Writer, segment_path, segments
 from .manifest import BASE, CONFIG, Manifest
 from .verify import verify
 
 DURABILITIES = ("edit", "batch")
+_TRIES = 3  # of a reader, while compactions replace the files it reads
 
 
 class Store(Journal):
@@ -71,32 +72,51 @@ class Store(Journal):
         self._process = os.getpid()
         self._ledger: Ledger | None = None
         self._lock: WriterLock | None = None
-        # What the log may end with and be no loss: anything, where the ledger says what was acknowledged.
-        self._torn: type[Damaged] = CutOff
         self._rebuilt = 0  # the state's count of changes when C was last made from the records
         if not (self.folder / CONFIG).exists():
             raise ValueError(f"{self.folder}: there is no store in this folder ({CONFIG} is missing)")
         try:
             if writer:
                 self._lock = WriterLock(self.folder)
-                self._open_ledger()
-            self.manifest, base = manifest.newest(self.folder)
-            self.conflict, self.record_dtype = self.manifest.conflict, self.manifest.record_dtype
-            self._make_memory(base)
-            # Asked before the log is read: what the ledger knows is in the log.
-            known_to = self._rows().acknowledged if writer else acknowledged(self.folder)
-            self._history = History(self.folder, known_to, self._torn, self.report if writer else None)
-            self._load()
-            if self.state.seq < known_to:
-                raise Damaged(
-                    f"{self.folder}: the log ends at record {self.state.seq}, but {known_to} records were acknowledged: a "
-                    "segment is missing or cut short. Put it back from a copy"
-                )
-            if writer:
-                self._reconcile()
+            self._open(writer)
         except BaseException:
             self.close()
             raise
+
+    def _open(self, writer: bool) -> None:
+        self.manifest = Manifest.load(self.folder)
+        for left in range(_TRIES, -1, -1):
+            try:
+                self._read(writer)
+                break
+            except ValueError:
+                # A reader's files may be replaced by a compaction while it reads them: `config.json` tells.
+                before, self.manifest = self.manifest, Manifest.load(self.folder)
+                if writer or not left or self.manifest == before:
+                    raise
+                self.report.clear()
+        if writer:
+            self._reconcile()
+
+    def _read(self, writer: bool) -> None:
+        kept = self.manifest
+        torn: type[Damaged] = CutOff
+        self.conflict, self.record_dtype = kept.conflict, kept.record_dtype
+        self._make_memory(manifest.read_base(self.folder, kept))
+        # Asked before the log is read: what the ledger knows is in the log.
+        if writer:
+            self._ledger, torn = open_ledger(self.folder, kept.store, self.report)
+            known_to = self._ledger.acknowledged
+        else:
+            known_to = acknowledged(self.folder, kept.store)
+        self._history = History(self.folder, kept.store, known_to, torn, self.report, cuts=writer)
+        self._load()
+        if self.state.seq < known_to:
+            raise Damaged(
+                f"{self.folder}: the log ends at record {self.state.seq}, but {known_to} records were acknowledged: a segment is missing or "
+                f"cut short. Put it back from a copy; or, if {FILE} came from elsewhere or from a newer copy, move it away and open the "
+                "store again"
+            )
 
     # ---- making, opening, closing --------------------------------------------------------------------------------
 
@@ -125,7 +145,7 @@ class Store(Journal):
         stored = manifest.write_tensors(folder / BASE, base)
         Manifest(config=state.config, fingerprint=state.fingerprint, contexts=list(state.contexts), base=stored,
                  permutation=manifest.permutation_digest(memory.permutation), conflict=conflict,
-                 record_dtype=record_dtype).save(folder)  # fmt: skip
+                 record_dtype=record_dtype).named().save(folder)  # fmt: skip
         made = cls(folder, writer=True, **settings)
         made.memory = made.state.memory = memory
         return made
@@ -138,18 +158,22 @@ class Store(Journal):
             base = manifest.newest(self.folder)[1] | tensors
             fresh = kept.next_base()
             kept = replace(kept, base_file=fresh, base=manifest.write_tensors(self.folder / fresh, base))
-        kept.save(self.folder)
-        self.manifest = kept
+        self.keep(kept.named())
         if kept.base_file != old:
             (self.folder / old).unlink(missing_ok=True)
             self._take_base(base)
 
+    def keep(self, kept: Manifest) -> None:
+        """The writer's: let `config.json` say this from now on."""
+        kept.save(self.folder)
+        writer, self.manifest = self._writer(), kept
+        writer.chain = replace(writer.chain, store=kept.store)
+        self._history.name = self._rows().name = kept.store
+
     @exclusive
     def close(self) -> None:
         """Flush, and give the lock back."""
-        own = (
-            self._process == os.getpid()
-        )  # the lock and what is not flushed are those of the process that opened the store
+        own = self._process == os.getpid()  # the lock, and what is not flushed, are those of the process that opened it
         try:
             if own and self._log is not None and not self._log.broken and self.durability == "batch":
                 self.flush()
@@ -196,17 +220,6 @@ class Store(Journal):
         assert self._ledger is not None
         return self._ledger
 
-    def _open_ledger(self) -> None:
-        self._torn = Damaged if (self.folder / FILE).exists() else CutOff
-        try:
-            self._ledger = Ledger(self.folder)
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            set_aside(self.folder)
-            self._ledger, self._torn = Ledger(self.folder), CutOff
-            self.report.append(
-                f"ledger.sqlite could not be read ({error}); it was set aside and made again from the log"
-            )
-
     # ---- loading -------------------------------------------------------------------------------------------------
 
     def history(self, after: int = 0) -> list[Entry]:
@@ -216,7 +229,14 @@ class Store(Journal):
     def _load(self) -> None:
         """Fill the memory from the newest good snapshot and the log after it."""
         history = self.history()
-        snapshot = self._restore_snapshot()
+        problems: list[str] = []
+        snapshot = manifest.restore(self.folder, self.manifest, self.memory, problems)
+        if any(entry.forgotten and entry.seq > snapshot for entry in history):
+            raise Damaged("; ".join(problems or [f"{self.folder / CONFIG}: names no snapshot"]) + ". Updates were given up, so the memory "
+                          "cannot be made again from the log: put a snapshot back from a copy")  # fmt: skip
+        self.report += [
+            f"{problem}; the memory was made again from an older snapshot and the log" for problem in problems
+        ]
         for entry in history:
             self.state.apply(entry, effect=entry.seq > snapshot)
             if entry.seq == snapshot and self.state.active() != self.memory.index.ids:
@@ -226,45 +246,14 @@ class Store(Journal):
         if self.state.seq < snapshot:
             raise Damaged(f"{self.folder}: the log ends at record {self.state.seq}, before the snapshot of {snapshot}")
 
-    def _restore_snapshot(self) -> int:
-        """Fill the memory from the newest good snapshot; returns its record, 0 when there is none."""
-        D, d, _ = self.manifest.sizes
-        memory = self.memory
-        shapes = manifest.snapshot_shapes(D, d, memory.C is not None)
-        for snapshot in self.manifest.snapshots:
-            try:
-                tensors = manifest.read_tensors(self.folder / snapshot.file, snapshot.digest, shapes)
-                ids, signatures = tensors["ids"].tolist(), tensors["signatures"].numpy()
-                memory.fill(tensors["V"], float(snapshot.scale), ids, signatures, tensors.get("C"))
-            except ValueError as error:
-                self.report.append(f"{error}; the memory was made again from an older snapshot and the log")
-                continue
-            return snapshot.seq
-        return 0
-
     def _reconcile(self) -> None:
         """The writer's part of opening: the live segment, and a ledger that says what the log says."""
         parts = segments(self.folder)
         path = parts[-1][1] if parts else segment_path(self.folder, 1)
-        self._log = Writer(path, path.stat().st_size if path.exists() else 0)
+        self._log = Writer(path, path.stat().st_size if path.exists() else 0, self._history.chain())
         files.sync_folder(self.folder)
         rows = [as_stored(self.state.row(edit)) for edit in self.state.entries]
-        ledger = self._rows()
-        behind = ledger.acknowledged < self.state.seq
-        try:
-            same = ledger.rows() == rows
-        except (sqlite3.Error, ValueError):
-            same = False
-        if not same or behind:
-            if not same and not behind:
-                self.report.append("ledger.sqlite did not say what the log says; it was made again from the log")
-            try:
-                ledger.put(rows, self.state.seq, everything=True)
-            except sqlite3.Error:
-                ledger.close()
-                set_aside(self.folder)
-                self._ledger = Ledger(self.folder)
-                self._ledger.put(rows, self.state.seq, everything=True)
+        self._ledger = reconcile(self._rows(), rows, self.state.seq, self.report)
 
     def _take_base(self, base: dict[str, torch.Tensor]) -> None:
         """Keep of the base file's tensors those that thresholds are made from, and the matcher's."""
@@ -293,18 +282,42 @@ class Store(Journal):
         For readers, in time that depends on what has changed only."""
         if self.is_writer:
             return 0
-        old, self.manifest = self.manifest, Manifest.load(self.folder)
-        if self.manifest.base_file != old.base_file:
-            self.manifest = old  # stays, where the base file cannot be read
-            self.manifest, base = manifest.newest(self.folder)
-            self._take_base(base)
-        before, history = self.state.seq, self.history(self.state.seq)
-        if any(entry.forgotten for entry in history):  # only a snapshot still holds them
-            self.reload()
-            return self.state.seq - before
+        before, history = self.state.seq, None
+        self._take_up()
+        with contextlib.suppress(Damaged):  # what was read before may be gone, and something else there
+            if self._history.still_there():
+                history = self.history(self.state.seq)
+        if history is None or any(entry.forgotten for entry in history):  # only a snapshot still holds them
+            self._renew()
+            return max(1, self.state.seq - before)
         for entry in history:
             self.state.apply(entry)
         return len(history)
+
+    def _take_up(self) -> None:
+        """The settings and prompts that the writer calibrates with now, where the folder still holds this store."""
+        kept, old = Manifest.load(self.folder), self.manifest
+        if (kept.fingerprint, kept.permutation) == (old.fingerprint, old.permutation):
+            if kept.base_file != old.base_file:
+                kept, base = manifest.newest(self.folder)
+                self._take_base(base)
+            self.manifest = kept
+
+    def _renew(self) -> None:
+        """Make the memory again from what the folder holds now; when that fails, it stays as it is."""
+        with Store(self.folder) as fresh:
+            for name in ("fingerprint", "permutation"):
+                if getattr(fresh.manifest, name) != getattr(self.manifest, name):
+                    raise StoreError(
+                        f"{self.folder}: holds another store now, its {name} is not the one that was opened"
+                    )
+            with self.memory.lock:
+                self.memory.clear()
+                self.state.take(fresh.state)
+                V, C, index = fresh.memory.V, fresh.memory.C, fresh.memory.index
+                self.memory.fill(V, fresh.memory.scale, index.ids, index.signatures(), C)
+            self.manifest, self._history = fresh.manifest, fresh._history
+            self.calibration, self.words = fresh.calibration, fresh.words
 
     # ---- writing -------------------------------------------------------------------------------------------------
 
@@ -328,7 +341,7 @@ class Store(Journal):
         if writer.end > self.compact_bytes:
             try:
                 self.compact()
-            except StoreError as error:  # the change itself is made and safe
+            except (StoreError, ValueError) as error:  # the change itself is made and safe
                 warnings.warn(f"{error}; the log grows until a later compaction succeeds", stacklevel=4)
 
     def _apply(self, entries: list[Entry]) -> None:
@@ -388,8 +401,3 @@ class Store(Journal):
     def verify(self) -> dict[str, Any]:
         """Read and replay everything; see `verify.verify`."""
         return verify(self)
-
-
-def is_store(folder: str | Path) -> bool:
-    """Whether a folder holds a store, be it a damaged one (opening it says what is wrong)."""
-    return (Path(folder) / CONFIG).exists() and any(Path(folder).glob("base*.safetensors"))

@@ -43,7 +43,7 @@ def verify(store: Store) -> dict[str, Any]:
     return {
         "records": len(history),
         **{status: statuses.count(status) for status in STATUSES},
-        "bytes": sum(path.stat().st_size for path in store.folder.iterdir()),
+        "bytes": sum(path.lstat().st_size for path in store.folder.iterdir()),
         "difference": difference,
         "repaired": store.report,
         "problems": problems,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
+import shutil
+import threading
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from memoir_fast import MemoirConfig, MemoirModel
+from memoir_fast.journal.record import digest
+from memoir_fast.store import folder as saving
+from memoir_fast.store.manifest import checksum
 from tests.support.models import background_texts, bits, tiny_memoir, tiny_model, word_tokenizer
 
 EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w110 w111 w112", "w160")]
@@ -102,15 +109,24 @@ def test_settings_that_shape_the_memory_cannot_change(saved):
 def _config(folder, **changes):
     values = json.loads((folder / "config.json").read_text())
     values.update(changes)
-    (folder / "config.json").write_text(json.dumps(values))
+    values.pop("checksum")
+    (folder / "config.json").write_text(json.dumps({**values, "checksum": checksum(values)}))
+
+
+def _digest(folder, name):
+    values = json.loads((folder / "config.json").read_text())
+    _config(folder, digests={**values["digests"], name: digest((folder / name).read_bytes()).hex()})
+
+
+def _edits(folder, text):
+    (folder / "edits.json").write_text(text)
+    _digest(folder, "edits.json")
 
 
 def _tensors(folder, **changes):
     tensors = {**load_file(folder / "memory.safetensors"), **changes}
     save_file({k: v for k, v in tensors.items() if v is not None}, folder / "memory.safetensors")
-    values = json.loads((folder / "config.json").read_text())
-    values["bytes"]["memory.safetensors"] = (folder / "memory.safetensors").stat().st_size
-    (folder / "config.json").write_text(json.dumps(values))
+    _digest(folder, "memory.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -122,12 +138,23 @@ def _tensors(folder, **changes):
         (lambda f: _config(f, format="other"), "format is 'other'"),
         (lambda f: _config(f, format_version=99), "format_version is 99"),
         (lambda f: _config(f, scale=0.0), "scale"),
-        (lambda f: _config(f, scale=float("nan")), "scale"),
+        (lambda f: _config(f, scale=float("nan")), "NaN is not a number"),
+        (lambda f: _config(f, scale=10**400), "too large|scale"),
+        (lambda f: _config(f, next_id=-1), "next_id"),
+        (lambda f: _config(f, next_id=10**30), "next_id"),
+        (lambda f: _config(f, fingerprint={"in_features": 1 << 40, "out_features": 1}), "in_features"),
+        (
+            lambda f: (f / "config.json").write_text(
+                (f / "config.json").read_text().replace('"next_id": 2', '"next_id": 3')
+            ),
+            "checksum",
+        ),
         (lambda f: _config(f, config=None), "malformed field"),
         (lambda f: (f / "edits.json").unlink(), "edits.json: there is no such file"),
-        (lambda f: (f / "edits.json").write_text("[]"), "tensor 'ids'"),
+        (lambda f: (f / "edits.json").write_text("[]"), "edits.json: its checksum is not"),
+        (lambda f: _edits(f, "[]"), "tensor 'ids'"),
         (lambda f: (f / "memory.safetensors").unlink(), "memory.safetensors: there is no such file"),
-        (lambda f: (f / "memory.safetensors").write_bytes(b"x" * 50), "expected"),
+        (lambda f: (f / "memory.safetensors").write_bytes(b"x" * 50), "checksum is not"),
         (lambda f: _tensors(f, V=None), "tensor 'V' is nothing"),
         (lambda f: _tensors(f, V=torch.zeros(96, 31)), "tensor 'V' is"),
         (lambda f: _tensors(f, V=torch.full((96, 32), float("nan"))), "NaN"),
@@ -152,3 +179,88 @@ def test_a_second_memory_on_one_model_is_refused():
     model = tiny_memoir()
     with pytest.raises(ValueError, match="carries a memory already"):
         MemoirModel(model.model, model.tokenizer, MemoirConfig(), background_texts())
+
+
+# ---- a save is whole or not there --------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Stands for the process's end: nothing behind it is done."""
+
+
+def test_a_save_killed_anywhere_leaves_the_old_memory_or_the_new_one(saved, tmp_path, monkeypatch):
+    model, folder = saved
+    old = saving.read(folder)
+    model.edit("w120 w121", "w170")
+    model.save_pretrained(tmp_path / "whole")
+    new, seen = saving.read(tmp_path / "whole"), []
+    real = {name: getattr(os, name) for name in ("replace", "fsync", "write", "unlink", "rmdir", "mkdir")}
+    for at in range(1, 200):
+        target, calls = tmp_path / "target", [0]
+        shutil.copytree(folder, target)
+
+        def counted(name, *args, calls=calls, at=at, **kwargs):
+            calls[0] += 1
+            if calls[0] >= at:
+                if calls[0] == at and name == "write":
+                    real[name](args[0], bytes(args[1])[: len(args[1]) // 2])
+                raise Killed
+            return real[name](*args, **kwargs)
+
+        for name in real:
+            monkeypatch.setattr(os, name, functools.partial(counted, name))
+        try:
+            model.save_pretrained(target)
+            done = True
+        except Killed:
+            done = False
+        monkeypatch.undo()
+        found = saving.read(target)
+        assert len(found.edits) in (2, 3) and (not done or len(found.edits) == 3)
+        for name, tensor in (old if len(found.edits) == 2 else new).tensors.items():
+            assert torch.equal(found.tensors[name], tensor), (at, name)
+        seen.append(len(found.edits))
+        model.save_pretrained(target)  # the next save puts everything right
+        assert sorted(p.name for p in target.iterdir()) == ["config.json", "edits.json", "memory.safetensors"]
+        assert len(saving.read(target).edits) == 3
+        shutil.rmtree(target)
+        if done:
+            break
+    assert done and seen == sorted(seen) and set(seen) == {2, 3} and len(seen) > 15
+
+
+def test_readers_beside_a_saving_process_see_one_save_or_the_other(saved):
+    model, folder = saved
+    stop, failures = threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            try:
+                assert len(saving.read(folder).edits) in (2, 3)
+            except Exception as error:
+                failures.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for _ in range(10):
+        model.edit("w120 w121", "w170") if len(model.memory) == 2 else model.delete(max(model.edits))
+        model.save_pretrained(folder)
+    stop.set(), thread.join()
+    assert failures == []
+
+
+def test_a_save_follows_no_link(saved, tmp_path):
+    model, folder = saved
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "config.json").write_text("mine")
+    os.symlink(tmp_path / "outside", folder / "saving.part")
+    assert len(saving.read(folder).edits) == 2
+    model.save_pretrained(folder)
+    assert (tmp_path / "outside" / "config.json").read_text() == "mine" and len(saving.read(folder).edits) == 2
+    for name in ("config.json", "edits.json", "memory.safetensors"):
+        (folder / name).rename(tmp_path / "outside" / name)
+        os.symlink(tmp_path / "outside" / name, folder / name)
+        with pytest.raises(ValueError, match="symbolic link"):
+            saving.read(folder)
+        (folder / name).unlink()
+        (tmp_path / "outside" / name).rename(folder / name)

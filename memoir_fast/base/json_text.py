@@ -1,0 +1,105 @@
+"""JSON from files that nobody vouches for: its size, depth, numbers and text are checked, and every error says where it is."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import files
+from .quoting import quoted
+
+DEEPEST = 500  # brackets within brackets
+LONGEST_LINES = 1 << 30  # bytes of a JSONL file
+# Texts are stepped over whole; one that does not end goes to the end of the file, so that no place is looked at twice.
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
+_REMEDY = "save it as UTF-8 (`iconv -f latin1 -t utf-8`, or your editor's `save with encoding`)"
+
+
+def parse(data: bytes | str, where: str) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        where: the file, and the line or record in it, for messages.
+
+    Raises:
+        ValueError: it is not JSON or not UTF-8, is nested deeper than `DEEPEST` brackets, or holds NaN or a number beyond float64.
+    """
+    text = text_of(data, where) if isinstance(data, bytes) else data
+    depth = 0
+    if text.count("[") + text.count("{") > DEEPEST:
+        for found in _BRACKETS.finditer(text):
+            depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+            if depth > DEEPEST:
+                raise ValueError(f"{where}: nested deeper than {DEEPEST} brackets")
+    try:
+        return json.loads(text, parse_constant=_refused, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: not JSON ({error})") from None
+
+
+def text_of(data: bytes, where: str) -> str:
+    """UTF-8 bytes as text, with or without a byte order mark. Raises ValueError that names the place, the byte and the remedy."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{where}, line {line}: byte {data[error.start]:#04x} is not UTF-8 text; {_REMEDY}"
+            if ", line " not in where
+            else f"{where}: byte {data[error.start]:#04x} is not UTF-8 text; {_REMEDY}"
+        ) from None
+
+
+def lines(path: str | Path, what: str) -> Iterator[tuple[Any, str]]:
+    """(value, where it stands) of a JSONL file's lines that are not blank. A line ends at a line feed, and nowhere else: U+2028 and its
+    like may stand in a text.
+
+    Args:
+        what: the argument that names the file, for messages.
+
+    Raises:
+        ValueError: the file is missing or no regular file, not UTF-8, or a line is not JSON.
+    """
+    path = Path(path)
+    data = files.read_named(path, what, LONGEST_LINES)
+    for number, line in enumerate(text_of(data, f"{what}: {path}").split("\n"), 1):
+        if line.strip():
+            where = f"{what}: {path}, line {number}"
+            yield whole(parse(line, where), where), where
+
+
+def whole(value: Any, where: str) -> Any:
+    """The value, if all of its texts can be written as UTF-8. Raises ValueError naming the text with half a surrogate pair."""
+    stack = [value]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, dict):
+            stack += [*one, *one.values()]
+        elif isinstance(one, list):
+            stack += one
+        elif isinstance(one, str) and half_pair(one):
+            raise ValueError(f"{where}: {quoted(one)} holds half a surrogate pair, which is no character: {HALF}")
+    return value
+
+
+HALF = "write the character itself, or both halves of its \\u escape"
+
+
+def half_pair(text: str) -> bool:
+    """Whether a text holds half a surrogate pair: it came from a broken escape, and no file or tokenizer takes it."""
+    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _refused(name: str) -> float:
+    raise ValueError(f"{name} is not a number that JSON knows")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
