@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import warnings
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
+
+from .errors import quoted
 
 # Settings that a memory is made with and keeps.
 SHAPING = ("layer", "top_k", "chat_template", "write", "feature", "seed", "tuned")
@@ -15,6 +18,7 @@ WRITES = ("sgd", "preconditioned")
 RECIPES = ("own", "published")
 PRECISIONS = ("exact", "fast")
 FEATURES = ("mean_decentered", "mean", "last")
+_LARGEST = (1 << 53) - 1  # whole numbers beyond it are no count of anything
 ROUTERS = ("tokens", "mask")
 
 
@@ -155,7 +159,7 @@ class MemoirConfig:
         """What the authors' code does in one way only, where the user left it open."""
         if self.write not in (None, "sgd"):
             raise ValueError(
-                f"recipe='published' is plain SGD (write='sgd'), got write={self.write!r}: leave write out, or take recipe='own'"
+                f"recipe='published' is plain SGD (write='sgd'), got write={quoted(self.write)}: leave write out, or take recipe='own'"
             )
         for name, left_open, theirs in (
             ("write", None, "sgd"),
@@ -169,21 +173,21 @@ class MemoirConfig:
 
     def _check_values(self) -> None:
         if self.layer is not None and (isinstance(self.layer, bool) or not isinstance(self.layer, (int, str))):
-            raise TypeError(f"layer must be None, an int or a dotted module path, got {self.layer!r}")
+            raise TypeError(f"layer must be None, an int or a dotted module path, got {quoted(self.layer)}")
         if not isinstance(self.train_rephrasings, bool):
-            raise TypeError(f"train_rephrasings must be True or False, got {self.train_rephrasings!r}")
+            raise TypeError(f"train_rephrasings must be True or False, got {quoted(self.train_rephrasings)}")
         if not isinstance(self.chat_template, (bool, type(None))):
-            raise TypeError(f"chat_template must be None, True or False, got {self.chat_template!r}")
+            raise TypeError(f"chat_template must be None, True or False, got {quoted(self.chat_template)}")
         if not isinstance(self.template_options, (dict, type(None))) or not isinstance(self.joiner, str):
             raise TypeError(
-                f"template_options must be a dict and joiner a text, got {self.template_options!r}, {self.joiner!r}"
+                f"template_options must be a dict and joiner a text, got {quoted(self.template_options)}, {quoted(self.joiner)}"
             )
         if self.tuned is not None and not (isinstance(self.tuned, str) and self.tuned.strip()):
-            raise TypeError(f"tuned must be None, 'off' or a file's path as text, got {self.tuned!r}")
+            raise TypeError(f"tuned must be None, 'off' or a file's path as text, got {quoted(self.tuned)}")
         for f in fields(self):
             value, accepts = getattr(self, f.name), f.metadata
             if accepts["choices"] and value not in accepts["choices"] and not (value is None and "None" in str(f.type)):
-                raise ValueError(f"{f.name} must be one of {accepts['choices']}, got {value!r}")
+                raise ValueError(f"{f.name} must be one of {accepts['choices']}, got {quoted(value)}")
             if accepts["least"] is not None and not (value is None and "None" in str(f.type)):
                 check = _integer if str(f.type).startswith("int") else _number
                 check(f.name, value, accepts["least"], accepts["most"])
@@ -195,10 +199,10 @@ class MemoirConfig:
             if getattr(self, name) == 0:
                 raise ValueError(f"{name} must be > 0, got 0{why}")
         if self.momentum is not None and self.momentum >= 1:
-            raise ValueError(f"momentum must be < 1, got {self.momentum!r}: the steps would add up without bound")
+            raise ValueError(f"momentum must be < 1, got {quoted(self.momentum)}: the steps would add up without bound")
         if self.edit_lr is not None and self.weight_decay is not None and self.edit_lr * self.weight_decay >= 1:
             raise ValueError(
-                f"weight_decay must be < 1 / edit_lr, got {self.weight_decay!r} at edit_lr {self.edit_lr!r}: one step "
+                f"weight_decay must be < 1 / edit_lr, got {quoted(self.weight_decay)} at edit_lr {quoted(self.edit_lr)}: one step "
                 "would erase the memory or turn its sign"
             )
 
@@ -211,10 +215,10 @@ class MemoirConfig:
         """Settings from a mapping; keys that this version does not know are dropped with a warning naming them."""
         known = {f.name for f in fields(cls)}
         values = {"router": "mask", **values}  # settings from before edits were found by their words
-        unknown = sorted(set(values) - known)
+        unknown = sorted(str(name)[:40] for name in set(values) - known)
         if unknown:
             warnings.warn(
-                f"MemoirConfig: dropped unknown settings {unknown} (written by a newer version?)", stacklevel=2
+                f"MemoirConfig: dropped unknown settings {quoted(unknown)} (written by a newer version?)", stacklevel=2
             )
         return cls(**{key: value for key, value in values.items() if key in known})
 
@@ -227,7 +231,7 @@ class MemoirConfig:
         for name in settings.keys() & set(SHAPING):
             if settings[name] != getattr(self, name):
                 raise ValueError(
-                    f"{name}: the memory was stored with {getattr(self, name)!r}, it cannot be {settings[name]!r}"
+                    f"{name}: the memory was stored with {quoted(getattr(self, name))}, it cannot be {quoted(settings[name])}"
                 )
         return self.updated(**settings)
 
@@ -270,13 +274,14 @@ def default_contexts(is_chat: bool) -> int:
 
 def _integer(name: str, value: Any, least: float, most: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    if not least <= value <= most:
-        raise ValueError(f"{name} must be >= {least}, got {value}")
+        raise TypeError(f"{name} must be an int, got {quoted(value)}")
+    if not least <= value <= min(most, _LARGEST):
+        accepted = f">= {least}" if value < least else f"<= {min(most, _LARGEST)}"
+        raise ValueError(f"{name} must be {accepted}, got {quoted(value)}")
 
 
 def _number(name: str, value: Any, least: float, most: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (least <= value <= most) or math.isinf(value):
-        raise ValueError(f"{name} must be a finite number in [{least}, {most}], got {value!r}")
+        raise TypeError(f"{name} must be a number, got {quoted(value)}")
+    if not least <= value <= most or abs(value) > sys.float_info.max:
+        raise ValueError(f"{name} must be a finite number in [{least}, {most}], got {quoted(value)}")

@@ -1,6 +1,9 @@
-"""The errors of the library's own; bad arguments raise ValueError or TypeError."""
+"""The errors of the library's own, and how messages and terminals show what came from outside; bad arguments raise ValueError or TypeError."""
 
 from __future__ import annotations
+
+import reprlib
+from typing import Any
 
 
 class EditError(RuntimeError):
@@ -25,3 +28,32 @@ class CutOff(Damaged):
 
 class Altered(Damaged):
     """A record that was written whole and has changed since: no write that did not come to its end leaves this behind."""
+
+
+# ---- values from outside, short and harmless whatever they are ---
+
+_LONGEST = 100  # characters of a value in a message
+
+
+class _Short(reprlib.Repr):
+    """`reprlib` looks at a few members of each level only: a small file can describe a value that takes years to write out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 80, 80
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 4
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Whole numbers have no end, and Python refuses to write the longest."""
+        return repr(x) if abs(x) < 10**40 else f"a number of {x.bit_length()} bits"
+
+
+def quoted(value: Any) -> str:
+    """`repr` of a value for a message, cut to a hundred characters; its cost does not depend on what the value holds."""
+    text = _Short().repr(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: line ends stay, whatever else could steer the terminal or turn the direction of writing is escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

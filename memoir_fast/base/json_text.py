@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..errors import quoted
 from . import files
-from .quoting import quoted
 
 DEEPEST = 500  # brackets within brackets
 LONGEST_LINES = 1 << 30  # bytes of a JSONL file

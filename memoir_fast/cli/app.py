@@ -9,6 +9,7 @@ from .. import __version__
 from ..errors import StoreError
 from . import model_commands, serve_command, store_commands, tune_command
 from .parsers import Commands, Run
+from .terminal import complain
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted; finished edits are kept", file=sys.stderr)
         return 130
     except (ValueError, TypeError, OSError, ImportError, StoreError) as error:
-        print(f"memoir-fast {options.command}: {error}", file=sys.stderr)
+        complain(options, str(error))
         return 2
     return 0
 

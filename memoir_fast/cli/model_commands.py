@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import MemoirConfig, help_of
 from .parsers import Command, Commands
-from .terminal import say, write_json
+from .terminal import say, told, write_json
 
 if TYPE_CHECKING:
     from ..model import EditResult, MemoirModel
@@ -123,6 +123,8 @@ def _open(options: argparse.Namespace, read_only: bool = False) -> MemoirModel:
         conflict=getattr(options, "conflict", None),
         **settings_of(options),
     )
+    if model.store is not None:
+        told(options, model.store)
     if model.config.tuned not in (None, "off") and not read_only:
         say(options, f"with the settings of {model.config.tuned} (memoir-fast tune): layer {model.target.layer}, "
             f"contexts {model.config.contexts}; --tuned off takes the defaults")  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..serving.serve import check_vllm, server_command
 from .parsers import Command, Commands
-from .terminal import say, write_json
+from .terminal import say, told, write_json
 
 
 def add(commands: Commands, command: Command) -> None:
@@ -33,10 +33,12 @@ def add(commands: Commands, command: Command) -> None:
 
 def _serve(options: argparse.Namespace) -> None:
     from ..serving.export import export_vllm
+    from ..store import Store
 
     check_vllm()
     command = server_command(options)
     folder = Path(command[command.index("--model") + 1])
+    told(options, Store(options.store)).close()
     export_vllm(options.store, options.model, folder)
     say(options, f"{folder}: exported; starting vLLM")
     write_json(options, {"folder": str(folder), "command": command})

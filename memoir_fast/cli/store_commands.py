@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from .parsers import Command, Commands
-from .terminal import say, shown, write_json
+from .terminal import say, shown, told, write_json
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -59,7 +59,7 @@ def add(commands: Commands, command: Command) -> None:
 def _open(options: argparse.Namespace, writer: bool = False) -> Store:
     from ..store import Store
 
-    return Store(options.store, writer=writer)
+    return told(options, Store(options.store, writer=writer))
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -71,7 +71,7 @@ def _info(options: argparse.Namespace) -> None:
         counts = {status: statuses.count(status) for status in sorted(set(statuses))}
         value = {"edits": counts, "scale": store.memory.scale, "config": json.loads(kept.config.to_json()),
                  "fingerprint": kept.fingerprint, "conflict": kept.conflict, "record_dtype": kept.record_dtype,
-                 "bytes": sum(p.stat().st_size for p in store.folder.iterdir()), "lookup": engines()}  # fmt: skip
+                 "bytes": sum(p.lstat().st_size for p in store.folder.iterdir()), "lookup": engines()}  # fmt: skip
     tuned = (
         f"; settings of {shown(kept.config.tuned, 80)} (memoir-fast tune)"
         if kept.config.tuned not in (None, "off")
@@ -154,6 +154,7 @@ def _export(options: argparse.Namespace) -> None:
     if options.target == "vllm":
         from ..serving.export import export_vllm
 
+        _open(options).close()  # says what is to be known of the store
         folder = export_vllm(options.store, options.model, options.to, options.copy)
         say(options, f"{folder}: a checkpoint for vLLM with the plugin of memoir-fast; `memoir-fast serve` starts one")
         return write_json(options, {"folder": str(folder)})
@@ -167,14 +168,14 @@ def _export(options: argparse.Namespace) -> None:
 def _import(options: argparse.Namespace) -> None:
     from ..store import import_bundle
 
-    import_bundle(options.file, options.store).close()
+    told(options, import_bundle(options.file, options.store)).close()
     _info(options)
 
 
 def _merge(options: argparse.Namespace) -> None:
     from ..store import Store, merge
 
-    with _open(options, writer=True) as store, Store(options.other) as other:
+    with _open(options, writer=True) as store, told(options, Store(options.other)) as other:
         found = merge(store, other)
     say(options, ", ".join(f"{len(ids)} {what}" for what, ids in found.items()))
     write_json(options, found)

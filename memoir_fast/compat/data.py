@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..base import files, json_text
+from ..errors import quoted
 from .requests import NO_TRUTH, Request
 
 # Per data type: field here -> names in the files, the first found wins. `?` marks a field that may be missing.
@@ -79,8 +80,6 @@ def load_records(path: str | Path, data_type: str = "ZsRE", size: int | None = N
     if data_type not in _NAMES:
         raise ValueError(f"data_type must be one of {DATA_TYPES}, got {data_type!r}")
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"data: there is no file {str(path)!r}")
     records: list[Record] = []
     without: list[str] = []
     for where, value in _entries(path):
@@ -107,20 +106,13 @@ def load_records(path: str | Path, data_type: str = "ZsRE", size: int | None = N
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     """(where, value) of each record."""
-    text = path.read_text("utf-8")
-    if text.lstrip().startswith("["):
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON ({error})") from None
-        yield from ((f"{path}, record {number}", value) for number, value in enumerate(values, 1))
+    where = f"data: {path}"
+    text = json_text.text_of(files.read_named(path, "data", json_text.LONGEST_LINES), where)
+    if not text.lstrip().startswith("["):
+        yield from ((place, value) for value, place in json_text.lines(path, "data"))
         return
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                yield f"{path}, line {number}", json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
+    for number, value in enumerate(json_text.parse(text, where), 1):
+        yield f"{where}, record {number}", json_text.whole(value, f"{where}, record {number}")
 
 
 def _record(value: Any, where: str, names: dict[str, tuple[str, ...]]) -> Record:
@@ -140,7 +132,7 @@ def _record(value: Any, where: str, names: dict[str, tuple[str, ...]]) -> Record
             continue  # an empty answer or rephrasing cannot be measured, and does not stop a run
         texts = content if field in _MAY_HAVE_SEVERAL and isinstance(content, list) else [content]
         if not all(isinstance(text, str) and text.strip() for text in texts):
-            raise ValueError(f"{where}: field {' / '.join(sources)} must be text and not empty, got {content!r}")
+            raise ValueError(f"{where}: field {' / '.join(sources)} must be text and not empty, got {quoted(content)}")
         found[field] = content
     if "{}" in found["prompt"] and found.get("subject"):
         found["prompt"] = found["prompt"].replace("{}", found["subject"])
@@ -167,7 +159,7 @@ def _flattened(value: dict[str, Any], where: str) -> dict[str, Any]:
         }
     except (KeyError, TypeError):
         raise ValueError(
-            f"{where}: requested_rewrite must have prompt, subject, target_new.str and target_true.str, got {rewrite!r}"
+            f"{where}: requested_rewrite must have prompt, subject, target_new.str and target_true.str, got {quoted(rewrite)}"
         ) from None
     for name, source in (("rephrase_prompt", "paraphrase_prompts"), ("locality_prompt", "neighborhood_prompts")):
         if value.get(source):
@@ -182,7 +174,7 @@ def _asked(entries: Any, where: str) -> dict[str, list] | None:
     found: dict[str, list] = {"prompt": [], "ground_truth": []}
     for entry in entries if isinstance(entries, list) else [entries]:
         if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
-            raise ValueError(f"{where}: expected objects with prompt and ground_truth, got {entry!r}")
+            raise ValueError(f"{where}: expected objects with prompt and ground_truth, got {quoted(entry)}")
         answers = _without_empty(entry.get("ground_truth"))
         if answers:
             found["prompt"].append(entry["prompt"])

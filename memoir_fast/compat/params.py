@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..base import files
+from ..base.json_text import text_of
 from ..config import FEATURES, MemoirConfig
+from ..errors import quoted
 
 _Kind = TypeVar("_Kind", int, float)
+_MOST_BRACKETS = 200
+_LONGEST = 1 << 18  # bytes of a file of settings
 SHIPPED = resources.files("memoir_fast.compat") / "hparams"
 
 
@@ -44,7 +50,7 @@ class MEMOIRHyperParams:
 
     def __post_init__(self) -> None:
         if self.alg_name != "MEMOIR":
-            raise ValueError(f"alg_name must be MEMOIR, got {self.alg_name!r}: this file is for another method")
+            raise ValueError(f"alg_name must be MEMOIR, got {quoted(self.alg_name)}: this file is for another method")
         if self.max_length is None:
             self.max_length = 30
         for name in ("model_parallel", "use_chat_template", "RUN_SAVE_BACKGROUND_FEATURES"):
@@ -59,13 +65,15 @@ class MEMOIRHyperParams:
         if self.top_k is not None:
             self.top_k = _number("top_k", self.top_k, int)
         if self.prompt_feature_agg not in FEATURES:
-            raise ValueError(f"prompt_feature_agg must be one of {FEATURES}, got {self.prompt_feature_agg!r}")
+            raise ValueError(f"prompt_feature_agg must be one of {FEATURES}, got {quoted(self.prompt_feature_agg)}")
         if self.objective_optimization != "only_label":
-            raise ValueError(f"objective_optimization must be only_label, got {self.objective_optimization!r}")
+            raise ValueError(f"objective_optimization must be only_label, got {quoted(self.objective_optimization)}")
         if isinstance(self.inner_params, str):
             self.inner_params = [self.inner_params]
+        if not isinstance(self.inner_params, list) or not all(isinstance(name, str) for name in self.inner_params):
+            raise ValueError(f"inner_params must be a list of one projection's name, got {quoted(self.inner_params)}")
         if len(self.inner_params) > 1:
-            raise ValueError(f"inner_params must name one projection, got {self.inner_params}")
+            raise ValueError(f"inner_params must name one projection, got {quoted(self.inner_params)}")
 
     @classmethod
     def from_hparams(cls, hparams_name_or_path: str) -> MEMOIRHyperParams:
@@ -79,15 +87,19 @@ class MEMOIRHyperParams:
 
         text, where = _read(str(hparams_name_or_path))
         try:
+            if text.count("[") + text.count("{") > _MOST_BRACKETS:  # the scanner's time grows with their square
+                raise ValueError(f"more than {_MOST_BRACKETS} brackets")
+            if any(isinstance(token, (yaml.AnchorToken, yaml.AliasToken)) for token in yaml.scan(text)):
+                raise ValueError("anchors or aliases (& and *), which can describe values without end: write them out")
             values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{where}: not YAML ({error})") from None
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            raise ValueError(f"{where}: not YAML, or not settings ({str(error)[:200]})") from None
         if not isinstance(values, dict):
             raise ValueError(f"{where}: expected a mapping of settings, got {type(values).__name__}")
         known = {f.name for f in fields(cls)}
-        unknown = sorted(str(key) for key in values if key not in known)
+        unknown = sorted(str(key)[:40] for key in values if key not in known)
         if unknown:
-            warnings.warn(f"{where}: unknown keys are ignored: {', '.join(unknown)}", stacklevel=2)
+            warnings.warn(f"{where}: unknown keys are ignored: {quoted(unknown)}", stacklevel=2)
         if values.get("alg_name") is None:
             raise ValueError(f"{where}: alg_name is missing: without `alg_name: MEMOIR` the file is for another method")
         if "model_name" not in values:
@@ -116,8 +128,8 @@ class MEMOIRHyperParams:
 
 def _read(name: str) -> tuple[str, str]:
     for path in (Path(name), Path(f"{name}.yaml")):
-        if path.is_file():
-            return path.read_text("utf-8"), str(path)
+        if path.exists():
+            return text_of(files.read_named(path, "hparams", _LONGEST), f"hparams: {path}"), str(path)
     shipped = SHIPPED / f"{Path(name).name.removesuffix('.yaml')}.yaml"
     if Path(name).parent == Path() and shipped.is_file():
         return shipped.read_text("utf-8"), f"hparams/{shipped.name}"
@@ -138,8 +150,8 @@ def _truth(name: str, value: Any) -> bool:
 def _number(name: str, value: Any, kind: type[_Kind]) -> _Kind:
     try:
         number = float(value)
-        if isinstance(value, bool) or (kind is int and number != int(number)):
+        if isinstance(value, bool) or not math.isfinite(number) or (kind is int and number != int(number)):
             raise ValueError
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be {'an integer' if kind is int else 'a number'}, got {value!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} must be {'an integer' if kind is int else 'a number'}, got {quoted(value)}") from None
     return kind(number)

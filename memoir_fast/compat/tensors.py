@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..base import files
+from ..errors import quoted
 from ..journal.edit_record import EditRecord
 from ..model import MemoirModel
 from ..reading.background import MEAN_TEXTS
@@ -45,13 +49,14 @@ def import_memory(model: MemoirModel, path: str | Path) -> None:
     if not isinstance(found, dict) or not {"new_weight", "masks", "permutation"} <= found.keys():
         raise ValueError(f"{path}: expected a dictionary with new_weight, masks and permutation")
     weight, masks = found["new_weight"], found["masks"]
-    if tuple(weight.shape) != (d, D) or not torch.isfinite(weight).all():
+    if tuple(weight.shape) != (d, D) or not weight.is_floating_point() or not torch.isfinite(weight).all():
         raise ValueError(f"{path}: new_weight must be ({d}, {D}) and finite, got {tuple(weight.shape)}")
     if masks.dtype != torch.bool or masks.dim() != 2 or masks.shape[1] != D or (masks.sum(1) != memory.top_k).any():
         raise ValueError(
             f"{path}: masks must be bool (M, {D}) with exactly {memory.top_k} ones a row, got {tuple(masks.shape)}"
         )
-    if not torch.equal(found["permutation"].cpu().int(), memory.permutation.cpu()):
+    permutation = found["permutation"]
+    if permutation.is_floating_point() or not torch.equal(permutation.cpu().int(), memory.permutation.cpu()):
         raise ValueError(f"{path}: permutation is not the model's: make the model with permutation_of(path)")
     signatures = np.packbits(masks.cpu().numpy(), axis=1, bitorder="little")
     rows = [EditRecord(id=number, prompt="", target="").row() for number in range(len(masks))]
@@ -87,9 +92,30 @@ def permutation_of(path: str | Path) -> torch.Tensor:
 
 
 def _load(path: str | Path) -> Any:
-    if not Path(path).is_file():
-        raise ValueError(f"there is no file {str(path)!r}")
-    try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch.load fails in many ways on what is not its own, or holds code
-        raise ValueError(f"{path}: not a file of plain tensors ({error})") from None
+    """What a `.pt` file holds, plain tensors of which none is larger than the file itself."""
+    path = Path(path)
+    descriptor = files.open_regular(path, os.O_RDONLY, follow=True)
+    with os.fdopen(descriptor, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            with zipfile.ZipFile(file) as box:
+                parts = box.infolist()
+            if (
+                any(part.compress_type != zipfile.ZIP_STORED for part in parts)
+                or sum(p.file_size for p in parts) > size
+            ):
+                raise ValueError("its parts are compressed, which torch.save never does")
+            file.seek(0)
+            found = torch.load(file, weights_only=True, map_location="cpu")
+        except Exception as error:  # torch.load fails in many ways on what is not its own, or holds code
+            raise ValueError(
+                f"{path}: not a file of plain tensors as torch.save writes it ({str(error)[:200]})"
+            ) from None
+    for tensor in found.values() if isinstance(found, dict) else [found]:
+        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
+            raise ValueError(f"{path}: holds a {type(tensor).__name__}, expected plain tensors only")
+        if tensor.numel() * tensor.element_size() > size:
+            raise ValueError(
+                f"{path}: a tensor of shape {quoted(tuple(tensor.shape))} is larger than the file: it repeats its values"
+            )
+    return found

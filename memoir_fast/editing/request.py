@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..base.json_text import HALF, half_pair
+from ..errors import quoted
+
 
 @dataclass(frozen=True)
 class EditRequest:
@@ -36,7 +39,7 @@ class EditRequest:
         for name in ("rephrasings", "not_prompts"):
             values = getattr(self, name)
             if isinstance(values, str) or not isinstance(values, Sequence):
-                raise TypeError(f"{name} must be a list of texts, got {values!r}")
+                raise TypeError(f"{name} must be a list of texts, got {quoted(values)}")
             for value in values:
                 _check_text(name, value)
                 if not value.strip():
@@ -47,7 +50,9 @@ class EditRequest:
         said = {" ".join(text.lower().split()) for text in (self.prompt, *self.rephrasings)}
         both = [text for text in self.not_prompts if " ".join(text.lower().split()) in said]
         if both:
-            raise ValueError(f"not_prompts: {both[0]!r} is the prompt or one of the rephrasings: it cannot be both")
+            raise ValueError(
+                f"not_prompts: {quoted(both[0])} is the prompt or one of the rephrasings: it cannot be both"
+            )
 
     @property
     def wordings(self) -> tuple[str, ...]:
@@ -64,17 +69,19 @@ def requests_of(facts: Iterable[Any]) -> list[EditRequest]:
         elif isinstance(fact, (tuple, list)) and len(fact) == 2:
             found.append(EditRequest(*fact))
         else:
-            raise TypeError(f"facts must be (prompt, target) pairs or EditRequests, got {fact!r} at {number}")
+            raise TypeError(f"facts must be (prompt, target) pairs or EditRequests, got {quoted(fact)} at {number}")
     return found
 
 
 def tuple_of(name: str, values: Iterable[str]) -> tuple[str, ...]:
     """Texts as a tuple. Raises TypeError for a single text, which would be taken apart into letters, and for what is no collection."""
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise TypeError(f"{name} must be a list of texts, got {values!r}")
+        raise TypeError(f"{name} must be a list of texts, got {quoted(values)}")
     return tuple(values)
 
 
 def _check_text(name: str, value: Any) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be text, got {type(value).__name__}")
+    if half_pair(value):
+        raise ValueError(f"{name}: {quoted(value)} holds half a surrogate pair, which is no character: {HALF}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..base import json_text
 from ..editing.request import EditRequest
 
 # Field of Fact -> names under which benchmark files carry it, the first found wins.
@@ -73,18 +73,10 @@ def load_requests(path: str | Path, count: int | None = None) -> list[EditReques
 
 def _records(path: str | Path, count: int | None) -> Iterator[tuple[dict[str, Any], str]]:
     """(object, where it stands) of the first lines of a JSONL file."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"edits: there is no file {str(path)!r}")
     given = 0
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if not line.strip() or given == count:
-            continue
-        where = f"edits: {path}, line {number}"
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{where}: not JSON ({error})") from None
+    for record, where in json_text.lines(path, "edits"):
+        if given == count:
+            return
         if not isinstance(record, dict):
             raise ValueError(f"{where}: expected a JSON object, got {type(record).__name__}")
         given += 1

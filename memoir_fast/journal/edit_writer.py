@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ..base.json_text import parse, whole
 from ..config import MemoirConfig
 from ..editing.editor import Editor, Finished
 from ..editing.request import EditRequest
+from ..errors import quoted
 from ..memory.selection import check_tags
 from ..reading.matching.matcher import Wording
 from ..reading.matching.prompt_codes import PromptCode
@@ -22,6 +24,7 @@ from .journal import Journal, folded, now
 
 # The score from which a stored edit is named as similar to a new one.
 _RESEMBLES = 0.1
+_DEEPEST = 100  # levels of metadata
 
 
 @dataclass
@@ -195,11 +198,20 @@ class EditWriter:
 def note_of(author: str, tags: Iterable[str], metadata: dict[str, Any] | None) -> dict[str, Any]:
     """What the user wants kept with an edit, checked. Raises TypeError for another kind of value, or metadata that is not JSON."""
     if not isinstance(author, str):
-        raise TypeError(f"author must be text, got {author!r}")
+        raise TypeError(f"author must be text, got {quoted(author)}")
     if not isinstance(metadata, (dict, type(None))):
-        raise TypeError(f"metadata must be a JSON object (dict), got {metadata!r}")
+        raise TypeError(f"metadata must be a JSON object (dict), got {quoted(metadata)}")
     try:
-        kept = json.loads(json.dumps(metadata or {}, allow_nan=False))
+        kept = parse(json.dumps(metadata or {}, allow_nan=False), "metadata")
+        deep = _depth(kept)
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"metadata must be JSON: {error}") from None
-    return {"author": author, "tags": check_tags(tags), "metadata": kept}
+    if deep > _DEEPEST:
+        raise ValueError(f"metadata is nested {deep} levels deep, at most {_DEEPEST} are kept")
+    note = {"author": author, "tags": check_tags(tags), "metadata": kept}
+    return whole(note, "author, tags or metadata")
+
+
+def _depth(value: Any) -> int:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, parts), default=0)

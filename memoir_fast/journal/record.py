@@ -25,8 +25,7 @@ from safetensors.torch import load, save
 
 from ..base import files
 from ..base.json_text import parse
-from ..base.quoting import quoted
-from ..errors import CutOff, Damaged
+from ..errors import CutOff, Damaged, quoted
 from ..memory.update import Update
 from .edit_record import HEADER, LATER
 

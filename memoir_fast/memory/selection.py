@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..base.json_text import HALF, half_pair
+from ..errors import quoted
+
 
 @dataclass(frozen=True)
 class Tags:
@@ -22,5 +25,7 @@ def check_tags(tags: Iterable[str]) -> list[str]:
     """Tags as a list of distinct texts. Raises TypeError for anything but non-empty texts."""
     found = [tags] if isinstance(tags, str) else list(tags)
     if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in found):
-        raise TypeError(f"tags must be a list of non-empty texts, got {tags!r}")
+        raise TypeError(f"tags must be a list of non-empty texts, got {quoted(tags)}")
+    if any(map(half_pair, found)):
+        raise ValueError(f"tags: {quoted(found)} hold half a surrogate pair, which is no character: {HALF}")
     return list(dict.fromkeys(found))

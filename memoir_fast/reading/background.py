@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from ..base import files
+from ..base import files, json_text
 from ..base.loading import cache_folder
 from ..config import MemoirConfig
 from ..text.encoder import Encoder
@@ -75,26 +75,19 @@ def load_texts(path: str | Path | None = None) -> BackgroundTexts:
     Raises:
         ValueError: a line is not such a record, or there are fewer than 150 (100 for the mean, 50 for the threshold).
     """
-    if path is None:
-        lines = (resources.files("memoir_fast") / "data" / "background.jsonl").read_text("utf-8").splitlines()
-        path = "the package's background.jsonl"
-    else:
-        lines = Path(path).read_text("utf-8").splitlines()
+    where_from = resources.files("memoir_fast") / "data" / "background.jsonl" if path is None else path
     records = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for record, where in json_text.lines(str(where_from), "background"):
         try:
-            record = json.loads(line)
             prompt, answer = record["prompt"], record.get("answer") or ""
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise ValueError(f"background: {path}, line {number}: expected a JSON object with a prompt") from None
+        except (KeyError, AttributeError, TypeError):
+            raise ValueError(f"{where}: expected a JSON object with a prompt") from None
         if not isinstance(prompt, str) or not prompt.strip() or not isinstance(answer, str):
-            raise ValueError(f"background: {path}, line {number}: prompt and answer must be text, prompt not empty")
+            raise ValueError(f"{where}: prompt and answer must be text, prompt not empty")
         records.append((prompt, answer))
     least = MEAN_TEXTS + LEAST_CALIBRATION_TEXTS
     if len(records) < least:
-        raise ValueError(f"background: {path} has {len(records)} texts, at least {least} are needed")
+        raise ValueError(f"background: {where_from} has {len(records)} texts, at least {least} are needed")
     return BackgroundTexts(records)
 
 

@@ -23,10 +23,9 @@ from safetensors.torch import load, save
 
 from ..base import files
 from ..base.json_text import parse
-from ..base.quoting import quoted
 from ..config import MemoirConfig
 from ..editing.rules import rule_of
-from ..errors import Damaged
+from ..errors import Damaged, quoted
 from ..journal.edit_record import EditRecord
 from ..journal.memory_state import MemoryState, words_among
 from ..journal.record import Entry, check_header, digest

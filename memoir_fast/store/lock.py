@@ -6,14 +6,19 @@ import contextlib
 import getpass
 import json
 import os
+import re
 import socket
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from ..base import files
-from ..errors import StoreError
+from ..base.json_text import parse
+from ..errors import StoreError, quoted
 from ..journal.journal import now
+
+# What a writer of ours may have left unfinished.
+_PART = re.compile(r"(config\.json|writer\.json|(base|snapshot|log|unfinished)[-.\w]*)\.part")
 
 
 class WriterLock:
@@ -24,6 +29,7 @@ class WriterLock:
     """
 
     def __init__(self, folder: Path):
+        _check(folder / "lock")
         self._lock = FileLock(folder / "lock", timeout=0, thread_local=False)
         owner = folder / "writer.json"
         try:
@@ -35,7 +41,8 @@ class WriterLock:
         try:
             values = {"user": _user(), "host": socket.gethostname(), "pid": os.getpid(), "since": now()}
             for leftover in folder.glob("*.part"):
-                leftover.unlink()
+                if _PART.fullmatch(leftover.name) and not leftover.is_dir():
+                    leftover.unlink()
             files.replace(owner, json.dumps(values).encode())
         except BaseException:
             self.release()
@@ -46,10 +53,22 @@ class WriterLock:
         self._lock.release()
 
 
+def _check(path: Path) -> None:
+    """Raise ValueError unless the lock is an empty regular file, or not there: locking empties it, and it must not be another's."""
+    if path.exists() or path.is_symlink():
+        descriptor = files.open_regular(path, os.O_RDONLY)
+        size = os.fstat(descriptor).st_size
+        os.close(descriptor)
+        if size:
+            raise ValueError(f"{path}: is not empty, so it is not the lock of a store: move it away")
+
+
 def _described(owner: Path) -> str:
     try:
-        who = json.loads(files.read(owner))
-        return f"{who['user']} on {who['host']}, process {who['pid']}, since {who['since']}"
+        who = parse(files.read(owner, 1 << 16), str(owner))
+        return "{} on {}, process {}, since {}".format(
+            *(quoted(who[name]) for name in ("user", "host", "pid", "since"))
+        )
     except (ValueError, KeyError, TypeError, OSError):
         return "unknown"
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import files
-from ..base.quoting import quoted
-from ..errors import Altered, Damaged, StoreError
+from ..errors import Altered, Damaged, StoreError, quoted
 from ..journal.record import DIGEST, LONGEST_HEADER, MAGIC, PREFIX, Entry, encode, read_entry, was_whole
 
 _NAME = re.compile(r"log-(\d{12})\.bin")

@@ -17,10 +17,9 @@ from safetensors.torch import load, save
 
 from ..base import files
 from ..base.json_text import parse
-from ..base.quoting import quoted
 from ..config import MemoirConfig
 from ..editing.rules import rule_of
-from ..errors import StoreError
+from ..errors import StoreError, quoted
 from ..journal.journal import CONFLICTS
 from ..journal.record import DTYPES, digest
 from ..memory.residual import ResidualMemory

@@ -1,0 +1,325 @@
+"""Stores and memory folders that somebody made to do harm: nothing outside is touched, nothing hangs, and every refusal is a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import struct
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from memoir_fast.errors import Damaged
+from memoir_fast.journal.record import digest, encode, read_entry
+from memoir_fast.store import Store, StoreError, import_bundle
+from memoir_fast.store import folder as saving
+from memoir_fast.store.log import segments
+from memoir_fast.store.manifest import checksum
+from tests.support.models import tiny_memoir
+from tests.support.patience import within
+from tests.support.stores import HIDDEN, D, add, contents, new_store
+
+
+@pytest.fixture
+def sound(tmp_path):
+    with new_store(tmp_path / "s") as store:
+        for number in range(3):
+            add(store, number)
+        store.compact()
+        add(store, 3)
+        kept = contents(store)
+    return tmp_path / "s", kept
+
+
+# ---- the ledger --------------------------------------------------------------------------------------------------
+
+
+def _with_super_journal(path, victim):
+    """A rollback journal that names a super-journal: SQLite deletes that after the rollback."""
+    name = str(victim).encode()
+    magic = bytes([0xD9, 0xD5, 0x05, 0xF9, 0x20, 0xA1, 0x63, 0xD7])
+    pages = path.stat().st_size // 4096
+    header = magic + struct.pack(">IIIII", 0, 0, pages, 512, 4096)
+    tail = struct.pack(">I", 4096) + name + struct.pack(">II", len(name), sum(name)) + magic
+    path.with_name(path.name + "-journal").write_bytes(header.ljust(512, b"\0") + tail)
+
+
+def test_a_rollback_journal_is_set_aside_and_what_it_names_stays(sound, tmp_path):
+    folder, kept = sound
+    victim = tmp_path / "precious.txt"
+    victim.write_text("mine")
+    _with_super_journal(folder / "ledger.sqlite", victim)
+    with Store(folder) as reader:
+        assert contents(reader) == kept
+    with Store(folder, writer=True) as store:
+        assert contents(store) == kept and "rollback journal" in store.report[0] and len(store.ledger_rows()) == 4
+    assert victim.read_text() == "mine" and not (folder / "ledger.sqlite-journal").exists()
+    os.symlink(victim, folder / "ledger.sqlite-journal")
+    Store(folder, writer=True).close()
+    assert victim.read_text() == "mine"
+
+
+ENDLESS = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT 1 AS one, max(i) AS seq, '' AS store FROM n"
+)
+
+
+@pytest.mark.parametrize("statements", [
+    ["DROP TABLE log", f"CREATE VIEW log AS {ENDLESS}"],
+    ["DROP TABLE edits", "CREATE VIEW edits AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT * FROM n"],
+    ["CREATE TRIGGER forge AFTER INSERT ON edits BEGIN UPDATE edits SET target = 'forged'; END"],
+    ["CREATE TRIGGER late AFTER INSERT ON log BEGIN DELETE FROM edits; END"],
+    ["CREATE VIRTUAL TABLE t USING fts4(x)"],
+    ["CREATE TABLE more (x)"],
+    ["CREATE INDEX heavy ON edits (lower(prompt))"],
+    ["DROP TABLE log", "CREATE TABLE log (one INTEGER PRIMARY KEY, seq AS (one * 1000) STORED, store TEXT)"],
+    ["UPDATE log SET seq = 'text'"], ["UPDATE log SET seq = -4"], ["UPDATE log SET seq = 9e300"], ["UPDATE log SET store = x'00ff'"],
+    ["UPDATE edits SET metadata = '" + "[" * 5000 + "'"], ["UPDATE edits SET tags = 7"], ["UPDATE edits SET id = id + 90"],
+    ["INSERT INTO edits SELECT id + 10, zeroblob(1000000), target, author, created, status, loss, steps, seconds, nearest, overlap, "
+     "supersedes, tags, metadata, seq, rephrasings, not_prompts, subject, key FROM edits"],
+], ids=lambda s: s[-1][:30])  # fmt: skip
+def test_a_ledger_with_a_life_of_its_own_is_made_again(sound, statements):
+    folder, kept = sound
+    connection = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
+    for statement in statements:
+        try:
+            connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            pytest.skip(f"this SQLite has no {error}")
+    connection.close()
+    with within():
+        with Store(folder) as reader:
+            assert contents(reader) == kept
+        with Store(folder, writer=True) as store:
+            assert contents(store) == kept and store.report != []
+            assert [row["target"] for row in store.ledger_rows()] == ["t"] * 4
+            add(store, 9)
+            assert store.verify()["problems"] == []
+
+
+def test_a_sparse_ledger_is_set_aside(sound):
+    folder, kept = sound
+    os.truncate(folder / "ledger.sqlite", 40 << 30)
+    with within(), Store(folder, writer=True) as store:
+        assert contents(store) == kept and "larger than" in store.report[0]
+
+
+# ---- pipes, links, devices ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_what_is_no_regular_file_is_refused_without_waiting(sound, tmp_path, kind):
+    folder, _ = sound
+    (tmp_path / "outside").write_text("mine")
+
+    def put(path):
+        path.unlink(missing_ok=True)
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            os.symlink(tmp_path / "outside", path)
+
+    names = [p.name for p in folder.iterdir()] + ["ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.sqlite-journal"]
+    for name in names:
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        put(copy / name)
+        for writer in (False, True):
+            with within():
+                try:
+                    with Store(copy, writer=writer) as store:
+                        store.verify()
+                except (ValueError, StoreError, OSError) as error:
+                    assert str(copy) in str(error) or name in str(error)
+        assert (tmp_path / "outside").read_text() == "mine", name
+        shutil.rmtree(copy)
+    model = tiny_memoir()
+    model.save_pretrained(tmp_path / "memory")
+    for name in ("config.json", "edits.json", "memory.safetensors"):
+        copy = tmp_path / "copy"
+        shutil.copytree(tmp_path / "memory", copy)
+        put(copy / name)
+        with within(), pytest.raises((ValueError, OSError), match=name):
+            saving.read(copy)
+        shutil.rmtree(copy)
+    put(tmp_path / "bundle.mfb")
+    with within(), pytest.raises((ValueError, OSError)):
+        import_bundle(tmp_path / "bundle.mfb", tmp_path / "imported")
+
+
+def test_a_lock_that_leads_elsewhere_is_refused(sound, tmp_path):
+    folder, kept = sound
+    (tmp_path / "mine").write_text("mine")
+    (folder / "lock").unlink()
+    os.symlink(tmp_path / "mine", folder / "lock")
+    with pytest.raises(ValueError, match="symbolic link"):
+        Store(folder, writer=True)
+    (folder / "lock").unlink()
+    os.link(tmp_path / "mine", folder / "lock")
+    with pytest.raises(ValueError, match="not empty"):
+        Store(folder, writer=True)
+    assert (tmp_path / "mine").read_text() == "mine"
+    (folder / "lock").unlink()
+    with Store(folder, writer=True) as store:
+        assert contents(store) == kept
+
+
+def test_files_that_are_none_of_the_stores_stay(sound):
+    folder, _ = sound
+    for name in ("notes.part", "thesis.tex.part"):
+        (folder / name).write_text("mine")
+    (folder / "config.json.part").write_text("unfinished")
+    (folder / "snapshot-x.part").mkdir()
+    Store(folder, writer=True).close()
+    assert (folder / "notes.part").read_text() == (folder / "thesis.tex.part").read_text() == "mine"
+    assert not (folder / "config.json.part").exists()
+
+
+# ---- values ------------------------------------------------------------------------------------------------------
+
+
+def rewritten(folder, **changes):
+    """Another config.json, its checksum in order."""
+    values = json.loads((folder / "config.json").read_text())
+    values.pop("checksum")
+    for name, value in changes.items():
+        if isinstance(value, dict) and isinstance(values.get(name), dict):
+            values[name].update(value)
+        else:
+            values[name] = value
+    (folder / "config.json").write_text(json.dumps({**values, "checksum": checksum(values)}))
+
+
+SNAPSHOT = {"file": "snapshot-000000000003.safetensors", "digest": "0" * 32, "scale": 1.0}
+
+
+@pytest.mark.parametrize("changes", [
+    {"fingerprint": {"in_features": 1 << 20}}, {"fingerprint": {"in_features": 1 << 16, "out_features": 1}},
+    {"fingerprint": {"in_features": 10**30}}, {"fingerprint": {"out_features": -1}}, {"fingerprint": {"in_features": 64.0}},
+    {"fingerprint": []}, {"fingerprint": None}, {"snapshots": [{"seq": -5, **SNAPSHOT}]}, {"snapshots": [{"seq": 10**30, **SNAPSHOT}]},
+    {"snapshots": [{"seq": 3, **SNAPSHOT, "scale": 2.0}]}, {"snapshots": [{"seq": 3, **SNAPSHOT, "file": "../x.safetensors"}]},
+    {"snapshots": {"a": 1}}, {"snapshots": [7]}, {"record_dtype": "float64"}, {"record_dtype": []}, {"conflict": "maybe"}, {"contexts": [7]},
+    {"contexts": "text"}, {"contexts": None}, {"base": 7}, {"base_file": "/etc/passwd"}, {"store": 7}, {"config": {"steps": 10**30}},
+    {"config": {"top_k": 10**30}}, {"config": {"threshold": [[[[[]]]]] * 10}}, {"config": {"edit_lr": 10**400}}, {"config": []}, {"more": 1},
+    {"config": {"write": []}}, {"config": {"seed": -1}},
+], ids=lambda c: json.dumps(c)[:50])  # fmt: skip
+def test_values_of_config_json_are_checked(sound, changes):
+    folder, _ = sound
+    rewritten(folder, **changes)
+    for writer in (False, True):
+        with within(), pytest.raises(ValueError, match="config.json") as caught:
+            Store(folder, writer=writer)
+        assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, '{"a":' * 20_000, "[" * 10**6, '"' + '\\"' * 10**6, "1e400", "NaN", "9" * 10_000, "\xff", ""],
+                         ids=lambda t: repr(t[:6]))  # fmt: skip
+def test_json_that_is_made_to_hurt_is_refused(sound, text, tmp_path):
+    folder, _ = sound
+    (folder / "config.json").write_bytes(text.encode("latin-1"))
+    with within(), pytest.raises(ValueError, match="config.json") as caught:
+        Store(folder)
+    assert len(str(caught.value)) < 600
+    shutil.copytree(folder, tmp_path / "memory")
+    with within(), pytest.raises(ValueError, match="config.json"):
+        saving.read(tmp_path / "memory")
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "base.safetensors", "snapshot-000000000003.safetensors", "writer.json"]
+)
+def test_files_larger_than_their_kind_can_be_are_not_read(sound, name):
+    folder, kept = sound
+    os.truncate(folder / name, 40 << 30)
+    with within():
+        try:
+            with Store(folder, writer=True) as store:
+                assert contents(store) == kept
+        except ValueError as error:
+            assert "more than the" in str(error)
+
+
+def _last_record_changed(folder, **changes):
+    """The last record's header with other values, its checksums in order."""
+    path = segments(folder)[-1][1]
+    data = path.read_bytes()
+    entry = read_entry(data, len(data), path, 0)
+    header = {k: v for k, v in entry.header.items() if k != "body"} | changes
+    body = data[entry.length - entry.body_length : entry.length]
+    text = json.dumps({**header, "body": digest(body).hex()}).encode()
+    lengths = struct.pack("<4sIQ", b"MFR1", len(text), len(body))
+    path.write_bytes(b"".join((lengths, digest(lengths, text), text, body)))
+    for end in ("", "-wal", "-shm"):
+        (folder / f"ledger.sqlite{end}").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("changes", [
+    {"steps": 10**30}, {"steps": -1}, {"loss": float("inf")}, {"loss": float("nan")}, {"loss": "x"}, {"seconds": -1.0}, {"nearest": 2**60},
+    {"id": -1}, {"id": 10**30}, {"id": "3"}, {"seq": -5}, {"seq": 10**30}, {"seq": 3.0}, {"kind": ["edit"]}, {"kind": "unknown"}, {"scale": 0.0},
+    {"scale": 10**400}, {"decay": "1"}, {"dtype": ["float32"]}, {"dtype": "float64"}, {"tags": {"a": 1}}, {"tags": [[]]}, {"supersedes": [1.5]},
+    {"supersedes": [77]}, {"metadata": []}, {"codes": [7]}, {"store": 7}, {"store": "f" * 32}, {"after": []}, {"after": "0" * 32}, {"was": 7},
+    {"prompt": None}, {"created": 7},
+], ids=lambda c: json.dumps(c)[:40])  # fmt: skip
+def test_values_of_records_are_checked(sound, changes):
+    folder, _ = sound
+    _last_record_changed(folder, **changes)
+    for writer in (False, True):
+        with within(), pytest.raises(ValueError, match=r"log-0+4\.bin|edit") as caught:
+            Store(folder, writer=writer)
+        assert len(str(caught.value)) < 600
+
+
+def test_a_time_that_is_none_is_refused_where_it_is_asked_for(sound):
+    folder, _ = sound
+    _last_record_changed(folder, created="never")
+    with Store(folder, writer=True) as store:
+        with pytest.raises(ValueError, match="record 4"):
+            store.rollback("2026-01-01")
+
+
+def test_a_bundle_with_a_store_of_a_terabyte_is_refused_and_leaves_nothing(tmp_path):
+    config = json.loads((new_store(tmp_path / "s").folder / "config.json").read_text())
+    config.pop("checksum")
+    config["fingerprint"] = {"in_features": 1 << 20, "out_features": 1 << 12}
+    base = save({"permutation": torch.zeros(D, dtype=torch.int32), "background": torch.zeros(D)})
+    (tmp_path / "b.mfb").write_bytes(
+        encode({"seq": 0, "kind": "bundle", "config": {**config, "checksum": checksum(config)}}, base)
+    )
+    with within(), pytest.raises(ValueError, match="in_features"):
+        import_bundle(tmp_path / "b.mfb", tmp_path / "imported")
+    assert not (tmp_path / "imported").exists() and HIDDEN
+
+
+def test_who_writes_is_named_without_steering_the_terminal(sound):
+    folder, _ = sound
+    with Store(folder, writer=True):
+        (folder / "writer.json").write_text(
+            json.dumps({"user": "\x1b[2Jann" + "x" * 500, "host": "\u202eh", "pid": "\r", "since": {}})
+        )
+        with pytest.raises(StoreError, match="another process is writing") as caught:
+            Store(folder, writer=True)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize(
+    "row", [{"prompt": 7}, {"tags": "x"}, {"loss": "x"}, {"steps": 10**30}, {"supersedes": [[]]}, {"metadata": 1}]
+)
+def test_edits_of_a_memory_folder_are_checked(tmp_path, row):
+    model = tiny_memoir()
+    model.edit("w100 w101", "w150")
+    model.save_pretrained(tmp_path / "memory")
+    edits = json.loads((tmp_path / "memory" / "edits.json").read_text())
+    edits[0].update(row)
+    (tmp_path / "memory" / "edits.json").write_text(json.dumps(edits))
+    values = json.loads((tmp_path / "memory" / "config.json").read_text())
+    values.pop("checksum")
+    values["digests"]["edits.json"] = digest((tmp_path / "memory" / "edits.json").read_bytes()).hex()
+    (tmp_path / "memory" / "config.json").write_text(json.dumps({**values, "checksum": checksum(values)}))
+    with pytest.raises(ValueError, match=r"edits\.json"):
+        saving.read(tmp_path / "memory")
+    assert issubclass(Damaged, ValueError)
