@@ -47,6 +47,12 @@ class Finished:
     final: list[float]
     seconds: float
 
+    def joined(self, other: Finished) -> Finished:
+        """These and others, made one after the other."""
+        lists = ("requests", "updates", "losses", "steps", "final")
+        both = {name: getattr(self, name) + getattr(other, name) for name in lists}
+        return Finished(**both, seconds=self.seconds + other.seconds)
+
 
 class Editor:
     """Turns requests into finished edits; changes nothing itself. One thread at a time (`MemoirModel` sees to that).
@@ -73,12 +79,18 @@ class Editor:
         self._halved: Halved | None = None
 
     def optimise(
-        self, requests: list[EditRequest], config: MemoirConfig, without: list[Update] | None = None
+        self,
+        requests: list[EditRequest],
+        config: MemoirConfig,
+        without: list[Update] | None = None,
+        given: list[Update] | None = None,
+        scale: float | None = None,
     ) -> Finished:
         """Run the edits' SGD, all in the same steps; one request alone is the published edit.
 
         Args:
             without: updates that will be taken back before these edits are made.
+            given: updates that will be made before them; scale: the memory's scale then, None for the present one.
 
         Raises:
             ValueError: a request leaves no target token or is longer than the context; see `Encoder.pair`.
@@ -92,10 +104,12 @@ class Editor:
             layout = lay_out(edits, self._packed(edits), self.memory.V.device, counted)
             replay = self._replay(layout, config)
             indices, signatures = self._masks(replay)
-            memory = self.memory.without(without) if without else self.memory
+            memory = (
+                self.memory.changed(without or [], given or [], scale) if without or given or scale else self.memory
+            )
             rows, write = self._prepare(replay, indices, config, memory)
             losses, steps, final = self._descend(replay, write, config)
-            updates = write.updates(rows, indices, signatures.cpu().numpy(), self.memory)
+            updates = write.updates(rows, indices, signatures.cpu().numpy(), memory)
         return Finished(list(requests), updates, losses, steps, final, time.perf_counter() - began)
 
     def _sequences(self, request: EditRequest, config: MemoirConfig) -> list[Sequence]:

@@ -14,13 +14,16 @@ from ..base.json_text import parse, whole
 from ..config import MemoirConfig
 from ..editing.editor import Editor, Finished
 from ..editing.request import EditRequest
-from ..errors import quoted
+from ..errors import ConflictError, quoted
 from ..memory.selection import check_tags
+from ..memory.update import Update
 from ..reading.matching.matcher import Wording
 from ..reading.matching.prompt_codes import PromptCode
 from ..reading.probe import read_prompts
 from .edit_record import EditResult
-from .journal import Journal, folded, now
+from .journal import Journal, now
+from .record import DTYPES
+from .succession import folded
 
 # The score from which a stored edit is named as similar to a new one.
 _RESEMBLES = 0.1
@@ -35,6 +38,30 @@ class _Planned:
     read: list[tuple[Wording, PromptCode]]
     replaced: list[int] = field(default_factory=list)
     similar: list[int] = field(default_factory=list)
+
+
+@dataclass
+class _Pending:
+    """The edits of one batch that are optimised and not yet kept.
+
+    Attributes:
+        first: the id of the first; plans, updates: one an edit, in order; finished: the groups.
+        taken: the edits that they replace, stored ones and earlier ones of the batch.
+    """
+
+    first: int
+    plans: list[_Planned] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
+    finished: list[Finished] = field(default_factory=list)
+    taken: set[int] = field(default_factory=set)
+
+    def plan_of(self, edit: int) -> _Planned:
+        """The request that makes an edit."""
+        return self.plans[edit - self.first]
+
+    def standing(self) -> list[int]:
+        """The ids of those that no later one replaces."""
+        return [edit for edit in range(self.first, self.first + len(self.plans)) if edit not in self.taken]
 
 
 class EditWriter:
@@ -74,27 +101,63 @@ class EditWriter:
         return [_Planned(request, [next(read) for _ in request.wordings]) for request in requests]
 
     def _batch(self, planned: list[_Planned], config: MemoirConfig, note: dict[str, Any]) -> list[EditResult]:
-        taken: set[int] = set()
-        for number, plan in enumerate(planned):
-            if any(self._meets(plan, before) for before in planned[:number]):  # that one must be kept first
-                return self._batch(planned[:number], config, note) + self._batch(planned[number:], config, note)
-            same = self._place(plan)
-            old = self.journal.named(plan.request.key)
-            if old is not None and self._says_the_same(old, plan.request):
-                before = self._batch(planned[:number], config, note) if number else []
-                rest = self._batch(planned[number + 1 :], config, note) if planned[number + 1 :] else []
-                return [*before, self._existing(old), *rest]
-            found = self.journal.conflicts([i for i in same if i != old], plan.request.target)
-            plan.replaced = sorted({*found, *([] if old is None else [old])} - taken)
-            taken.update(plan.replaced)
-        without = [self.journal.state.update_of(i) for i in sorted(taken)]
-        finished = self.editor.optimise([plan.request for plan in planned], config, without)
-        for attempt in range(1, config.retries + 1):
-            if max(finished.final) <= config.stop_loss:
-                break
-            longer = config.updated(steps=config.steps * 2**attempt)
-            finished = self.editor.optimise(finished.requests, longer, without)
-        return self.keep(finished, planned, note, config)
+        """Make the edits of one batch, all of them or none: they are optimised in groups, and kept together at the end."""
+        pending = _Pending(self.journal.next_id)
+        existing: list[int | None] = []  # per request, the edit that says the same already
+        group: list[_Planned] = []
+        for plan in planned:
+            if any(self._meets(plan, before) for before in group):  # that one must be optimised first
+                self._optimise(group, pending, config)
+                group = []
+            existing.append(self._known(plan, pending))
+            if existing[-1] is None:
+                group.append(plan)
+        self._optimise(group, pending, config)
+        made = iter(self._keep(pending, note, config) if pending.plans else [])
+        return [next(made) if old is None else self._existing(old) for old in existing]
+
+    def _known(self, plan: _Planned, pending: _Pending) -> int | None:
+        """The edit that says the same under the same key, stored or pending; else sets what the request replaces and resembles."""
+        same, key = self._place(plan), plan.request.key
+        met = [edit for edit in pending.standing() if self._meets(plan, pending.plan_of(edit))]
+        named = next((edit for edit in met if key and pending.plan_of(edit).request.key == key), None)
+        old = named if named is not None else self.journal.named(key)
+        if old is not None and old in pending.taken:
+            old = None
+        if old is not None and self._says_the_same(pending, old, plan.request):
+            return old
+        stored = [edit for edit in same if edit != old and edit not in pending.taken]
+        found = self.journal.conflicts(stored, plan.request.target)
+        others = [edit for edit in met if edit != old]
+        if others and self.journal.conflict == "reject":
+            raise ConflictError(
+                f"the batch contradicts itself: {quoted(plan.request.prompt)} is answered by {quoted(plan.request.target)} and by "
+                f"{quoted(pending.plan_of(others[0]).request.target)}, and the conflict policy is 'reject'; nothing of it is made"
+            )
+        found += others if self.journal.conflict == "supersede" else []
+        plan.replaced = sorted({*found, *([] if old is None else [old])})
+        plan.similar = [*met, *plan.similar][:3]
+        pending.taken.update(plan.replaced)
+        return None
+
+    def _optimise(self, group: list[_Planned], pending: _Pending, config: MemoirConfig) -> None:
+        """Optimise some requests in the same steps, as if those before them were made already."""
+        if group:
+            stored = [edit for edit in sorted(pending.taken) if edit < pending.first]
+            given = [pending.updates[edit - pending.first] for edit in pending.standing()]
+            without = [self.journal.state.update_of(edit) for edit in stored]
+            scale = pending.updates[-1].scale if pending.updates else None
+            requests = [plan.request for plan in group]
+            finished = self.editor.optimise(requests, config, without, given, scale)
+            for attempt in range(1, config.retries + 1):
+                if max(finished.final) <= config.stop_loss:
+                    break
+                longer = config.updated(steps=config.steps * 2**attempt)
+                finished = self.editor.optimise(requests, longer, without, given, scale)
+            dtype = DTYPES[self.journal.record_dtype]
+            pending.updates += [update.compact().rounded(dtype) for update in finished.updates]
+            pending.plans += group
+            pending.finished.append(finished)
 
     def _place(self, plan: _Planned) -> list[int]:
         """The active edits that ask the same; sets what the request resembles."""
@@ -119,7 +182,11 @@ class EditWriter:
             return True
         return words is not None and words.keys.same_question(plan.read[0][1], before.read[0][1])
 
-    def _says_the_same(self, edit: int, request: EditRequest) -> bool:
+    def _says_the_same(self, pending: _Pending, edit: int, request: EditRequest) -> bool:
+        if edit >= pending.first:
+            other = pending.plan_of(edit).request
+            return (other.wordings, other.target.strip(), other.subject, other.rephrasings) == (
+                request.wordings, request.target.strip(), request.subject, request.rephrasings)  # fmt: skip
         row = self.journal.state.edits[edit]
         mine = (
             request.prompt.strip(),
@@ -131,14 +198,16 @@ class EditWriter:
         return mine == (row["prompt"], row["target"], row["rephrasings"], row["not_prompts"], row["subject"])
 
     def _existing(self, edit: int) -> EditResult:
-        row = self.journal.state.edits[edit]
+        row = self.journal.state.row(edit)
         kept = {name: row[name] for name in ("loss", "steps", "nearest", "overlap", "supersedes")}
-        return EditResult(edit, **kept, seconds=0.0, threshold=self._threshold(edit), existing=True)
+        found = self._threshold(edit) if row["status"] == "active" else None
+        return EditResult(edit, **kept, seconds=0.0, threshold=found, existing=True)
 
-    def keep(
-        self, finished: Finished, plans: list[_Planned], note: dict[str, Any], config: MemoirConfig
-    ) -> list[EditResult]:
-        """Keep finished edits; plans: per edit what is known of it."""
+    def _keep(self, pending: _Pending, note: dict[str, Any], config: MemoirConfig) -> list[EditResult]:
+        """Keep the edits of a batch, in one piece."""
+        plans, finished = pending.plans, pending.finished[0]
+        for more in pending.finished[1:]:
+            finished = finished.joined(more)
         began, journal = time.perf_counter(), self.journal
         signatures = np.stack([update.signature for update in finished.updates])
         nearest, overlap = journal.memory.index.nearest(signatures)

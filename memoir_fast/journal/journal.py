@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 import torch
 
 from ..config import MemoirConfig
-from ..errors import ConflictError, EditError
+from ..errors import ConflictError, EditError, quoted
 from ..memory.residual import ResidualMemory
 from ..memory.selection import check_tags
 from ..memory.update import Update
 from .record import DTYPES, Entry, edit_body
 from .state import State
+from .succession import Succession, folded
 
 CONFLICTS = ("supersede", "keep", "reject")
 _Verb = TypeVar("_Verb", bound=Callable)
@@ -132,11 +133,7 @@ class Journal(ABC):
         known = self.state.edits
         found = sorted({i for i in same if known[i]["target"].strip() != target.strip()})
         if found and self.conflict == "reject":
-            old = known[found[0]]
-            raise ConflictError(
-                f"this contradicts edit {found[0]} ({old['prompt'][:80]!r} -> {old['target'][:80]!r}) and the conflict "
-                "policy is 'reject': delete that edit first"
-            )
+            raise self._contradiction("this", found[0])
         return found
 
     # ---- edits ---------------------------------------------------------------------------------------------------
@@ -180,25 +177,36 @@ class Journal(ABC):
         self._known(edit)
         if self.state.statuses[edit] == "deleted":
             raise ValueError(f"edit {edit} is deleted already")
-        self._change([[edit, "deleted"], *([old, "active"] for old in self._superseded_by(edit))])
+        self._change([[edit, "deleted"], *([old, "active"] for old in self._succession().returning([edit]))])
 
     @exclusive
     def restore(self, edit: int) -> None:
-        """Bring a deleted or superseded edit back; what it superseded is superseded again."""
+        """Bring a deleted or superseded edit back; what contradicts it gives way, as before a new edit.
+
+        Raises:
+            ConflictError: the policy is "reject", and something in force contradicts it.
+        """
         self._known(edit)
         statuses = self.state.statuses
         if statuses[edit] not in ("deleted", "superseded"):
             raise ValueError(f"edit {edit} is {statuses[edit]}, not deleted or superseded")
-        old = [i for i in self.state.entries[edit].header["supersedes"] if statuses[i] in ("active", "disabled")]
-        self._change([*([i, "superseded"] for i in old), [edit, "active"]])
+        self._bring_back(edit)
 
+    @exclusive
     def disable(self, edit: int) -> None:
-        """Let no query find an edit, without taking its update back."""
-        self._switch(edit, "active", "disabled")
+        """Let no query find an edit, without taking its update back. It goes on standing in for what it superseded."""
+        self._known(edit)
+        if self.state.statuses[edit] != "active":
+            raise ValueError(f"edit {edit} is {self.state.statuses[edit]}, not active")
+        self._change([[edit, "disabled"]])
 
+    @exclusive
     def enable(self, edit: int) -> None:
-        """Undo `disable`."""
-        self._switch(edit, "disabled", "active")
+        """Undo `disable`; what contradicts the edit by now gives way. Raises ConflictError as `restore`."""
+        self._known(edit)
+        if self.state.statuses[edit] != "disabled":
+            raise ValueError(f"edit {edit} is {self.state.statuses[edit]}, not disabled")
+        self._bring_back(edit)
 
     @exclusive
     def tag(self, edit: int, tags: Iterable[str]) -> None:
@@ -212,14 +220,15 @@ class Journal(ABC):
     def rollback(self, to: int | str) -> list[int]:
         """Every edit's status as it was after edit `to` (an id) was made, or at a time (ISO 8601); returns the changed edits.
 
-        Weight decay that happened since is not undone.
+        The state at a time is the one between two records of the log, the cut at which the fewest records lie on the wrong side of it by
+        their times: a clock that was put back or forward for a while moves it little. Weight decay that happened since is not undone.
         """
+        history = self.history()
         if isinstance(to, str):
-            moment = _time(to)
-            kept = [e for e in self.history() if _time(e.header["created"]) <= moment]
+            kept = history[: _cut([_written(entry) for entry in history], _time(to, "to"))]
         else:
             self._known(to)
-            kept = [e for e in self.history() if e.seq <= self.state.entries[to].seq]
+            kept = [e for e in history if e.seq <= self.state.entries[to].seq]
         past = State(self.memory)
         past.entries |= {i: e for i, e in self.state.entries.items() if e.seq == 0}
         past.statuses |= dict.fromkeys(past.entries, "active")
@@ -238,28 +247,30 @@ class Journal(ABC):
 
     # ---- parts ---------------------------------------------------------------------------------------------------
 
-    def _superseded_by(self, edit: int) -> list[int]:
-        """What comes back when an edit goes: what it superseded, unless that went on its own or another edit superseded it too."""
-        state = self.state
-        if state.statuses[edit] not in ("active", "disabled"):
-            return []
-        others = {old for i in state.written() if i != edit for old in state.entries[i].header["supersedes"]}
-        own = state.entries[edit].header["supersedes"]
-        return [old for old in own if state.statuses[old] == "superseded" and old not in others]
+    def _succession(self) -> Succession:
+        return Succession(self.state, self.conflict == "keep")
 
-    @exclusive
-    def _switch(self, edit: int, before: str, after: str) -> None:
-        self._known(edit)
-        if self.state.statuses[edit] != before:
-            raise ValueError(f"edit {edit} is {self.state.statuses[edit]}, not {before}")
-        self._change([[edit, after]])
+    def _bring_back(self, edit: int) -> None:
+        old = self._succession().giving_way(edit)
+        if old and self.conflict == "reject":
+            raise self._contradiction(f"edit {edit}", old[0])
+        self._change([*([i, "superseded"] for i in old), [edit, "active"]], by=edit)
 
-    def _change(self, changes: list[list[Any]]) -> None:
+    def _contradiction(self, what: str, old: int) -> ConflictError:
+        row = self.state.edits[old]
+        return ConflictError(
+            f"{what} contradicts edit {old} ({quoted(row['prompt'])} -> {quoted(row['target'])}) and the conflict policy is 'reject': delete "
+            "that edit first"
+        )
+
+    def _change(self, changes: list[list[Any]], by: int | None = None) -> None:
+        """Keep and apply changes of statuses; by: the edit for which others give way, if that is why."""
         self.check_writable()
         for edit, status in changes:
             if self.state.needs_update(edit, status):
                 self.state.update_of(edit)  # refused before anything is kept when its record is damaged or forgotten
         header = {"seq": self.state.seq + 1, "kind": "status", "changes": changes, "created": now()}
+        header |= {} if by is None else {"by": by}
         self._commit([(header, b"")])
 
     def _known(self, edit: int) -> None:
@@ -278,19 +289,32 @@ class Journal(ABC):
         return list(found)
 
 
-def folded(text: str) -> str:
-    """A text without differences of case and blanks."""
-    return " ".join(text.casefold().split())
-
-
 def now() -> str:
     """The present time, ISO 8601 in UTC with microseconds."""
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
-def _time(text: str) -> datetime:
+def _time(text: str, where: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"to: {text!r} is neither an edit's id nor a time like 2026-01-31T12:00:00+00:00") from None
+        raise ValueError(
+            f"{where}: {quoted(text)} is neither an edit's id nor a time like 2026-01-31T12:00:00+00:00"
+        ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def _written(entry: Entry) -> datetime:
+    """When a record was written; an edit that was merged tells that beside the time at which it was made."""
+    return _time(entry.header.get("written", entry.header["created"]), f"{entry.path}: record {entry.seq}")
+
+
+def _cut(times: list[datetime], moment: datetime) -> int:
+    """How many records, in order, were there at a moment: as many as leave the fewest on the wrong side of it, at best the most."""
+    best = wrong = sum(time <= moment for time in times)
+    place = 0
+    for number, time in enumerate(times, 1):
+        wrong += -1 if time <= moment else 1
+        if wrong <= best:
+            best, place = wrong, number
+    return place

@@ -136,7 +136,7 @@ def read_entry(data: bytes | memoryview, size: int, path: Path, offset: int) -> 
     except ValueError as error:
         raise Damaged(f"{where} has a malformed header: {error}") from None
     texts = (
-        [header.get(name, "") for name in ("kind", "body", "store", "after", "was")]
+        [header.get(name, "") for name in ("kind", "body", "store", "after", "was", "origin", "written")]
         if isinstance(header, dict)
         else [0]
     )
@@ -194,6 +194,8 @@ def check_header(entry: Entry) -> None:
     tags, old, changes = (header.get(name, []) for name in ("tags", "supersedes", "changes"))
     if not all(isinstance(tag, str) for tag in tags) or not all(type(edit) is int for edit in old):
         raise Damaged(f"{where}: field 'tags' or 'supersedes' is malformed")
+    if type(header.get("by", 0)) is not int:
+        raise Damaged(f"{where}: field 'by' is malformed")
     if not all(isinstance(c, list) and len(c) == 2 and type(c[0]) is int and isinstance(c[1], str) for c in changes):
         raise Damaged(f"{where}: field 'changes' is malformed")
 

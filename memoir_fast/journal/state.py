@@ -26,6 +26,7 @@ class State:
     Attributes:
         seq: the last record applied; entries: id -> the edit's record; statuses: id -> status; tags: id -> list.
         edits: the active edits' rows (see `EditRecord`), by id.
+        successors, predecessors: id -> the edits that took its place, or whose place it took, when one of them was made or brought back.
         changed: counts the changes that took something away or brought it back.
     """
 
@@ -36,13 +37,16 @@ class State:
         self.statuses: dict[int, str] = {}
         self.tags: dict[int, list[str]] = {}
         self.edits: dict[int, dict[str, Any]] = {}
+        self.successors: dict[int, list[int]] = {}
+        self.predecessors: dict[int, list[int]] = {}
+        self._ranks: dict[int, tuple[int, int]] = {}
         self.changed = 0
         self.next_id = 0
         self._disabled: dict[int, np.ndarray] = {}  # signatures that the index has given up for a while
 
     def by_edit(self) -> dict[str, dict[int, Any]]:
         """What is kept of each edit, the dictionaries themselves by name."""
-        names = ("entries", "statuses", "tags", "edits", "_disabled")
+        names = ("entries", "statuses", "tags", "edits", "successors", "predecessors", "_ranks", "_disabled")
         return {name: getattr(self, name) for name in names}
 
     def counts(self) -> dict[str, int]:
@@ -76,6 +80,8 @@ class State:
             elif header["kind"] == "status":
                 for edit, status in header["changes"]:
                     self._set(edit, status, effect)
+                if "by" in header:
+                    self._succeed(header["by"], [edit for edit, status in header["changes"] if status == "superseded"])
             else:
                 self._tag(header["id"], header["tags"])
             self.seq = entry.seq
@@ -109,6 +115,10 @@ class State:
         """The edits whose updates are in V and C."""
         return [edit for edit, status in self.statuses.items() if STATUSES[status][0]]
 
+    def rank(self, edit: int) -> tuple[int, int]:
+        """Which of two edits was made or brought back later; edits of a memory folder come before all others, by their ids."""
+        return self._ranks.get(edit, (0, edit))
+
     def needs_update(self, edit: int, status: str) -> bool:
         """Whether a change to `status` reads the edit's update."""
         (written, found), (write, find) = STATUSES[self.statuses[edit]], STATUSES[status]
@@ -121,6 +131,8 @@ class State:
             raise ValueError(f"{entry.path}: record {entry.seq} makes edit {edit}, expected {self.next_id}")
         for old in header["supersedes"]:
             self._set(old, "superseded", effect)
+        self._succeed(edit, header["supersedes"])
+        self._ranks[edit] = (entry.seq, edit)
         self.entries[edit], self.statuses[edit], self.tags[edit] = entry, "active", list(header["tags"])
         if effect:
             update = self.update_of(edit)
@@ -131,6 +143,11 @@ class State:
         self.next_id = edit + 1
         self._note(edit)
 
+    def _succeed(self, edit: int, gone: list[int]) -> None:
+        for old in gone:
+            self.successors[old] = [*self.successors.get(old, []), edit]
+            self.predecessors[edit] = [*self.predecessors.get(edit, []), old]
+
     def _set(self, edit: int, status: str, effect: bool) -> None:
         if status not in STATUSES or edit not in self.entries:
             raise ValueError(f"a record sets edit {edit!r} to {status!r}: there is no such edit or status")
@@ -138,6 +155,8 @@ class State:
         if effect and (written, found) != (write, find):
             self._move(edit, written, found, write, find)
         self.statuses[edit] = status
+        if status == "active":
+            self._ranks[edit] = (self.seq + 1, edit)
         self.changed += 1
         self._note(edit)
 

@@ -125,13 +125,20 @@ class ResidualMemory:
             if len(ids):
                 self.index.add(ids, signatures)
 
-    def without(self, updates: list[Update]) -> ResidualMemory:
-        """A copy to optimise against, as if these updates were not in it: own V and C, the same index."""
+    def changed(self, without: list[Update], given: list[Update], scale: float | None = None) -> ResidualMemory:
+        """A copy to optimise against, as if some updates were not in it and others were: own V and C, the same index.
+
+        Args:
+            scale: what its scale is then; None keeps this one's.
+        """
         twin = copy.copy(self)
         twin.V, twin.C = self.V.clone(), None if self.C is None else self.C.clone()
         twin._blocks = weakref.WeakValueDictionary()
-        for update in updates:
+        for update in without:
             twin.write(update, -1)
+        for update in given:
+            twin.write(update)
+        twin.scale = self.scale if scale is None else scale
         return twin
 
     def stiffness(self, indices: torch.Tensor) -> torch.Tensor | None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from ..base import files
 from ..errors import Damaged, StoreError
-from ..journal.record import encode, read_entry
+from ..journal.journal import now
+from ..journal.record import digest, encode, read_entry
 from . import manifest
 from .log import Chain, segment_path
 from .manifest import Manifest
@@ -90,7 +91,8 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
     was made after the other.
 
     Returns:
-        {"added": new ids, "superseded": ids that gave way, "rejected": ids of `other` that the policy "reject" kept out}.
+        {"added": new ids, "superseded": ids that gave way, "rejected": ids of `other` that the policy "reject" kept out}, and, where
+        there are any, "known": ids of those that were merged before, whatever became of them since, or came from here. So a merge that was cut short is ended by another.
     """
     mine, theirs = store.manifest, other.manifest
     for name in ("permutation", "fingerprint"):
@@ -103,10 +105,16 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
             raise ValueError(f"{other.folder}: config.{name} is {getattr(theirs.config, name)!r}, "
                              f"{store.folder} has {getattr(mine.config, name)!r}")  # fmt: skip
     found: dict[str, list[int]] = {"added": [], "superseded": [], "rejected": []}
+    known = {_origin(store, edit): edit for edit in store.state.entries}
     for edit in other.state.active():
+        if (before := known.get(_origin(other, edit))) is not None:
+            found.setdefault("known", []).append(before)
+            continue
         update, fact = other.state.update_of(edit), other.edits[edit]
+        named = store.named(fact["key"])
         try:
-            replaced = store.conflicts(store.same_text(fact["prompt"]), fact["target"])
+            same = [i for i in store.same_text(fact["prompt"]) if i != named]
+            replaced = sorted({*store.conflicts(same, fact["target"]), *([] if named is None else [named])})
         except StoreError:
             found["rejected"].append(edit)
             continue
@@ -119,7 +127,18 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
             "codes": other.state.entries[edit].header.get("codes", []),
             "supersedes": replaced,
             "metadata": {**fact["metadata"], "merged_from": {"store": other.folder.name, "id": edit}},
+            "origin": _origin(other, edit),
+            "written": now(),
         }
         found["added"] += store.add([fact], [replace(update, decay=1.0, scale=store.memory.scale, **values)])
         found["superseded"] += replaced
     return found
+
+
+def _origin(store: Store, edit: int) -> str:
+    """What stays the same of an edit through every merge: when it was made, of what, and which."""
+    header = store.state.entries[edit].header
+    if "origin" in header:
+        return header["origin"]
+    told = [header[name] for name in ("created", "prompt", "target", "author", "loss", "seconds")]
+    return digest(json.dumps(told).encode()).hex()

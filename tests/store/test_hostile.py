@@ -212,7 +212,7 @@ def test_values_of_config_json_are_checked(sound, changes):
     folder, _ = sound
     rewritten(folder, **changes)
     for writer in (False, True):
-        with within(), pytest.raises(ValueError, match="config.json") as caught:
+        with within(), pytest.raises(ValueError, match=r"config\.json") as caught:
             Store(folder, writer=writer)
         assert len(str(caught.value)) < 600
 
@@ -222,11 +222,11 @@ def test_values_of_config_json_are_checked(sound, changes):
 def test_json_that_is_made_to_hurt_is_refused(sound, text, tmp_path):
     folder, _ = sound
     (folder / "config.json").write_bytes(text.encode("latin-1"))
-    with within(), pytest.raises(ValueError, match="config.json") as caught:
+    with within(), pytest.raises(ValueError, match=r"config\.json") as caught:
         Store(folder)
     assert len(str(caught.value)) < 600
     shutil.copytree(folder, tmp_path / "memory")
-    with within(), pytest.raises(ValueError, match="config.json"):
+    with within(), pytest.raises(ValueError, match=r"config\.json"):
         saving.read(tmp_path / "memory")
 
 

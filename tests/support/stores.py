@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from memoir_fast import MemoirConfig
+from memoir_fast.journal.journal import Journal
 from memoir_fast.journal.memory_state import MemoryState
 from memoir_fast.journal.volatile import VolatileJournal
 from memoir_fast.memory.residual import ResidualMemory
@@ -25,7 +26,17 @@ def new_store(folder, conflict: str = "keep", **options) -> Store:
     return Store.create(folder, state, conflict, **options)
 
 
-def add(store: Store, number: int, target: str = "t", **about) -> int:
+def new_journal(conflict: str = "keep") -> VolatileJournal:
+    """The same without files."""
+    torch.manual_seed(0)
+    memory = ResidualMemory(D, HIDDEN, K)
+    memory.track()
+    journal = VolatileJournal(memory)
+    journal.conflict = conflict
+    return journal
+
+
+def add(store: Journal, number: int, target: str = "t", **about) -> int:
     """A random edit, without a model."""
     rng = np.random.default_rng(number)
     mask = np.zeros(D, np.uint8)
