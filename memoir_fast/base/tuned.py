@@ -14,7 +14,7 @@ from typing import Any
 from ..config import MemoirConfig
 from .causal_lm import CausalLM
 from .files import replace
-from .fingerprint import differing, digest, identity
+from .fingerprint import differences, digest, identity
 from .loading import cache_folder
 
 FORMAT = 1
@@ -59,7 +59,7 @@ def applied(config: MemoirConfig, model: CausalLM, tokenizer: Any) -> MemoirConf
         return config
     path = Path(config.tuned)
     found = _read(path)
-    others = differing(found["fingerprint"], identity(model, tokenizer, config.layer))
+    others = differences(found["fingerprint"], identity(model, tokenizer, config.layer))
     if others:
         raise ValueError(
             f"tuned: {path} was made for another model (they differ in {', '.join(others)}): "

@@ -12,7 +12,7 @@ from typing import cast
 
 import torch
 
-from ..base.causal_lm import CausalLM
+from ..base.causal_lm import CausalLM, evaluating
 from ..base.projection import Target, layers_of
 from ..config import MemoirConfig, default_contexts
 from ..errors import EditError
@@ -229,20 +229,15 @@ class Editor:
 @contextlib.contextmanager
 def _at_rest(model: CausalLM) -> Iterator[None]:
     """In eval mode, and with parameters that ask for no gradient (autograd would keep what their gradients need); given back after."""
-    # `model.eval()` sets every module, which takes as long as two steps of a small model; mostly there is nothing to set.
-    training = [module for module in model.modules() if module.training]
     asking = [p for p in model.parameters() if p.requires_grad]
-    for module in training:
-        module.training = False
     for parameter in asking:
         parameter.requires_grad_(False)
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
         for parameter in asking:
             parameter.requires_grad_(True)
-        for module in training:
-            module.training = True
 
 
 def _halving_pays(device: torch.device) -> bool:

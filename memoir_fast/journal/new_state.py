@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..base.causal_lm import evaluating
 from ..base.fingerprint import digest
 from ..base.projection import Target
 from ..config import MemoirConfig
@@ -62,7 +63,7 @@ def new_state(
     width = memory.index.width
     masks = depth is None  # else nobody asks for them, and each costs a pass up to the projection
     calibration = calibration_of(model, router, encoder, texts, config) if masks else np.zeros((0, width), np.uint8)
-    with router.disabled():
+    with router.disabled(), evaluating(model):
         contexts = make_contexts(model, encoder.tokenizer)
     words = None if depth is None else measured_words(model, router, encoder, config, depth, texts)
     return MemoryState(config, fingerprint, memory, contexts, calibration, VolatileJournal(memory), words)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 from ..base import files, json_text
-from ..base.loading import cache_folder
+from ..base.loading import cache_folder, dtype_name, kept_tensors
 from ..config import MemoirConfig
 from ..text.encoder import Encoder
 from .probe import prompt_features, prompt_signatures
@@ -138,13 +138,12 @@ def measure_background(
     model: nn.Module, router: Router, encoder: Encoder, texts: BackgroundTexts, key: str, batch_size: int
 ) -> torch.Tensor:
     """(D,) float32: the mean prompt feature of the texts; kept in the user's cache under `key` (a model fingerprint)."""
-    path = cache_folder() / "background" / f"{key}-{texts.digest}.safetensors"
-    if path.is_file():
-        background = load_file(path)["background"]
-        if background.shape == router.memory.background.shape:
-            return background
+    path = cache_folder() / "background" / f"{key}-{dtype_name(model)}-{texts.digest}.safetensors"
+    if (kept := kept_tensors(path, {"background"})) is not None and kept[
+        "background"
+    ].shape == router.memory.background.shape:
+        return kept["background"]
     sequences = [encoder.prompt(text) for text in texts.for_mean]
     background = prompt_features(model, router, sequences, batch_size).mean(0).cpu()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.replace(path, save({"background": background}))
+    files.replace_shared(path, save({"background": background}))
     return background

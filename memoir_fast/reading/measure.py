@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from ..base import files
-from ..base.loading import cache_folder
+from ..base.causal_lm import evaluating
+from ..base.loading import cache_folder, dtype_name, kept_tensors
 from ..text.batch import Sequence, pad
 from ..text.encoder import Encoder
 from .background import BackgroundTexts
@@ -22,6 +23,7 @@ from .router import Router
 
 # Part of the cache's name: counts changes of what is measured.
 VERSION = 2
+NAMES = {"coder.mean", "coder.transform", "log_probabilities", "depth", "unrelated"}
 
 
 def words_of(
@@ -44,9 +46,9 @@ def words_of(
     """
     everything = [*texts.for_mean, *texts.for_threshold]
     digest = hashlib.sha256("\n".join(everything).encode()).hexdigest()[:16]
-    path = cache_folder() / "matcher" / f"{key}-{digest}-{depth}-{seed}-{VERSION}.safetensors"
-    if path.is_file():
-        return load_file(path)
+    path = cache_folder() / "matcher" / f"{key}-{dtype_name(model)}-{digest}-{depth}-{seed}-{VERSION}.safetensors"
+    if (kept := kept_tensors(path, NAMES)) is not None:
+        return kept
     plain = Encoder(encoder.tokenizer, chat_template=False, max_length=encoder.max_length)
     sequences = [plain.prompt(text) for text in everything]
     special = WordReader(encoder.tokenizer).special
@@ -57,8 +59,7 @@ def words_of(
     coder = TokenCoder.fit(torch.cat(rows), seed=seed)
     matcher = Matcher(encoder.tokenizer, depth, coder, _next_tokens(model, router, sequences, batch_size))
     made = {**matcher.state(), "unrelated": joined(unrelated_of(model, router, matcher, texts, batch_size))}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.replace(path, save(made))
+    files.replace_shared(path, save(made))
     return made
 
 
@@ -81,7 +82,7 @@ def _next_tokens(model: Any, router: Router, sequences: list[Sequence], batch_si
             out = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
             yield out[batch.attention_mask.bool()]
 
-    with router.disabled():
+    with router.disabled(), evaluating(model):
         return WordRarity.measure(logits())
 
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
+from ..base.causal_lm import evaluating
 from ..text.encoder import Batch, Sequence, pad
 from .features import mean_features, tophash_prompts
 from .matching.matcher import Matcher, Wording
@@ -22,7 +23,7 @@ class _Stop(Exception):
 
 @torch.no_grad()
 def run_to_projection(model: nn.Module, router: Router, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """One forward pass over `inputs`, cut off at the projection; the memory takes no part.
+    """One forward pass over `inputs` in eval mode, cut off at the projection; the memory takes no part.
 
     Returns:
         the projection's input (R*T or R, T, D) and its base output, in the shapes that the model uses.
@@ -33,7 +34,7 @@ def run_to_projection(model: nn.Module, router: Router, inputs: dict[str, Any]) 
         seen.extend((x, out))
         raise _Stop
 
-    with router.tapped(tap), contextlib.suppress(_Stop):
+    with router.tapped(tap), evaluating(model), contextlib.suppress(_Stop):
         model(**inputs)
     if not seen:
         raise ValueError("layer: the model's forward pass never reaches the edited projection")
@@ -67,7 +68,7 @@ def early_states(
             seen.append(hidden)
             raise _Stop
 
-        with router.tapped_early(tap), contextlib.suppress(_Stop):
+        with router.tapped_early(tap), evaluating(model), contextlib.suppress(_Stop):
             model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
         shaped = seen[0].reshape(*batch.input_ids.shape, -1)
         for line, number in enumerate(numbers):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import files
+from ..base.fingerprint import differences
 from ..errors import Damaged, StoreError
 from ..journal.journal import now
 from ..journal.record import digest, encode, read_entry
@@ -95,8 +96,9 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
         there are any, "known": ids of those that were merged before, whatever became of them since, or came from here. So a merge that was cut short is ended by another.
     """
     mine, theirs = store.manifest, other.manifest
-    for name in ("permutation", "fingerprint"):
-        if getattr(mine, name) != getattr(theirs, name):
+    differing = differences(theirs.fingerprint, mine.fingerprint)
+    for name, same in (("permutation", mine.permutation == theirs.permutation), ("fingerprint", not differing)):
+        if not same:
             raise ValueError(
                 f"{other.folder}: its {name} is not {store.folder}'s; only stores of one memory can be merged"
             )

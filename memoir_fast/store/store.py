@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from ..base import files
+from ..base.fingerprint import differences
 from ..config import MemoirConfig
 from ..editing.rules import rule_of
 from ..errors import CutOff, Damaged, StoreError
@@ -306,8 +307,12 @@ class Store(Journal):
     def _renew(self) -> None:
         """Make the memory again from what the folder holds now; when that fails, it stays as it is."""
         with Store(self.folder) as fresh:
-            for name in ("fingerprint", "permutation"):
-                if getattr(fresh.manifest, name) != getattr(self.manifest, name):
+            other = differences(fresh.manifest.fingerprint, self.manifest.fingerprint)
+            for name, same in (
+                ("fingerprint", not other),
+                ("permutation", fresh.manifest.permutation == self.manifest.permutation),
+            ):
+                if not same:
                     raise StoreError(
                         f"{self.folder}: holds another store now, its {name} is not the one that was opened"
                     )
