@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what `__getattr__` loads on first use, for type checkers and editors
+    from .base.loading import load_model as load_model
+    from .config import MemoirConfig as MemoirConfig
+    from .errors import ConflictError as ConflictError
+    from .errors import EditError as EditError
+    from .errors import StoreError as StoreError
+    from .model import EditRequest as EditRequest
+    from .model import EditResult as EditResult
+    from .model import MemoirModel as MemoirModel
+    from .reading.background import BackgroundTexts as BackgroundTexts
+    from .reading.background import load_texts as load_texts
+
 __version__ = "0.1.0"
 
 _NAMES = {
@@ -29,3 +43,7 @@ def __getattr__(name: str) -> object:
 
         return getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_NAMES})

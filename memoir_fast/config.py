@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import sys
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -228,6 +230,7 @@ class MemoirConfig:
         Raises:
             ValueError: one of `SHAPING` would change.
         """
+        check_names(settings)
         for name in settings.keys() & set(SHAPING):
             if settings[name] != getattr(self, name):
                 raise ValueError(
@@ -241,14 +244,30 @@ class MemoirConfig:
         Raises:
             ValueError: a setting belongs to the whole memory.
         """
+        check_names(settings)
         fixed = {*SHAPING, "router", "threshold", "false_activation_rate"} & settings.keys()
         if fixed:
             raise ValueError(f"{sorted(fixed)} cannot change for a single edit: they belong to the whole memory")
         return self.updated(**settings)
 
     def updated(self, **changes: Any) -> MemoirConfig:
-        """A copy with some settings changed (validated again)."""
+        """A copy with some settings changed (validated again). Raises TypeError for a setting that there is none of."""
+        check_names(changes)
         return replace(self, **changes)
+
+
+def check_names(settings: Iterable[str], also: Iterable[str] = ()) -> None:
+    """Raise TypeError, with the nearest name, for a setting that there is none of.
+
+    Args:
+        settings: names; also: other names that are accepted where these were given.
+    """
+    known = [*MemoirConfig.__dataclass_fields__, *also]
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"the settings are {', '.join(known)}"
+            raise TypeError(f"unknown setting {name!r}: {hint}")
 
 
 def help_of(name: str) -> str:

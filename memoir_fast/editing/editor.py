@@ -77,6 +77,7 @@ class Editor:
         self.encoder, self.contexts = encoder, contexts
         self._packs: bool | None = None
         self._halved: Halved | None = None
+        self._halved_of: list[tuple[int, int]] = []
 
     def optimise(
         self,
@@ -188,8 +189,9 @@ class Editor:
     def _replay(self, layout: Layout, config: MemoirConfig) -> Suffix | Replay:
         """The layers above the projection, by hand where they are of a known kind, otherwise by the model's own code."""
         kind: Callable[..., Suffix | Replay] = Replay
-        if supports(self.model, self.target):
-            kind = functools.partial(Suffix, sparse=config.precision == "fast")
+        fast = config.precision == "fast"  # which computes in bfloat16 anyway, be it the model's own weights
+        if supports(self.model, self.target, (torch.float32, torch.bfloat16) if fast else (torch.float32,)):
+            kind = functools.partial(Suffix, sparse=fast)
         return kind(self.model, self.router, self.target, layout, halved=self._halves(config))
 
     # ---- choices made once per model -----------------------------------------------------------------------------
@@ -198,8 +200,13 @@ class Editor:
         """bfloat16 copies for `precision="fast"`, where the device multiplies them faster and the model is not in it already."""
         if config.precision == "exact" or self.model.dtype == torch.bfloat16 or not _halving_pays(self.memory.V.device):
             return None
-        if self._halved is None:
-            self._halved = halved_copies(self.model, self.target)
+        weights = [
+            p for layer in layers_of(self.model, self.target)[self.target.layer + 1 :] for p in layer.parameters()
+        ]
+        weights += self.model.get_output_embeddings().parameters()
+        state = [(p.data_ptr(), p._version) for p in weights]  # training and loading weights change it
+        if self._halved is None or self._halved_of != state:
+            self._halved, self._halved_of = halved_copies(self.model, self.target), state
         return self._halved
 
     def _packed(self, edits: list[list[Sequence]]) -> bool:

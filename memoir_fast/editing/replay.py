@@ -75,6 +75,11 @@ class Replay:
             whole.reshape(-1, outputs.shape[1])[tokens] = outputs.to(whole.dtype)
             whole.requires_grad_()
             losses = self.losses(whole)
+            if not losses.requires_grad:
+                raise ValueError(
+                    "the layers above the edited projection pass no gradient back (their activations are quantised, or they run without "
+                    "one), so that no edit can be learned; quantise the model's weights only, or use bfloat16"
+                )
             (gradient,) = torch.autograd.grad(losses.sum(), whole)
         return losses.detach(), gradient.reshape(-1, outputs.shape[1])[tokens].float()
 

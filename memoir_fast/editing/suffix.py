@@ -59,8 +59,8 @@ class _Layer(Protocol):
     post_attention_layernorm: RmsNorm
 
 
-def supports(model: CausalLM, target: Target) -> bool:
-    """Whether what comes after the target is made of such blocks, in float32, on one device, and not adapted, quantised or
+def supports(model: CausalLM, target: Target, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
+    """Whether what comes after the target is made of such blocks, in one of these dtypes, on one device, and not adapted, quantised or
     observed by anyone's hooks."""
     if type(model).__name__ not in _FAMILIES or not type(model).__module__.startswith("transformers."):
         return False
@@ -73,7 +73,7 @@ def supports(model: CausalLM, target: Target) -> bool:
         and config.hidden_act == "silu"
         and not windowed
         and all(
-            type(m) is nn.Linear and type(m.weight) is nn.Parameter and m.weight.dtype == torch.float32
+            type(m) is nn.Linear and type(m.weight) is nn.Parameter and m.weight.dtype in dtypes
             for m in [*linears, head]
         )
         and head.bias is None
@@ -136,7 +136,7 @@ class Suffix:
         finally:
             handle.remove()
         self.activations, self.outputs = activations.reshape(rows, width, -1), outputs.reshape(rows, width, -1)
-        self._residual = seen[0].reshape(rows * width, -1)[layout.tokens]
+        self._residual = seen[0].reshape(rows * width, -1)[layout.tokens].float()
         inner = _inner(model, target)
         cos, sin = inner.rotary_emb(self._residual, layout.positions[None])
         every = _Places(layout, torch.arange(len(layout.tokens), device=layout.tokens.device), (cos[0], sin[0]))

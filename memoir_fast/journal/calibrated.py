@@ -28,7 +28,7 @@ class Calibrated:
         threshold: from which score on an edit is read; kept: the memory as it was made or opened.
     """
 
-    model: Any
+    inner: Any
     config: MemoirConfig
     encoder: Encoder
     memory: ResidualMemory
@@ -84,7 +84,7 @@ class Calibrated:
         """
         if plot is not None:
             drawable(plot)
-        found = trade_off(self.model, self.router, self.encoder, self.threshold, facts, self.config.batch_size)
+        found = trade_off(self.inner, self.router, self.encoder, self.threshold, facts, self.config.batch_size)
         if plot is not None:
             draw(found, plot)
         return found
@@ -129,7 +129,7 @@ class Calibrated:
 
     def _others(self, texts: BackgroundTexts) -> dict[str, torch.Tensor]:
         """Calibrate with other unrelated prompts from now on; returns them as a journal keeps them."""
-        model, router, size = self.model, self.router, self.config.batch_size
+        model, router, size = self.inner, self.router, self.config.batch_size
         threshold = self.threshold
         if isinstance(threshold, WordThreshold):
             wordings = unrelated_of(model, router, threshold.keys.matcher, texts, size)

@@ -12,6 +12,7 @@ from torch import nn
 from ..base.causal_lm import evaluating
 from ..base.fingerprint import digest
 from ..base.projection import Target
+from ..base.running import device_of
 from ..config import MemoirConfig
 from ..editing.rules import rule_of, settled
 from ..memory.residual import ResidualMemory
@@ -64,6 +65,6 @@ def new_state(
     masks = depth is None  # else nobody asks for them, and each costs a pass up to the projection
     calibration = calibration_of(model, router, encoder, texts, config) if masks else np.zeros((0, width), np.uint8)
     with router.disabled(), evaluating(model):
-        contexts = make_contexts(model, encoder.tokenizer)
+        contexts = make_contexts(model, encoder.tokenizer, device_of(model))
     words = None if depth is None else measured_words(model, router, encoder, config, depth, texts)
     return MemoryState(config, fingerprint, memory, contexts, calibration, VolatileJournal(memory), words)

@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
+from ..base.running import device_of
 from ..config import MemoirConfig
 from ..memory.selection import Tags, check_tags
 from ..text.encoder import Encoder, Sequence
 from .explain import explain
 from .index_file import read_index, write_index
 from .router import Router
-from .routes import cache_among
-
-# What transformers' generate can be asked for, and why a memory cannot follow.
-_UNSUPPORTED = {
-    "assistant_model": "assisted decoding verifies drafts of a second, unedited model and rewinds the cache",
-    "prompt_lookup_num_tokens": "assisted decoding rewinds the cache",
-    "assistant_early_exit": "assisted decoding runs a model that stops below the memory",
-    "prefill_chunk_size": "the route needs the whole prompt, but its first chunk would already be answered",
-    "guidance_scale": "the unconditional branch would be routed by another prompt than the conditional one",
-    "custom_generate": "a custom decoding loop may call the model in ways that the routing does not know",
-    "negative_prompt_ids": "a second prompt would be routed by itself",
-}
 
 
 class Answering:
     """Forward passes, generation and questions, for whatever has a model with a router attached; `MemoirModel` inherits it.
 
     Attributes:
-        model: the causal language model; tokenizer, encoder: its texts to tokens and back; router: its router.
+        model: the causal language model; inner: the model inside, which runs; tokenizer, encoder: its texts to tokens and back; router: its router.
         config: `batch_size` questions are asked at a time.
     """
 
     model: Any
+    inner: Any
     tokenizer: Any
     encoder: Encoder
     router: Router
@@ -59,12 +49,12 @@ class Answering:
         """
         return self.model(*args, **kwargs)
 
-    def generate(self, inputs: torch.Tensor | None = None, *, prompt_mask: torch.Tensor | None = None,
+    def generate(self, inputs: torch.Tensor | Mapping | None = None, *, prompt_mask: torch.Tensor | None = None,
                  edits: dict | None = None, **kwargs: Any) -> Any:  # fmt: skip
         """transformers' `generate`: sampling, beams, several returned sequences, streamers, batches of mixed prompts.
 
         Args:
-            inputs: (B, T) token ids (or `input_ids=`), padded left or right with an attention mask.
+            inputs: (B, T) token ids (or `input_ids=`), padded left or right with an attention mask; or what a tokenizer returns, with both.
             prompt_mask: (B, T) bool, the tokens that route. By default those of the last user message of a rendered chat, else all that the
                 attention mask keeps; with router="mask" always the latter.
             edits: which edits may be read, {"tags": [...], "untagged": bool}; see `only`. All active ones when None.
@@ -73,17 +63,17 @@ class Answering:
         Raises:
             ValueError: a way of decoding that a memory cannot follow; the message says why.
         """
-        _check_decoding(kwargs)
-        tokens = kwargs.get("input_ids") if inputs is None else inputs
-        by_masks = self.router.words is None  # by words the last question is looked for in the tokens
-        if by_masks and prompt_mask is None and tokens is not None and cache_among(kwargs.values()) is None:
-            mask = kwargs.get("attention_mask")
-            prompt_mask = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
-        # A compiled decoder would trace through the routing; editing changes the memory under it.
-        kwargs.setdefault("disable_compile", True)
+        if isinstance(inputs, Mapping):
+            twice = sorted(inputs.keys() & kwargs.keys())
+            if twice:
+                raise TypeError(f"generate: {twice} are given twice, in inputs and by name")
+            kwargs, inputs = {**inputs, **kwargs}, None
+        call = (
+            self.model.generate if hasattr(self.model, "generate") else self.inner.generate
+        )  # DDP has none of its own
         chosen = contextlib.nullcontext() if edits is None else self.router.only(_tags(edits))
         with chosen, self.router.session(prompt_mask):
-            return self.model.generate(inputs, **kwargs) if inputs is not None else self.model.generate(**kwargs)
+            return call(inputs, **kwargs) if inputs is not None else call(**kwargs)
 
     def ask(self, prompts: Any, max_new_tokens: int = 32, **kwargs: Any) -> Any:
         """Greedy answers: text in, the continuation's text out.
@@ -94,11 +84,12 @@ class Answering:
             kwargs: as for `generate`.
 
         Returns:
-            one answer, or a list of answers for a list.
+            one answer, or a list of answers for a list; with `num_return_sequences` above 1, a list of so many answers in place of each.
+            Always texts: what `return_dict_in_generate` adds to them, `generate` returns.
         """
         single, queries = _listed(prompts)
         size = self.config.batch_size
-        answers: list[str] = []
+        answers: list[Any] = []
         for start in range(0, len(queries), size):
             answers += self._answers(queries[start : start + size], max_new_tokens, kwargs)
         return answers[0] if single else answers
@@ -120,7 +111,7 @@ class Answering:
         """
         single, queries = _listed(prompts)
         sequences = [self._encoded(query) for query in queries]
-        found = explain(self.model, self.router, sequences, top, self.config.batch_size)
+        found = explain(self.inner, self.router, sequences, top, self.config.batch_size)
         return found[0] if single else found
 
     def write_index(self, path: str) -> list[tuple[int, int] | None]:
@@ -145,7 +136,7 @@ class Answering:
         return self.encoder.chat(query) if isinstance(query, list) else self.encoder.prompt(query)
 
     @torch.no_grad()
-    def _answers(self, queries: list, max_new_tokens: int, kwargs: dict[str, Any]) -> list[str]:
+    def _answers(self, queries: list, max_new_tokens: int, kwargs: dict[str, Any]) -> list[Any]:
         sequences = [self._encoded(query) for query in queries]
         width = max(len(s.tokens) for s in sequences)
         tokens = torch.zeros(len(sequences), width, dtype=torch.int64)
@@ -155,13 +146,16 @@ class Answering:
             tokens[row, width - len(s.tokens) :] = torch.tensor(s.tokens)
             attention[row, width - len(s.tokens) :] = 1
             words[row, width - len(s.tokens) :] = torch.tensor(s.prompt_mask)
-        device = self.model.device
+        device = device_of(self.inner)
         settings = {"do_sample": False, "num_beams": 1, "pad_token_id": self._pad_token, **kwargs}
         if self.encoder.stops:
             settings.setdefault("eos_token_id", list(self.encoder.stops))
         out = self.generate(tokens.to(device), prompt_mask=words.to(device), attention_mask=attention.to(device),
                             max_new_tokens=max_new_tokens, **settings)  # fmt: skip
-        return self.tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
+        sequences_out = out if isinstance(out, torch.Tensor) else out.sequences
+        texts = self.tokenizer.batch_decode(sequences_out[:, width:], skip_special_tokens=True)
+        each = len(texts) // len(queries)
+        return texts if each == 1 else [texts[n : n + each] for n in range(0, len(texts), each)]
 
     @property
     def _pad_token(self) -> int:
@@ -173,17 +167,6 @@ def _listed(prompts: Any) -> tuple[bool, list]:
     """Whether it is one prompt, and the prompts as a list."""
     single = isinstance(prompts, str) or bool(prompts and isinstance(prompts[0], dict))
     return single, [prompts] if single else list(prompts)
-
-
-def _check_decoding(kwargs: dict[str, Any]) -> None:
-    """Raise ValueError for a way of decoding that a memory cannot follow."""
-    settings = kwargs.get("generation_config")
-    for name, reason in _UNSUPPORTED.items():
-        value = kwargs.get(name, getattr(settings, name, None))
-        if value is not None and not (name == "guidance_scale" and value == 1):
-            raise ValueError(f"{name} is not supported with a memory: {reason}")
-    if kwargs.get("cache_implementation", getattr(settings, "cache_implementation", None)) == "paged":
-        raise ValueError("cache_implementation='paged' is not supported with a memory: it joins prompts in one row")
 
 
 def _tags(edits: dict) -> Tags:

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from ..base import files
 from ..base.causal_lm import evaluating
 from ..base.loading import cache_folder, dtype_name, kept_tensors
+from ..base.running import device_of
 from ..text.batch import Sequence, pad
 from ..text.encoder import Encoder
 from .background import BackgroundTexts
@@ -78,7 +79,7 @@ def _next_tokens(model: Any, router: Router, sequences: list[Sequence], batch_si
 
     def logits() -> Any:
         for start in range(0, len(sequences), batch_size):
-            batch = pad(sequences[start : start + batch_size], model.device)
+            batch = pad(sequences[start : start + batch_size], device_of(model))
             out = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
             yield out[batch.attention_mask.bool()]
 

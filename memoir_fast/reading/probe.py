@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..base.causal_lm import evaluating
+from ..base.running import device_of
 from ..text.encoder import Batch, Sequence, pad
 from .features import mean_features, tophash_prompts
 from .matching.matcher import Matcher, Wording
@@ -37,7 +38,10 @@ def run_to_projection(model: nn.Module, router: Router, inputs: dict[str, Any]) 
     with router.tapped(tap), evaluating(model), contextlib.suppress(_Stop):
         model(**inputs)
     if not seen:
-        raise ValueError("layer: the model's forward pass never reaches the edited projection")
+        raise ValueError(
+            "layer: the model's forward pass never reaches the edited projection: it does not run for every token, or its decoder layer was "
+            "compiled by itself (compile the whole model instead)"
+        )
     return seen[0], seen[1]
 
 
@@ -46,7 +50,7 @@ def passes(
 ) -> Iterator[tuple[torch.Tensor, Batch]]:
     """(activations (B, T, D), the `Batch`) of the sequences, batch by batch."""
     for start in range(0, len(sequences), batch_size):
-        batch = pad(sequences[start : start + batch_size], model.device)
+        batch = pad(sequences[start : start + batch_size], device_of(model))
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
         activations, _ = run_to_projection(model, router, inputs)
         yield activations.reshape(*batch.input_ids.shape, -1), batch
@@ -61,7 +65,7 @@ def early_states(
     order = sorted(range(len(sequences)), key=lambda number: (len(sequences[number].tokens), number))
     for start in range(0, len(order), batch_size):
         numbers = order[start : start + batch_size]
-        batch = pad([sequences[number] for number in numbers], model.device)
+        batch = pad([sequences[number] for number in numbers], device_of(model))
         seen: list[torch.Tensor] = []
 
         def tap(hidden: torch.Tensor, seen: list[torch.Tensor] = seen) -> NoReturn:

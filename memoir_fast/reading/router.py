@@ -20,9 +20,15 @@ from torch import nn
 from ..memory.index import SignatureIndex
 from ..memory.residual import ResidualMemory
 from ..memory.selection import Tags
+from .decoding import check_decoding, real_tokens
 from .features import tophash_prompts
 from .routes import Routes, cache_among, is_filled, keep_routes, routes_of
 from .word_rule import WordRule
+
+_WHY_NOT = (
+    "another module stands in its place since the memory was attached (call detach() and attach() again), or its decoder layer was "
+    "compiled by itself, which leaves out what is attached (compile the whole model instead)"
+)
 
 Tap = Callable[[nn.Module, torch.Tensor, torch.Tensor], "torch.Tensor | None"]
 EarlyTap = Callable[[torch.Tensor], None]
@@ -30,9 +36,11 @@ EarlyTap = Callable[[torch.Tensor], None]
 
 @dataclass
 class _Session:
-    """One `generate` call: the prompt's tokens, and the routes once they are decided (needed without a cache)."""
+    """One `generate` call: the prompt's tokens that route and those that are no padding (None: found out in the forward pass), and the
+    routes once they are decided (needed without a cache)."""
 
     prompt_mask: torch.Tensor | None
+    kept: torch.Tensor | None = None
     routes: Routes | None = None
 
 
@@ -49,6 +57,7 @@ class _Read:
     session: _Session | None = None
     tokens: torch.Tensor | None = None
     kept: torch.Tensor | None = None
+    reached: bool = False
 
     def early(self, hidden: torch.Tensor) -> None:
         """The early layer's input (B, T, d): by the words' rule the routes are decided here."""
@@ -57,6 +66,9 @@ class _Read:
             self._decided(self.router.decide_by_words(shaped, self.tokens, self.kept, self.prompt_mask))
 
     def __call__(self, projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        self.reached = True
+        if self.routes is None and self.router.words is not None:
+            raise ValueError(f"the early layer took no part in the forward pass: {_WHY_NOT}")
         if self.routes is None:
             self._decided(self.router.decide(x.reshape(self.batch, self.length, -1), self.prompt_mask))
         assert self.routes is not None
@@ -243,7 +255,7 @@ class Router:
         if type(model) not in self._names:
             self._names[type(model)] = list(inspect.signature(model.forward).parameters)
         given = dict(zip(self._names[type(model)], args, strict=False)) | kwargs
-        read = self._reading(context, given, explicit)
+        read = self._reading(model, context, given, explicit)
         self._context.set(replace(self._context.get(), tap=read))
         return args, kwargs
 
@@ -253,6 +265,13 @@ class Router:
             return
         self._context.reset(context.token[0])
         read = context.tap
+        if (
+            isinstance(read, _Read)
+            and output is not None
+            and not (read.reached or context.disabled)
+            and len(self.memory)
+        ):
+            raise ValueError(f"the edited projection took no part in the forward pass: {_WHY_NOT}")
         if isinstance(read, _Read) and read.routes is not None:
             self._last.set(
                 Routes(read.routes.edits, read.routes.scores)
@@ -272,7 +291,23 @@ class Router:
         tap = self._context.get().tap
         return None if tap is None else tap(projection, x, out)
 
-    def _reading(self, context: _Context, given: dict[str, Any], explicit: torch.Tensor | None) -> _Read:
+    def generate(self, model: nn.Module, original: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+        context = self._context.get()
+        # A compiled decoder would trace through the routing; editing changes the memory under it.
+        kwargs.setdefault("disable_compile", True)
+        if not context.disabled:
+            check_decoding(model, args, kwargs)
+        with contextlib.nullcontext() if context.session is not None else self.session(None):
+            session = self._context.get().session
+            assert session is not None
+            session.kept = kwargs.get("attention_mask")  # generate may hand the forward pass another form of it
+            if session.kept is None:
+                session.kept = real_tokens(model, kwargs.get("input_ids", args[0] if args else kwargs.get("inputs")))
+            return original(*args, **kwargs)
+
+    def _reading(
+        self, model: nn.Module, context: _Context, given: dict[str, Any], explicit: torch.Tensor | None
+    ) -> _Read:
         tokens = given.get("input_ids")
         if tokens is None:
             tokens = given.get("inputs_embeds")
@@ -283,16 +318,31 @@ class Router:
         if context.disabled:
             return _Read(self, batch, length, None, Routes.none(batch), cache)
         if cache is not None and is_filled(cache):
+            if explicit is not None or (
+                session is not None and session.prompt_mask is not None and session.routes is None
+            ):
+                raise ValueError(
+                    "prompt_mask: the key-value cache holds tokens, and what they read was decided when it was filled. Give the mask with "
+                    "the prompt and an empty cache, or leave it out"
+                )
             return _Read(self, batch, length, None, _kept(cache, batch), cache)
         if session is not None:
             if session.routes is not None and len(session.routes.edits) == batch:
                 return _Read(self, batch, length, None, session.routes, cache)
             if explicit is None and session.prompt_mask is not None:
                 explicit = session.prompt_mask.repeat_interleave(batch // len(session.prompt_mask), dim=0)
+        if given.get("cu_seq_lens_q") is not None:
+            raise ValueError(
+                "the forward pass holds several prompts joined in one row (cu_seq_lens_q: paged or packed): each would need a route of its "
+                "own. Pass them as rows of a batch, or run it under `with model.disabled():`"
+            )
         attention = given.get("attention_mask")
+        if session is not None and session.kept is not None and not _is_mask_of(attention, batch, length):
+            attention = session.kept.repeat_interleave(max(1, batch // len(session.kept)), dim=0)
+        if attention is None:
+            attention = real_tokens(model, given.get("input_ids"))
         mask = _prompt_mask(explicit, attention, batch, length, len(self.memory))
-        same = isinstance(attention, torch.Tensor) and attention.shape == (batch, length)
-        kept = attention.bool() if isinstance(attention, torch.Tensor) and same else None
+        kept = attention.bool() if attention is not None and _is_mask_of(attention, batch, length) else None
         if self.words is not None and explicit is None:
             mask = None  # which words route is found in the tokens themselves
         return _Read(self, batch, length, mask, None, cache, session, given.get("input_ids"), kept)
@@ -310,6 +360,10 @@ def _kept(cache: Any, batch: int) -> Routes:
             f"the key-value cache holds the routes of {len(routes.edits)} sequences, the batch has {batch}"
         )
     return routes
+
+
+def _is_mask_of(attention: Any, batch: int, length: int) -> bool:
+    return isinstance(attention, torch.Tensor) and attention.shape == (batch, length)
 
 
 def _prompt_mask(

@@ -137,4 +137,7 @@ def is_filled(cache: Any) -> bool:
     """Whether a cache holds tokens."""
     if isinstance(cache, _Following):
         return True  # a static cache counts on the device: reading the count would stall every token
-    return bool(cache.get_seq_length() > 0)
+    try:
+        return bool(cache.get_seq_length() > 0)
+    except ValueError:  # a cache of recurrent states only counts no tokens
+        return bool(cache.has_previous_state())

@@ -115,8 +115,8 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
         update, fact = other.state.update_of(edit), other.edits[edit]
         named = store.named(fact["key"])
         try:
-            same = [i for i in store.same_text(fact["prompt"]) if i != named]
-            replaced = sorted({*store.conflicts(same, fact["target"]), *([] if named is None else [named])})
+            alike = [i for i in store.same_text(fact["prompt"]) if i != named]
+            replaced = sorted({*store.conflicts(alike, fact["target"]), *([] if named is None else [named])})
         except StoreError:
             found["rejected"].append(edit)
             continue

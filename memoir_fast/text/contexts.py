@@ -11,14 +11,14 @@ TOKENS = (5, 10)
 
 
 @torch.no_grad()
-def make_contexts(model: Any, tokenizer: Any) -> list[str]:
+def make_contexts(model: Any, tokenizer: Any, device: torch.device) -> list[str]:
     """The ten short contexts that an edit is also trained behind: greedy continuations of five seeds, cut at 5 and 10 tokens.
 
-    They depend on the model only, so they are made once per model and saved with the memory.
+    They depend on the model only, so they are made once per model and saved with the memory. device: where the model reads tokens.
     """
     contexts: list[str] = []
     for seed in SEEDS:
-        encoded = tokenizer(seed, return_tensors="pt").to(model.device)
+        encoded = tokenizer(seed, return_tensors="pt").to(device)
         length = encoded["input_ids"].shape[1]
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         out = model.generate(**encoded, max_new_tokens=max(TOKENS), do_sample=False, num_beams=1, pad_token_id=pad_id)

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from ..config import ENDS, MemoirConfig
 from .batch import Batch, Sequence, pad
+from .messages import checked_messages
+from .messages import short as _short
 
 __all__ = ["ENDS", "Batch", "Encoder", "Sequence", "automatic_joiner", "pad"]
 
@@ -107,7 +109,7 @@ class Encoder:
 
     def chat(self, messages: list[dict]) -> Sequence:
         """A conversation that the assistant is to continue; it routes on the words of the last user message."""
-        rendered = self._render(_checked_messages(messages), self.template_options)
+        rendered = self._render(checked_messages(messages), self.template_options)
         tokens, words = self._located(rendered)
         return self._checked(Sequence(tokens, len(tokens), words), "messages")
 
@@ -359,25 +361,6 @@ def _stripped(text: str, name: str) -> str:
     return text.strip()
 
 
-def _checked_messages(messages: Any) -> list[dict]:
-    """The messages, the last user's words stripped of outer blanks."""
-    if not isinstance(messages, (list, tuple)) or not all(isinstance(m, dict) and "role" in m for m in messages):
-        raise TypeError(f'messages must be a list of {{"role": ..., "content": ...}}, got {_short(repr(messages))}')
-    users = [i for i, m in enumerate(messages) if m["role"] == "user"]
-    words = messages[users[-1]].get("content") if users else None
-    if not isinstance(words, str) or not words.strip():
-        raise ValueError(
-            f"messages: the last user message must be text and not empty, got {_short(repr(words))}: give its text as `content`"
-        )
-    if users[-1] != len(messages) - 1 and messages[-1]["role"] == "assistant":
-        raise ValueError("messages: the last one is the assistant's, so nothing is asked: leave it out")
-    return [{**m, "content": words.strip()} if i == users[-1] else m for i, m in enumerate(messages)]
-
-
 def _common(one: list, other: list) -> int:
     """How many first items two lists share."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,102 @@
+"""The transformers model that really runs, inside whatever wraps it, and what a memory cannot be attached to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from .causal_lm import CausalLM
+
+# Wrappers that run copies of the model, or take its weights apart: (the wrapper's class, why, what to do).
+_REFUSED = {
+    "DataParallel": ("it runs copies of the model, which know of no memory", "pass the model inside it, its `.module`"),
+    "FullyShardedDataParallel": ("its weights are sharded", "attach the memory to the model before it is sharded"),
+}
+
+
+def running_module(model: CausalLM) -> CausalLM:
+    """The transformers model whose `forward` runs, whoever calls it: the one inside a wrapper (PEFT, torch.compile, DDP, a value head),
+    or the model itself. A wrapper's `generate` goes past its own `forward` to this one's."""
+    return next((module for module in model.modules() if _is_language_model(module)), model)
+
+
+def _is_language_model(module: nn.Module) -> bool:
+    transformers = sys.modules.get("transformers")  # whoever made such a model has imported it
+    return transformers is not None and isinstance(module, transformers.PreTrainedModel)
+
+
+def check_model(model: CausalLM) -> None:
+    """Raise unless a memory can be attached to this model.
+
+    Raises:
+        TypeError: it is no module, or has no head to generate with.
+        ValueError: it is an encoder-decoder, sharded, runs as copies, or its weights are float64 or passed through int8 arithmetic; the
+            message says what to do.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a transformers model, got {type(model).__name__}; `load_model` makes one from a name"
+        )
+    for module in model.modules():
+        if type(module).__name__ in _REFUSED:
+            why, remedy = _REFUSED[type(module).__name__]
+            raise ValueError(f"model: {type(module).__name__} cannot carry a memory: {why}; {remedy}")
+    inner = running_module(model)
+    name = type(inner).__name__
+    if not hasattr(inner, "config"):
+        raise TypeError(f"model: {name} has no `config`: a memory is attached to a transformers model")
+    if getattr(inner.config, "is_encoder_decoder", False):
+        raise ValueError(f"model: {name} is an encoder-decoder; a memory is attached to decoder-only language models")
+    if not hasattr(inner, "get_output_embeddings") or inner.get_output_embeddings() is None:
+        raise TypeError(f"model: {name} has no language-model head: load it with AutoModelForCausalLM")
+    if any(type(module).__module__.startswith("torch.ao.nn.quantized") for module in inner.modules()):
+        raise ValueError(
+            "model: its layers are quantised to int8 with torch.ao, which passes no gradient back, so that no edit can be learned; quantise "
+            "its weights only (quantization_config), or use bfloat16"
+        )
+    _check_parameters(inner.parameters())
+
+
+def _check_parameters(parameters: Iterable[torch.Tensor]) -> None:
+    for parameter in parameters:
+        if parameter.dtype == torch.float64:
+            raise ValueError(
+                "model: its weights are float64, which the memory does not read; use .float() or another dtype"
+            )
+        if hasattr(parameter, "full_tensor"):
+            raise ValueError(
+                "model: its weights are sharded (DTensor): attach the memory to the model before it is sharded, or load it on one device"
+            )
+
+
+def device_of(module: Any) -> torch.device:
+    """Where a module computes: the device of its weights, or the one that accelerate brings offloaded weights to."""
+    for part in module.modules():
+        hook = getattr(part, "_hf_hook", None)
+        for one in getattr(hook, "hooks", (hook,)):
+            place = getattr(one, "execution_device", None)
+            if place is not None and getattr(one, "offload", False):
+                return torch.device(place)
+        for parameter in part.parameters(recurse=False):
+            if not parameter.is_meta:
+                return parameter.device
+    return next((buffer.device for buffer in module.buffers() if not buffer.is_meta), torch.device("cpu"))
+
+
+@torch.no_grad()
+def check_causal(model: CausalLM) -> None:
+    """Raise ValueError for a model in which a token's state depends on later tokens (BERT): it cannot go on with a text."""
+    rows = torch.tensor([[3, 4, 5], [3, 4, 6]], device=device_of(model))  # apart in the last token only
+    logits = [model(input_ids=row[None], use_cache=False).logits[0].float() for row in rows]
+    moved = (logits[0] - logits[1]).abs().amax(1).tolist()
+    if (
+        max(moved[:2]) > 1e-3 * moved[2]
+    ):  # a causal model's rounding stays below 1e-5 of it, untrained encoders begin at 2e-3
+        raise ValueError(
+            f"model: in {type(model).__name__} a token's state depends on later tokens, so it is an encoder (or its configuration lacks "
+            "is_decoder=True); a memory is attached to decoder-only language models"
+        )

@@ -1,0 +1,162 @@
+"""Making an edited model from what lies on the disk, and keeping it there; `MemoirModel` inherits it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from torch import nn
+
+from ..base import fingerprint as fingerprints
+from ..base import tuned
+from ..base.loading import OPTIONS, check_options, load_model, model_config
+from ..base.running import running_module
+from ..config import MemoirConfig, check_names
+from ..journal.connect import hand_over, keep_rule
+from ..journal.edit_writer import EditWriter
+from ..journal.journal import CONFLICTS, Journal
+from ..journal.memory_state import MemoryState
+from ..reading.router import Router
+from . import folder as folders
+from .manifest import is_store
+from .store import Store
+
+Self = TypeVar("Self", bound="Opened")
+
+
+class Opened:
+    """For whatever is made of a model, its tokenizer, settings and a background, or of a stored memory.
+
+    Attributes:
+        kept: the memory as it was made or opened; journal, writer: what keeps its edits; threshold: from which score on one is read.
+    """
+
+    config: MemoirConfig
+    fingerprint: dict[str, Any]
+    journal: Journal
+    kept: MemoryState
+    router: Router
+    threshold: Any
+    writer: EditWriter
+
+    def __init__(self, model: nn.Module, tokenizer: Any, config: MemoirConfig | None = None, background: Any = None, *,
+                 state: MemoryState | None = None):  # fmt: skip
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(cls: type[Self], name: str, memory: str | None = None, store: str | None = None, read_only: bool = False,
+                        dtype: Any = "float32", background: Any = None, conflict: str | None = None, *, device: Any = None,
+                        device_map: Any = None, quantization_config: Any = None, revision: str | None = None,
+                        trust_remote_code: bool = False, token: Any = None, **settings: Any) -> Self:  # fmt: skip
+        """Load a base model by name (see `load_model`), with a stored memory or a new one.
+
+        Args:
+            name: "smollm2", a hub id, a folder or a .gguf file.
+            memory: a folder written by `save_pretrained`, or None.
+            store: a store's folder, opened, or made if there is none yet: every edit is then on the disk before it counts as made.
+            read_only: open the store for reading, beside a writer.
+            background: see `MemoirModel`; refused where a stored memory brings its own.
+            conflict: what a new edit does to a stored one that asks the same: see `Journal`. A new store supersedes by default and keeps
+                its policy; without a store both are kept by default.
+            dtype, device, device_map, quantization_config, revision, trust_remote_code, token: of the base model; see `load_model`.
+            settings: fields of `MemoirConfig`; a new memory takes those left open from what `tune` stored for this model, unless
+                `tuned` says otherwise.
+
+        Raises:
+            TypeError, ValueError: an argument is unknown or refused, or the memory belongs to another base model: before any weight of
+                the base model is loaded.
+        """
+        given = (dtype, device, device_map, quantization_config, revision, trust_remote_code, token)
+        options = dict(zip(OPTIONS, given, strict=True))
+        check_names(settings, also=(*OPTIONS, "memory", "store", "read_only", "background", "conflict"))
+        check_options(name, **options)
+        if memory is not None and store is not None:
+            raise ValueError("memory and store: give one of them")
+        stored = memory is not None or (store is not None and (read_only or is_store(store)))
+        if stored and background is not None:
+            raise ValueError("background: a stored memory brings its own background; leave it out")
+        if conflict is not None and conflict not in CONFLICTS:
+            raise ValueError(f"conflict must be one of {CONFLICTS}, got {conflict!r}")
+        if stored and conflict is not None:
+            raise ValueError("conflict: a stored memory keeps the policy that it was made with; leave it out")
+        if stored:
+            return cls._stored((name, options), memory, store, read_only, settings)
+        config = MemoirConfig(**settings)
+        model, tokenizer = load_model(name, **options)
+        made = cls(model, tokenizer, tuned.looked_up(config, running_module(model), tokenizer), background)
+        if store is not None:
+            made.create_store(store, **({} if conflict is None else {"conflict": conflict}))
+        elif conflict is not None:
+            made.journal.conflict = conflict
+        return made
+
+    @classmethod
+    def _stored(cls: type[Self], base: tuple[str, dict[str, Any]], memory: str | None, store: str | None, read_only: bool,
+                settings: dict[str, Any]) -> Self:  # fmt: skip
+        """What `from_pretrained` makes of a stored memory: it is looked at first, then the base model loaded."""
+        name, options = base
+        opened = None if store is None else Store(store, writer=not read_only)
+        try:
+            state = folders.load_state(str(memory)) if opened is None else opened.memory_state()
+            state.config.reopened(settings)  # what it would refuse is refused now
+            fingerprints.check_sizes(state.fingerprint, model_config(name, **options))
+            return cls._with(state, *load_model(name, **options), settings)
+        except BaseException:
+            if opened is not None:
+                opened.close()
+            raise
+
+    @classmethod
+    def open(cls: type[Self], folder: str, model: nn.Module, tokenizer: Any, read_only: bool = False, durability: str = "edit",
+             **settings: Any) -> Self:  # fmt: skip
+        """Attach a store to its base model; see `store.Store` for the arguments, and `load` for the settings."""
+        check_names(settings, also=("read_only", "durability"))
+        opened = Store(folder, writer=not read_only, durability=durability)
+        try:
+            return cls._with(opened.memory_state(), model, tokenizer, settings)
+        except BaseException:
+            opened.close()
+            raise
+
+    @classmethod
+    def load(cls: type[Self], folder: str, model: nn.Module, tokenizer: Any, **settings: Any) -> Self:
+        """Attach a memory written by `save_pretrained` to its base model.
+
+        Args:
+            settings: fields of `MemoirConfig` to change; those that shape the memory (`config.SHAPING`) must stay as they were stored.
+
+        Raises:
+            ValueError: the folder is not a memory, is damaged, or belongs to another base model.
+        """
+        check_names(settings)
+        return cls._with(folders.load_state(folder), model, tokenizer, settings)
+
+    @classmethod
+    def _with(cls: type[Self], state: MemoryState, model: nn.Module, tokenizer: Any, settings: dict[str, Any]) -> Self:
+        stored, state.config = state.config, state.config.reopened(settings)
+        made = cls(model, tokenizer, state=state)
+        keep_rule(state, stored, state.config.router)
+        return made
+
+    def create_store(self, folder: str, **settings: Any) -> None:
+        """Keep every edit from now on in a new store; the memory must still be empty. settings: see `Store.create`."""
+        if self.store is not None:
+            raise ValueError(f"store: this memory lies in {self.store.folder} already")
+        with self.journal.writing:
+            made = Store.create(folder, self._state(), **settings)
+            self.journal.close()
+            self.journal = self.writer.journal = made
+            hand_over(self.router, self.threshold, made)
+
+    def save_pretrained(self, folder: str) -> None:
+        """Write the memory (never the base model) to a folder; see `store.folder.write`."""
+        with self.journal.writing:
+            folders.write(folder, self._state(), self.threshold.median)
+
+    @property
+    def store(self) -> Store | None:
+        """The store that keeps the edits, or None."""
+        return self.journal if isinstance(self.journal, Store) else None
+
+    def _state(self) -> MemoryState:
+        return replace(self.kept, config=self.config, journal=self.journal, fingerprint=self.fingerprint)

@@ -1,0 +1,186 @@
+"""Wrappers whose `forward` or `generate` runs an inner model: edits are read there, or the wrapper is refused with a sentence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from memoir_fast import MemoirConfig, MemoirModel
+from tests.support.models import background_texts, tiny_model, word_tokenizer
+
+peft = pytest.importorskip("peft", reason="peft is not installed")
+
+EDIT = ("w100 w101 w102 w103", "w150 w151")
+IDS = torch.tensor([word_tokenizer()(EDIT[0])["input_ids"]])
+
+
+def edited(model, **settings) -> MemoirModel:
+    settings = {
+        "layer": 1,
+        "top_k": 24,
+        "chat_template": False,
+        "end": "none",
+        "router": "mask",
+        "threshold": 0.7,
+        **settings,
+    }
+    made = MemoirModel(model, word_tokenizer(), MemoirConfig(**settings), background_texts())
+    made.edit(*EDIT)
+    return made
+
+
+def generated(model) -> str:
+    out = model.generate(input_ids=IDS, attention_mask=torch.ones_like(IDS), max_new_tokens=2, do_sample=False)
+    return word_tokenizer().decode(out[0, IDS.shape[1] :])
+
+
+def next_word(model) -> str:
+    with torch.no_grad():
+        return word_tokenizer().decode(model(IDS).logits[0, -1].argmax())
+
+
+def adapted(model, modules: list[str]):
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=4, target_modules=modules, task_type="CAUSAL_LM", init_lora_weights=False)
+    return peft.get_peft_model(model, config).eval()
+
+
+class ValueHead(nn.Module):
+    """As trl's: a second head on a language model, which generates with it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.pretrained_model, self.v_head = model, nn.Linear(32, 1)
+
+    def forward(self, ids):
+        return self.pretrained_model(ids)
+
+    def generate(self, *args, **kwargs):
+        return self.pretrained_model.generate(*args, **kwargs)
+
+
+@pytest.mark.parametrize("projection", ["q_proj", "down_proj"])
+def test_an_adapted_model_reads_edits_however_it_is_called(projection):
+    model = adapted(tiny_model("llama"), [projection])
+    made = edited(model)
+    assert made.target.path == "model.layers.1.mlp.down_proj" and made.model is model
+    assert made.ask(EDIT[0], max_new_tokens=2) == generated(model) == generated(model.get_base_model()) == EDIT[1]
+    assert next_word(model) == next_word(model.get_base_model()) == "w150"
+    assert made.detach() is model and next_word(model) != "w150"
+
+
+@pytest.mark.parametrize("projection", ["q_proj", "down_proj"])
+def test_adapters_merged_unloaded_or_added_after_the_memory(projection):
+    for take_off in ("merge_and_unload", "unload"):
+        model = adapted(tiny_model("llama"), [projection])
+        made = edited(model, router="tokens", threshold=None)
+        plain = getattr(model, take_off)()
+        with torch.no_grad():
+            edited_logits = plain(IDS).logits
+            with made.disabled():
+                assert not torch.allclose(plain(IDS).logits, edited_logits, atol=1e-2), take_off
+        assert generated(plain) == made.ask(EDIT[0], max_new_tokens=2)
+        if take_off == "merge_and_unload":  # unloaded, the weights are others than those that the edit was learned with
+            assert generated(plain) == EDIT[1]
+        made.edit("w110 w111 w112", "w160")
+        assert made.ask("w110 w111 w112", max_new_tokens=1) == "w160"
+    made = edited(tiny_model("llama"), router="tokens", threshold=None)
+    later = adapted(made.model, [projection])
+    made.edit("w110 w111 w112", "w160")
+    assert made.ask("w110 w111 w112", max_new_tokens=1) == "w160"
+    made.detach()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in later.modules())
+
+
+@pytest.mark.parametrize("projection", ["q_proj", "down_proj"])
+def test_memories_of_base_and_of_base_with_adapter_are_interchangeable(projection, tmp_path):
+    edited(tiny_model("llama")).save_pretrained(tmp_path / "base")
+    edited(adapted(tiny_model("llama"), [projection])).save_pretrained(tmp_path / "adapted")
+    onto = MemoirModel.load(tmp_path / "base", adapted(tiny_model("llama"), [projection]), word_tokenizer())
+    assert len(onto.edits) == 1
+    back = MemoirModel.load(tmp_path / "adapted", tiny_model("llama"), word_tokenizer())
+    assert back.target == onto.target and len(back.edits) == 1
+    other = tiny_model("llama", seed=1)
+    with pytest.raises(ValueError, match="another base model"):
+        MemoirModel.load(tmp_path / "base", adapted(other, [projection]), word_tokenizer())
+
+
+def test_a_value_head_reads_edits():
+    model = ValueHead(tiny_model("llama"))
+    made = edited(model)
+    assert made.ask(EDIT[0], max_new_tokens=2) == generated(model) == generated(model.pretrained_model) == EDIT[1]
+
+
+def test_a_data_parallel_model_reads_edits(tmp_path):
+    import torch.distributed as distributed
+
+    distributed.init_process_group("gloo", rank=0, world_size=1, init_method=f"file://{tmp_path}/rendezvous")
+    try:
+        model = nn.parallel.DistributedDataParallel(tiny_model("llama"))
+        assert edited(model).ask(EDIT[0], max_new_tokens=2) == EDIT[1] and next_word(model) == "w150"
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_wrappers_that_run_copies_are_refused():
+    with pytest.raises(ValueError, match=r"DataParallel cannot carry a memory.*its `.module`"):
+        edited(nn.DataParallel(tiny_model("llama")))
+
+
+def test_a_projection_that_was_exchanged_is_noticed():
+    made = edited(tiny_model("llama"))
+    mlp = made.model.model.layers[1].mlp
+    mlp.down_proj = nn.Linear(96, 32, bias=False)
+    with pytest.raises(ValueError, match=r"took no part in the forward pass.*attach"):
+        made.ask(EDIT[0])
+    with made.disabled():
+        made.ask(EDIT[0])
+    made.detach()
+    made.attach()
+    made.ask(EDIT[0])
+
+
+# ---- torch.compile; the backend "eager" runs what was traced as it stands ------------------------------------------
+
+
+def test_a_compiled_model_reads_edits_also_when_it_was_compiled_before():
+    base = tiny_model("llama")
+    compiled = torch.compile(base, backend="eager")
+    before = next_word(compiled)
+    made = edited(base)
+    assert next_word(compiled) == "w150" != before
+    with made.disabled():
+        assert next_word(compiled) == before
+    made.detach()
+    assert next_word(compiled) == before
+
+
+def test_the_memory_of_a_compiled_model():
+    model = torch.compile(tiny_model("llama"), backend="eager")
+    made = edited(model)
+    assert made.target.path == "model.layers.1.mlp.down_proj" and made.model is model
+    assert generated(model) == made.ask(EDIT[0], max_new_tokens=2) == EDIT[1]
+
+
+def test_one_graph_is_refused_with_a_sentence():
+    made = edited(tiny_model("llama"))
+    with pytest.raises(
+        ValueError, match=r"cannot be compiled as one graph.*without fullgraph=True, which reads edits, or call detach"
+    ):
+        torch.compile(made.model, backend="eager", fullgraph=True)(IDS)
+    assert made.ask(EDIT[0], max_new_tokens=2) == EDIT[1]
+    made.detach()
+    torch.compile(made.model, backend="eager", fullgraph=True)(IDS, use_cache=False)
+
+
+def test_layers_that_are_compiled_one_by_one_never_answer_unedited():
+    made = edited(tiny_model("llama"))
+    for layer in made.model.model.layers:
+        layer.compile(backend="eager")
+    try:
+        said = next_word(made.model)
+    except ValueError as error:  # torch may run one layer's graph for another, without what is attached to it
+        assert "compile the whole model instead" in str(error)
+    else:
+        assert said == "w150"
