@@ -1,0 +1,154 @@
+"""Which families and which ways of loading work: measured on tiny random models, one row each, and the page that shows the rows.
+
+`python -m tests.fits.compatibility` writes docs/reference/compatibility.md anew; tests/fits/test_compatibility.py compares it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from memoir_fast import MemoirConfig, MemoirModel
+from memoir_fast.serving.export import ARCHITECTURES
+from tests.support.families import FAMILIES, tiny_family
+from tests.support.models import background_texts, tiny_model, word_tokenizer
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "compatibility.md"
+EDIT = ("w100 w101 w102 w103", "w150 w151")
+BEGIN, END = "<!-- {}: written by tests/fits/compatibility.py -->\n", "<!-- end -->"
+
+
+def attached(model, layer: int | str = 1) -> MemoirModel:
+    """A memory on a tiny model, without edits."""
+    config = MemoirConfig(layer=layer, top_k=8, chat_template=False, contexts=0, router="mask", threshold=0.7, steps=60)
+    return MemoirModel(model, word_tokenizer(), config, background_texts())
+
+
+def generated(model) -> str:
+    """What the wrapped model's own generate answers to the edit's prompt."""
+    ids = torch.tensor([word_tokenizer()(EDIT[0])["input_ids"]])
+    out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=2, do_sample=False)
+    return word_tokenizer().decode(out[0, ids.shape[1] :])
+
+
+def _yes(held: bool) -> str:
+    return "yes" if held else "NO"
+
+
+def family_row(family: str) -> str:
+    """A family's line of the table, or the sentence with which it is refused."""
+    base = tiny_family(family)
+    name = type(base).__name__
+    try:
+        model = attached(base)
+    except ValueError as error:
+        return f"| {family} | refused: {_cell(str(error))} | | | | | |"
+    path = model.target.path
+    before = model.ask(EDIT[0], max_new_tokens=2)
+    model.edit(*EDIT)
+    told = [_yes(model.ask(EDIT[0], max_new_tokens=2) == EDIT[1] != before)]
+    told.append(_yes(generated(model.model) == EDIT[1]))
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        loaded = MemoirModel.load(folder, model.detach(), word_tokenizer())
+        told.append(_yes(generated(loaded.model) == EDIT[1]))
+        loaded.detach()
+    told.append(_adapted(base, path))
+    told.append("yes" if name in ARCHITECTURES else "refused at export")
+    return f"| {family} | `{path}` | {' | '.join(told)} |"
+
+
+def _adapted(base, path: str) -> str:
+    """Whether a memory on the family with LoRA on the edited projection learns, and generates through PEFT's own generate."""
+    import peft
+
+    torch.manual_seed(0)
+    config = peft.LoraConfig(
+        r=2, target_modules=[path.rpartition(".")[2]], task_type="CAUSAL_LM", init_lora_weights=False
+    )
+    wrapped = peft.get_peft_model(base, config).eval()
+    model = attached(wrapped)
+    model.edit(*EDIT)
+    return _yes(generated(wrapped) == EDIT[1] == model.ask(EDIT[0], max_new_tokens=2))
+
+
+# ---- weights: dtypes, quantisations and places -------------------------------------------------------------------
+
+
+def _torchao(config: str) -> Callable[[], torch.nn.Module]:
+    def make():
+        from torchao import quantization
+
+        model = tiny_model("llama")
+        quantization.quantize_(model, getattr(quantization, config)())
+        return model
+
+    return make
+
+
+def _offloaded_to_disk():
+    from accelerate import disk_offload
+
+    return disk_offload(tiny_model("llama"), tempfile.mkdtemp(), torch.device("cpu"))
+
+
+def _offloaded_to_cpu():
+    from accelerate import cpu_offload
+
+    model = tiny_model("llama")
+    cpu_offload(model, torch.device("cpu"))
+    return model
+
+
+WEIGHTS: dict[str, Callable[[], torch.nn.Module]] = {
+    "float32": lambda: tiny_model("llama"),
+    "bfloat16": lambda: tiny_model("llama").bfloat16(),
+    "float16": lambda: tiny_model("llama").half(),
+    "float64": lambda: tiny_model("llama").double(),
+    "int8 weights (torchao)": _torchao("Int8WeightOnlyConfig"),
+    "int8 weights and activations (torchao)": _torchao("Int8DynamicActivationInt8WeightConfig"),
+    "int8 dynamic (torch.ao)": lambda: torch.ao.quantization.quantize_dynamic(
+        tiny_model("llama"), {torch.nn.Linear}, torch.qint8
+    ),
+    "offloaded to the CPU (accelerate)": _offloaded_to_cpu,
+    "offloaded to disk (accelerate)": _offloaded_to_disk,
+    "DataParallel": lambda: torch.nn.DataParallel(tiny_model("llama")),
+    "torch.compile": lambda: torch.compile(tiny_model("llama"), backend="eager"),
+}
+
+
+def weights_row(name: str) -> str:
+    """A line of the second table."""
+    try:
+        model = attached(WEIGHTS[name]())
+        model.edit(*EDIT)
+    except ValueError as error:
+        return f"| {name} | refused: {_cell(str(error))} |"
+    return f"| {name} | {_yes(generated(model.inner) == EDIT[1] == model.ask(EDIT[0], max_new_tokens=2))} |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def rows_of(page: str, table: str) -> list[str]:
+    """The lines that the page shows in one of its tables, below the heading."""
+    return page.split(BEGIN.format(table))[1].split(END)[0].splitlines()[2:]
+
+
+def main() -> None:
+    """Write the page's tables."""
+    page = PAGE.read_text("utf-8")
+    for table, names, row in (("families", FAMILIES, family_row), ("weights", WEIGHTS, weights_row)):
+        before, rest = page.split(BEGIN.format(table))
+        old, after = rest.split(END, 1)
+        head = old.splitlines()[:2]
+        page = before + BEGIN.format(table) + "\n".join([*head, *(row(name) for name in names)]) + "\n" + END + after
+    PAGE.write_text(page, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The compatibility page tells what happens: each of its lines is made anew and compared."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fits.compatibility import FAMILIES, PAGE, WEIGHTS, family_row, rows_of, weights_row
+
+pytest.importorskip("peft", reason="peft is not installed")
+PAGE_TEXT = PAGE.read_text("utf-8")
+
+
+@pytest.mark.parametrize("number", range(len(FAMILIES)), ids=list(FAMILIES))
+def test_a_family_is_as_the_page_says(number):
+    row = family_row(list(FAMILIES)[number])
+    assert "NO" not in row.split() and rows_of(PAGE_TEXT, "families")[number] == row
+
+
+@pytest.mark.parametrize("number", range(len(WEIGHTS)), ids=list(WEIGHTS))
+def test_weights_are_as_the_page_says(number):
+    name = list(WEIGHTS)[number]
+    if "torchao" in name:
+        pytest.importorskip("torchao", reason="torchao is not installed")
+    row = weights_row(name)
+    assert "NO" not in row.split() and rows_of(PAGE_TEXT, "weights")[number] == row
+
+
+def test_the_page_has_no_other_lines():
+    assert len(rows_of(PAGE_TEXT, "families")) == len(FAMILIES) and len(rows_of(PAGE_TEXT, "weights")) == len(WEIGHTS)
