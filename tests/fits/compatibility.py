@@ -23,7 +23,9 @@ BEGIN, END = "<!-- {}: written by tests/fits/compatibility.py -->\n", "<!-- end 
 
 def attached(model, layer: int | str = 1) -> MemoirModel:
     """A memory on a tiny model, without edits."""
-    config = MemoirConfig(layer=layer, top_k=8, chat_template=False, contexts=0, router="mask", threshold=0.7, steps=60)
+    config = MemoirConfig(
+        layer=layer, top_k=8, chat_template=False, contexts=0, router="mask", threshold=0.7, steps=120
+    )
     return MemoirModel(model, word_tokenizer(), config, background_texts())
 
 
