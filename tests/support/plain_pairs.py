@@ -34,18 +34,29 @@ def compared(query: PromptCode, stored: list[PromptCode]) -> dict[str, np.ndarra
     return found | _prompt_side(pairs, found, stored)
 
 
+OWN = (
+    "code coded weight name head".split()
+)  # of a word in its prompt; the other fields are kept once for all prompts that hold the word
+SHARED = "word spelling letters length meaning contrast member number content sense".split()
+
+
 def padded(stored: list[PromptCode]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """(C, m, ...) arrays of the prompts' words, and (C, m) bool, which of them are words."""
+    """(C, m, ...) arrays of the prompts' words, and (C, m) bool, which of them are words. A word and its plural count as one word: what is
+    known of it is what was known where it stood first."""
     most = max(map(len, stored))
     present = np.arange(most) < np.array([len(code) for code in stored])[:, None]
+    first: dict[int, tuple[PromptCode, int]] = {}
+    for code in stored:
+        for place, word in enumerate(code.word.tolist()):
+            first.setdefault(word, (code, place))
     arrays = {}
-    for name in (
-        "word spelling letters length meaning contrast member number content sense code coded weight name head"
-    ).split():
-        first = getattr(stored[0], name)
-        arrays[name] = np.zeros((len(stored), most, *first.shape[1:]), first.dtype)
+    for name in OWN + SHARED:
+        like = getattr(stored[0], name)
+        arrays[name] = np.zeros((len(stored), most, *like.shape[1:]), like.dtype)
         for row, code in enumerate(stored):
-            arrays[name][row, : len(code)] = getattr(code, name)
+            for place, word in enumerate(code.word.tolist()):
+                origin, at = (code, place) if name in OWN else first[word]
+                arrays[name][row, place] = getattr(origin, name)[at]
     return arrays, present
 
 

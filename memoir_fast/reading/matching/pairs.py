@@ -53,8 +53,8 @@ class Pairs:
         places = np.arange(int((last - first).max()))[:, None]
         inside = places < last - first
         at = np.minimum(first + places, len(query) - 1)
-        chosen = at[:, None], np.arange(len(stored.present))[:, None], np.arange(count)
-        of_each, shown = (slice(None), *chosen), inside[:, None]
+        words, keys, prompts = at[:, None], np.arange(len(stored.present))[:, None], np.arange(count)
+        shown = inside[:, None]
         return cls(
             query,
             stored,
@@ -63,8 +63,8 @@ class Pairs:
             behind,
             at,
             inside,
-            by[of_each] * shown,
-            excluding[chosen] & shown,
+            by[:, words, keys, prompts] * shown,
+            excluding[words, keys, prompts] & shown,
             anywhere,
         )
 
