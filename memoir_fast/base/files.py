@@ -54,6 +54,8 @@ def read(path: Path, most: int | None = None, follow: bool = False) -> bytes:
 
 def read_named(path: Path, what: str, most: int) -> bytes:
     """The whole of a file that the user names; what: the argument that named it. Errors as for `read`, with `what` in front."""
+    if not path.exists():
+        raise ValueError(f"{what}: there is no file {str(path)!r}")
     try:
         return read(path, most, follow=True)
     except ValueError as error:

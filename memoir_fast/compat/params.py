@@ -99,7 +99,7 @@ class MEMOIRHyperParams:
         known = {f.name for f in fields(cls)}
         unknown = sorted(str(key)[:40] for key in values if key not in known)
         if unknown:
-            warnings.warn(f"{where}: unknown keys are ignored: {quoted(unknown)}", stacklevel=2)
+            warnings.warn(f"{where}: unknown keys are ignored: {', '.join(unknown)[:200]}", stacklevel=2)
         if values.get("alg_name") is None:
             raise ValueError(f"{where}: alg_name is missing: without `alg_name: MEMOIR` the file is for another method")
         if "model_name" not in values:

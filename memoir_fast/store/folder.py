@@ -10,7 +10,6 @@ import contextlib
 import json
 import math
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -130,7 +129,7 @@ def _finish(folder: Path) -> None:
 
 def _is_folder(path: Path) -> bool:
     """Whether a folder of its own stands there, and no link."""
-    return path.exists() and stat.S_ISDIR(path.lstat().st_mode)
+    return path.is_dir() and not path.is_symlink()
 
 
 def _places(folder: Path) -> Iterator[Path]:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ..base import files
+from ..base.fingerprint import differences
 from ..base.json_text import parse
 from ..config import MemoirConfig
 from ..editing.rules import rule_of
@@ -174,6 +175,11 @@ def checksum(values: dict[str, Any]) -> str:
 
 
 # ---- tensor files ------------------------------------------------------------------------------------------------
+
+
+def same_memory(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests tell of one memory beside one base model."""
+    return not differences(one.fingerprint, other.fingerprint) and one.permutation == other.permutation
 
 
 def read_base(folder: Path, kept: Manifest) -> dict[str, torch.Tensor]:

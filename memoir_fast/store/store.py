@@ -22,7 +22,6 @@ from typing import Any
 import torch
 
 from ..base import files
-from ..base.fingerprint import differences
 from ..config import MemoirConfig
 from ..editing.rules import rule_of
 from ..errors import CutOff, Damaged, StoreError
@@ -235,9 +234,8 @@ class Store(Journal):
         if any(entry.forgotten and entry.seq > snapshot for entry in history):
             raise Damaged("; ".join(problems or [f"{self.folder / CONFIG}: names no snapshot"]) + ". Updates were given up, so the memory "
                           "cannot be made again from the log: put a snapshot back from a copy")  # fmt: skip
-        self.report += [
-            f"{problem}; the memory was made again from an older snapshot and the log" for problem in problems
-        ]
+        again = "the memory was made again from an older snapshot and the log"
+        self.report += [f"{problem}; {again}" for problem in problems]
         for entry in history:
             self.state.apply(entry, effect=entry.seq > snapshot)
             if entry.seq == snapshot and self.state.active() != self.memory.index.ids:
@@ -297,9 +295,9 @@ class Store(Journal):
 
     def _take_up(self) -> None:
         """The settings and prompts that the writer calibrates with now, where the folder still holds this store."""
-        kept, old = Manifest.load(self.folder), self.manifest
-        if (kept.fingerprint, kept.permutation) == (old.fingerprint, old.permutation):
-            if kept.base_file != old.base_file:
+        kept = Manifest.load(self.folder)
+        if manifest.same_memory(kept, self.manifest):
+            if kept.base_file != self.manifest.base_file:
                 kept, base = manifest.newest(self.folder)
                 self._take_base(base)
             self.manifest = kept
@@ -307,20 +305,13 @@ class Store(Journal):
     def _renew(self) -> None:
         """Make the memory again from what the folder holds now; when that fails, it stays as it is."""
         with Store(self.folder) as fresh:
-            other = differences(fresh.manifest.fingerprint, self.manifest.fingerprint)
-            for name, same in (
-                ("fingerprint", not other),
-                ("permutation", fresh.manifest.permutation == self.manifest.permutation),
-            ):
-                if not same:
-                    raise StoreError(
-                        f"{self.folder}: holds another store now, its {name} is not the one that was opened"
-                    )
+            if not manifest.same_memory(fresh.manifest, self.manifest):
+                raise StoreError(f"{self.folder}: holds another store now (another fingerprint or permutation)")
             with self.memory.lock:
                 self.memory.clear()
                 self.state.take(fresh.state)
-                V, C, index = fresh.memory.V, fresh.memory.C, fresh.memory.index
-                self.memory.fill(V, fresh.memory.scale, index.ids, index.signatures(), C)
+                made, index = fresh.memory, fresh.memory.index
+                self.memory.fill(made.V, made.scale, index.ids, index.signatures(), made.C)
             self.manifest, self._history = fresh.manifest, fresh._history
             self.calibration, self.words = fresh.calibration, fresh.words
 
