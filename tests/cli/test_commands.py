@@ -81,7 +81,7 @@ def test_command_line(checkpoint, capsys):
     _here(capsys, "restore", "1", *store), _here(capsys, "export", *store, "--to", str(checkpoint / "bundle"))
     copy = ["--store", str(checkpoint / "copy")]
     assert "2 active" in _here(capsys, "import", str(checkpoint / "bundle"), *copy)
-    assert "2 added" in _here(capsys, "merge", copy[1], *store)
+    assert "2 known" in _here(capsys, "merge", copy[1], *store)
     pytest.importorskip("matplotlib")
     picture = ["--plot", str(checkpoint / "curve.svg"), "--json", str(checkpoint / "curve.json")]
     told = _cli("calibrate", *model, "--rate", "0.05", *picture).stdout
