@@ -91,7 +91,7 @@ def test_a_candidate_that_cannot_be_edited_is_told_and_not_taken(parts, monkeypa
 
 
 def test_a_choice_is_taken_by_name_and_never_silently(parts, tmp_path, monkeypatch):
-    monkeypatch.setattr("memoir_fast.model.load_model", lambda name, dtype: parts)
+    monkeypatch.setattr("memoir_fast.store.opening.load_model", lambda name, **options: parts)
 
     def made(**settings):
         return MemoirModel.from_pretrained("tiny", background=background_texts(), **{**PLAIN, **settings})

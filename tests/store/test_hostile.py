@@ -212,7 +212,8 @@ def test_values_of_config_json_are_checked(sound, changes):
     folder, _ = sound
     rewritten(folder, **changes)
     for writer in (False, True):
-        with within(), pytest.raises(ValueError, match=r"config\.json") as caught:
+        # Sizes that this machine could hold are told apart by the file that they do not fit.
+        with within(), pytest.raises(ValueError, match=r"config\.json|base\.safetensors") as caught:
             Store(folder, writer=writer)
         assert len(str(caught.value)) < 600
 
