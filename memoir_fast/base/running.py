@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .causal_lm import CausalLM
+from .causal_lm import CausalLM, evaluating
 
 # Wrappers that run copies of the model, or take its weights apart: (the wrapper's class, why, what to do).
 _REFUSED = {
@@ -91,7 +91,8 @@ def device_of(module: Any) -> torch.device:
 def check_causal(model: CausalLM) -> None:
     """Raise ValueError for a model in which a token's state depends on later tokens (BERT): it cannot go on with a text."""
     rows = torch.tensor([[3, 4, 5], [3, 4, 6]], device=device_of(model))  # apart in the last token only
-    logits = [model(input_ids=row[None], use_cache=False).logits[0].float() for row in rows]
+    with evaluating(model):  # dropout would tell any two passes apart
+        logits = [model(input_ids=row[None], use_cache=False).logits[0].float() for row in rows]
     moved = (logits[0] - logits[1]).abs().amax(1).tolist()
     if (
         max(moved[:2]) > 1e-3 * moved[2]
