@@ -24,14 +24,14 @@ class Stored:
     def __init__(self, many: ManyWordings, most: int):
         self.many, self.facts = many, many.facts(most)
         self.candidates, self.keys = Candidates(many.matcher.bits), KeyStore()
-        self.codes = np.empty((most, (many.matcher.bits + 7) // 8), np.uint8)
+        self.codes = np.empty((most, (many.matcher.bits + 63) // 64 * 8), np.uint8)
 
     def fill(self, count: int) -> float:
         """Store facts up to `count`; returns the seconds that storing took."""
         seconds = 0.0
         for number in range(len(self.keys), count):
             code = self.many.code(*self.facts[number])
-            self.codes[number] = summed(code, self.many.matcher.bits)
+            self.codes[number] = summed(code, self.many.matcher.bits).view(np.uint8)
             began = time.perf_counter()
             self.candidates.add(code), self.keys.add(code)
             seconds += time.perf_counter() - began
@@ -61,7 +61,7 @@ def _looked_up(stored: Stored, size: int, queries: int) -> dict:
     clock = _Clock()
     wanted = dict.fromkeys(("words", "codes", "both", "first"), 0)
     for row, query in zip(rows.tolist(), asked, strict=True):
-        code = summed(query, matcher.bits)
+        code = summed(query, matcher.bits).view(np.uint8)
         distances = clock("direct", lambda c=code: np.bitwise_count(codes ^ c).sum(1, dtype=np.int64))
         near = clock("faiss", lambda q=query: candidates.near(q, NUMBER))
         assert distances[near].tolist() == np.sort(distances)[:NUMBER].tolist()  # the values of a direct comparison
