@@ -61,7 +61,10 @@ def main():
     hparams = settings(args)
     _, fields, eval_metric = KINDS[args.data_type]
     edits = records(args, "edit")
-    column = lambda name: [record[fields[name]] for record in edits]  # noqa: E731
+
+    def column(name):
+        return [record[fields[name]] for record in edits]
+
     editor = BaseEditor.from_hparams(hparams)
     metrics, _, _ = editor.edit(
         prompts=column("prompt"),

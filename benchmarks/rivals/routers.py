@@ -6,6 +6,7 @@ default rate.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from memoir_fast import MemoirModel, load_texts
 NOTHING = np.empty(0)
 
 
-class Stored:
+class Stored(ABC):
     """Stored prompts, edit by edit.
 
     Attributes:
@@ -38,9 +39,9 @@ class Stored:
     least: float
     cut: float
 
+    @abstractmethod
     def found(self, sequences: list) -> list[tuple[int, float]]:
         """(edit, score) of the likeliest edit, for each of the encoded queries; -1 where there is none."""
-        raise NotImplementedError
 
     def read(self, sequences: list) -> list[int]:
         """The edit that each of the encoded queries reads, -1 for none."""

@@ -167,9 +167,10 @@ def attachment_of(model: CausalLM) -> Attachment | None:
 
 def _innermost(projection: nn.Module) -> nn.Module:
     """The projection itself, inside its adapters: it stays in the model when they are merged or unloaded."""
-    while isinstance(getattr(projection, "base_layer", None), nn.Module):
-        projection = projection.base_layer  # type: ignore[assignment]
-    return projection
+    inner: Any = projection
+    while isinstance(getattr(inner, "base_layer", None), nn.Module):
+        inner = inner.base_layer
+    return inner
 
 
 def _observed(model: CausalLM, observer: Observer) -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
 
@@ -39,9 +39,10 @@ class Opened:
     threshold: Any
     writer: EditWriter
 
-    def __init__(self, model: nn.Module, tokenizer: Any, config: MemoirConfig | None = None, background: Any = None, *,
-                 state: MemoryState | None = None):  # fmt: skip
-        raise NotImplementedError
+    if TYPE_CHECKING:  # how it is made
+
+        def __init__(self, model: nn.Module, tokenizer: Any, config: MemoirConfig | None = None, background: Any = None, *,
+                     state: MemoryState | None = None): ...  # fmt: skip
 
     @classmethod
     def from_pretrained(cls: type[Self], name: str, memory: str | None = None, store: str | None = None, read_only: bool = False,

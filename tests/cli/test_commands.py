@@ -35,19 +35,16 @@ def _here(capsys, *arguments) -> str:
     return capsys.readouterr().out
 
 
+def _shape(checkpoint) -> list[str]:
+    """The options of a new memory beside the tiny model."""
+    background = str(checkpoint / "background.jsonl")
+    return ["--layer", "1", "--top-k", "24", "--threshold", "0.7", "--background", background]
+
+
 def test_command_line(checkpoint, capsys):
     store = ["--store", str(checkpoint / "store")]
     model = ["--model", str(checkpoint / "base"), *store]
-    shape = [
-        "--layer",
-        "1",
-        "--top-k",
-        "24",
-        "--threshold",
-        "0.7",
-        "--background",
-        str(checkpoint / "background.jsonl"),
-    ]
+    shape = _shape(checkpoint)
     made = _cli(
         "edit",
         *model,
@@ -82,21 +79,31 @@ def test_command_line(checkpoint, capsys):
     copy = ["--store", str(checkpoint / "copy")]
     assert "2 active" in _here(capsys, "import", str(checkpoint / "bundle"), *copy)
     assert "2 known" in _here(capsys, "merge", copy[1], *store)
+
+
+def test_calibrate_draws_the_trade_off(checkpoint, capsys):
     pytest.importorskip("matplotlib")
+    model = ["--model", str(checkpoint / "base"), "--store", str(checkpoint / "store")]
+    first = ["--prompt", "w100 w101 w102", "--target", "w150", "--steps", "2", "--no-verify"]
+    _here(capsys, "edit", *model, *_shape(checkpoint), *first)
     picture = ["--plot", str(checkpoint / "curve.svg"), "--json", str(checkpoint / "curve.json")]
     told = _cli("calibrate", *model, "--rate", "0.05", *picture).stdout
     assert "with 95 % confidence at most 9.14%" in told and "generated facts, not of your edits" in told
     report = json.loads((checkpoint / "curve.json").read_text())
     assert (checkpoint / "curve.svg").stat().st_size > 5000 and len(report["trade_off"]["rewordings"]) == 51
     assert report["false_activation_bound"] > 0.05
+
+
+def test_eval_measures_a_stream(checkpoint):
+    out = str(checkpoint / "eval.json")
     facts = [
         {"prompt": f"w1{i}0 w1{i}1", "target": "w150", "rephrase": f"w1{i}1 w1{i}0", "unrelated": "w20 w21"}
         for i in range(3)
     ]
     (checkpoint / "facts.jsonl").write_text("\n".join(map(json.dumps, facts)))
     evaluated = ["--edits", str(checkpoint / "facts.jsonl"), "--count", "2", "--json", out]
-    _cli("eval", "--model", model[1], *shape, *evaluated)
-    result = json.loads((checkpoint / "ask.json").read_text())
+    _cli("eval", "--model", str(checkpoint / "base"), *_shape(checkpoint), *evaluated)
+    result = json.loads((checkpoint / "eval.json").read_text())
     names = {"reliability", "generalization", "locality", "average", "free_generation", "threshold", "seconds_per_edit",
              "count", "settings"}  # fmt: skip
     assert names <= result.keys() and result["count"] == 2 and 0 <= result["average"] <= 1

@@ -18,7 +18,10 @@ from tests.support.published_oracle import published_edit
 def edits(lengths: list[int]) -> list[tuple[str, str]]:
     """A fact per length of its target, with prompts of three to six words that share many."""
     draw = random.Random(5)
-    words = lambda first, last, count: " ".join(f"w{draw.randint(first, last)}" for _ in range(count))  # noqa: E731
+
+    def words(first: int, last: int, count: int) -> str:
+        return " ".join(f"w{draw.randint(first, last)}" for _ in range(count))
+
     return [(words(100, 149, draw.randint(3, 6)), words(150, 179, length)) for length in lengths]
 
 
@@ -34,7 +37,6 @@ def published_memoir(family: str, **settings) -> MemoirModel:
 def both(family: str, facts, **settings):
     """(losses, steps) of each fact by the library and by the oracle, and how far the memories are apart at the end."""
     model = published_memoir(family, **settings)
-    encode = lambda text: word_tokenizer()(text)["input_ids"]  # noqa: E731
     optimise, finished = model.editor.optimise, []
     model.editor.optimise = lambda *args, **kwargs: finished.append(optimise(*args, **kwargs)) or finished[-1]
     ours, masks = [], []
@@ -44,7 +46,7 @@ def both(family: str, facts, **settings):
         mask = torch.zeros(96)
         mask[model.memory.indices_of(result.id).long()] = 1
         masks.append(mask)
-    contexts = [encode(context) for context in model.contexts]
+    contexts = [word_tokenizer()(context)["input_ids"] for context in model.contexts]
     assert len(contexts) == 10
     memory, target = model.memory, model.target
     base = model.detach().requires_grad_(False)
@@ -52,7 +54,7 @@ def both(family: str, facts, **settings):
     dense = DenseMemory(base.get_submodule(target.path), target.in_features, target.out_features)
     setattr(base.get_submodule(parent), name, dense)
     theirs = [
-        published_edit(base, dense, encode(p), encode(t), contexts, m, **settings)
+        published_edit(base, dense, *(word_tokenizer()(text)["input_ids"] for text in (p, t)), contexts, m, **settings)
         for (p, t), m in zip(facts, masks, strict=True)
     ]
     apart = (memory.scale * memory.V.T - dense.W_m.detach()).norm() / dense.W_m.detach().norm()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from memoir_fast import MemoirConfig, MemoirModel, load_model
+from memoir_fast import MemoirModel, load_model
 from memoir_fast.base import loading
 from memoir_fast.base.gguf_file import check_gguf, check_whole
 from memoir_fast.base.running import device_of
 from memoir_fast.cli.app import main
 from memoir_fast.editing.suffix import Suffix, supports
-from tests.support.models import background_texts, tiny_model, word_tokenizer
+from tests.support.models import attached, background_texts, tiny_model, word_tokenizer
 
 EDIT = ("w100 w101 w102 w103", "w150 w151")
 
@@ -150,7 +150,7 @@ def test_other_gguf_files_are_refused_by_what_they_are(gguf, tmp_path, no_weight
 
 
 def test_fast_means_something_for_a_model_in_bfloat16():
-    exact, fast = (_attached(tiny_model("llama").bfloat16(), precision=precision) for precision in ("exact", "fast"))
+    exact, fast = (attached(tiny_model("llama").bfloat16(), precision=precision) for precision in ("exact", "fast"))
     both = (torch.float32, torch.bfloat16)
     assert not supports(fast.inner, fast.target) and supports(fast.inner, fast.target, both)
     requests = [_request()]
@@ -168,7 +168,7 @@ def test_fast_means_something_for_a_model_in_bfloat16():
 
 def test_copies_in_bfloat16_follow_the_weights(monkeypatch):
     monkeypatch.setattr("memoir_fast.editing.editor._halving_pays", lambda device: True)
-    model = _attached(tiny_model("llama"), precision="fast")
+    model = attached(tiny_model("llama"), precision="fast")
     first = model.editor._halves(model.config)
     assert model.editor._halves(model.config) is first
     changed = tiny_model("llama", seed=1)
@@ -179,19 +179,6 @@ def test_copies_in_bfloat16_follow_the_weights(monkeypatch):
     with torch.no_grad():
         model.model.lm_head.weight.mul_(2)
     assert torch.equal(model.editor._halves(model.config)[1].weight, model.model.lm_head.weight.bfloat16())
-
-
-def _attached(model, **settings) -> MemoirModel:
-    settings = {
-        "layer": 1,
-        "top_k": 24,
-        "chat_template": False,
-        "end": "none",
-        "router": "mask",
-        "threshold": 0.7,
-        **settings,
-    }
-    return MemoirModel(model, word_tokenizer(), MemoirConfig(**settings), background_texts())
 
 
 def _request():

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from memoir_fast import MemoirConfig, MemoirModel
-from tests.support.models import background_texts, tiny_model, word_tokenizer
+from memoir_fast import MemoirModel
+from tests.support.models import attached, tiny_model, word_tokenizer
 
 peft = pytest.importorskip("peft", reason="peft is not installed")
 
@@ -16,16 +16,7 @@ IDS = torch.tensor([word_tokenizer()(EDIT[0])["input_ids"]])
 
 
 def edited(model, **settings) -> MemoirModel:
-    settings = {
-        "layer": 1,
-        "top_k": 24,
-        "chat_template": False,
-        "end": "none",
-        "router": "mask",
-        "threshold": 0.7,
-        **settings,
-    }
-    made = MemoirModel(model, word_tokenizer(), MemoirConfig(**settings), background_texts())
+    made = attached(model, **settings)
     made.edit(*EDIT)
     return made
 

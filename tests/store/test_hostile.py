@@ -199,7 +199,7 @@ SNAPSHOT = {"file": "snapshot-000000000003.safetensors", "digest": "0" * 32, "sc
 
 
 @pytest.mark.parametrize("changes", [
-    {"fingerprint": {"in_features": 1 << 20}}, {"fingerprint": {"in_features": 1 << 16, "out_features": 1}},
+    {"fingerprint": {"in_features": 1 << 20}}, {"fingerprint": {"in_features": 1 << 18, "out_features": 1}},
     {"fingerprint": {"in_features": 10**30}}, {"fingerprint": {"out_features": -1}}, {"fingerprint": {"in_features": 64.0}},
     {"fingerprint": []}, {"fingerprint": None}, {"snapshots": [{"seq": -5, **SNAPSHOT}]}, {"snapshots": [{"seq": 10**30, **SNAPSHOT}]},
     {"snapshots": [{"seq": 3, **SNAPSHOT, "scale": 2.0}]}, {"snapshots": [{"seq": 3, **SNAPSHOT, "file": "../x.safetensors"}]},
@@ -212,8 +212,7 @@ def test_values_of_config_json_are_checked(sound, changes):
     folder, _ = sound
     rewritten(folder, **changes)
     for writer in (False, True):
-        # Sizes that this machine could hold are told apart by the file that they do not fit.
-        with within(), pytest.raises(ValueError, match=r"config\.json|base\.safetensors") as caught:
+        with within(), pytest.raises(ValueError, match=r"config\.json") as caught:
             Store(folder, writer=writer)
         assert len(str(caught.value)) < 600
 

@@ -17,48 +17,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memoir_fast import MemoirConfig
 from memoir_fast.base import files
-from memoir_fast.journal.memory_state import MemoryState
-from memoir_fast.journal.volatile import VolatileJournal
-from memoir_fast.memory.residual import ResidualMemory
-from memoir_fast.memory.update import Update
 from memoir_fast.store import Store, StoreError, log
 from memoir_fast.store.log import segments
 from tests.support.models import tiny_memoir
-
-D, HIDDEN, K = 64, 8, 9
-FINGERPRINT = {"architecture": "X", "in_features": D, "out_features": HIDDEN}
-
-
-def new_store(folder, **options) -> Store:
-    torch.manual_seed(0)
-    config = MemoirConfig(layer="model.layers.1.mlp.down_proj", top_k=K, write="preconditioned")
-    memory = ResidualMemory(D, HIDDEN, K)
-    memory.track()
-    state = MemoryState(config, FINGERPRINT, memory, ["a"], np.zeros((3, 8), np.uint8), VolatileJournal(memory))
-    return Store.create(folder, state, "keep", **options)
-
-
-def add(store: Store, number: int, target: str = "t", **about) -> int:
-    """A random edit, without a model."""
-    rng = np.random.default_rng(number)
-    mask = np.zeros(D, np.uint8)
-    mask[rng.choice(D, K, replace=False)] = 1
-
-    def draw(*shape):
-        return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
-
-    update = Update(torch.from_numpy(np.flatnonzero(mask).astype(np.int32)), np.packbits(mask, bitorder="little"), 1.0,
-                    store.memory.scale, moves=draw(3, K), G=draw(3, HIDDEN), features=draw(3, K))  # fmt: skip
-    fact = {"prompt": f"p{number}", "target": target, "author": "", "created": "2026-01-01T00:00:00+00:00", "loss": 0.5,
-            "steps": 3, "seconds": 0.1, "nearest": None, "overlap": 0.0, "supersedes": [], "tags": ["x"], "metadata": {}, **about}  # fmt: skip
-    return store.add([fact], [update])[0]
-
-
-def contents(store: Store):
-    return dict(store.state.statuses), store.memory.index.signatures().tobytes(), dict(store.edits)
-
+from tests.support.stores import add, contents, new_store
 
 # ---- crashes -----------------------------------------------------------------------------------------------------
 

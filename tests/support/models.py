@@ -68,12 +68,20 @@ def background_texts() -> BackgroundTexts:
     return BackgroundTexts([(draw(), "") for _ in range(150)])
 
 
+# The settings of a memory beside a tiny model, k = 24 of D = 96, read by masks.
+TINY = {"layer": 1, "top_k": 24, "threshold": 0.7, "chat_template": False, "end": "none", "router": "mask"}
+
+
+def attached(model, **settings) -> MemoirModel:
+    """A memory beside this tiny model, or beside the one inside this wrapper."""
+    return MemoirModel(model, word_tokenizer(), MemoirConfig(**{**TINY, **settings}), background_texts())
+
+
 def tiny_memoir(family: str = "llama", seed: int = 0, **settings) -> MemoirModel:
     """An editable tiny model: memory at layer 1, k = 24 of D = 96, the published update."""
-    plain = {"chat_template": False, "end": "none", "router": "mask"}
-    settings = {"layer": 1, "top_k": 24, "threshold": 0.7, "write": "sgd", **plain, **settings}
     model, permutation = tiny_model(family, seed), torch.randperm(96)
-    return MemoirModel(model, word_tokenizer(), MemoirConfig(**settings), background_texts(), permutation)
+    config = MemoirConfig(**{**TINY, "write": "sgd", **settings})
+    return MemoirModel(model, word_tokenizer(), config, background_texts(), permutation)
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
