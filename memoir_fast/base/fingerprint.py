@@ -16,6 +16,7 @@ from .causal_lm import CausalLM, text_config
 from .projection import Target, find_target, own_path
 
 _HASHES = ("weight", "tokenization", "parts")
+_OF_THE_WHOLE = ("tokenizer", "tokenization", "chat_template", "parts")
 _LINE = 4096  # numbers that are summed together
 _QUANTISED = 0.3  # how far a quantised weight may be from its source, of its norm; 4 bits are within 0.15
 # What tokenizers' settings treat differently: case, accents, blanks, digits, marks, scripts, and special tokens in a text.
@@ -25,14 +26,21 @@ _TEXTS = (
 )  # fmt: skip
 
 
-def fingerprint(model: CausalLM, tokenizer: Any, target: Target) -> dict[str, Any]:
+def fingerprint(model: CausalLM, tokenizer: Any, target: Target, known: dict[str, Any] | None = None) -> dict[str, Any]:
     """Architecture, sizes, tokenizer hash and the hash of the target projection's weight, as a JSON-ready mapping.
 
     Hashes are taken of the loaded weights' bfloat16 roundings, so that one checkpoint has one fingerprint in float32 and bfloat16. In float16
     and quantised, `weight` is the hash of the source checkpoint's, where it is on this disk and the loaded one comes from it; the other
     weights (`parts`) are not compared then.
+
+    Args:
+        known: a fingerprint of this very model for another projection; hashes that do not hang on the projection are taken from it.
     """
     config = text_config(model)
+    if known is None:
+        whole = {**_tokenizer_digests(tokenizer), "parts": _parts(model, target)}
+    else:
+        whole = {name: known[name] for name in _OF_THE_WHOLE}
     return {
         "architecture": (getattr(config, "architectures", None) or [type(model).__name__])[0],
         "layers": config.num_hidden_layers,
@@ -42,19 +50,20 @@ def fingerprint(model: CausalLM, tokenizer: Any, target: Target) -> dict[str, An
         "in_features": target.in_features,
         "out_features": target.out_features,
         "weight": _weight_digest(model, target),
-        **_tokenizer_digests(tokenizer),
-        "parts": _parts(model, target),
+        **whole,
     }
 
 
-def identity(model: CausalLM, tokenizer: Any, layer: int | str | None = None) -> dict[str, Any]:
+def identity(
+    model: CausalLM, tokenizer: Any, layer: int | str | None = None, known: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The base model's own fingerprint, whichever layer carries the memory: that of the default layer, or where this has no single
-    projection that of `layer`. What is measured of the model itself is cached by it."""
+    projection that of `layer`. What is measured of the model itself is cached by it. known: see `fingerprint`."""
     try:
         target = find_target(model)
     except ValueError:
         target = find_target(model, layer)
-    return fingerprint(model, tokenizer, target)
+    return fingerprint(model, tokenizer, target, known)
 
 
 def of_folder(folder: Path, stored: dict[str, Any]) -> dict[str, Any]:

@@ -36,10 +36,17 @@ def depth_for(model: Any, target: Target, state: MemoryState | None, config: Mem
 
 
 def measured_words(
-    model: Any, router: Router, encoder: Encoder, config: MemoirConfig, depth: int, texts: BackgroundTexts
+    model: Any,
+    router: Router,
+    encoder: Encoder,
+    config: MemoirConfig,
+    depth: int,
+    texts: BackgroundTexts,
+    known: dict[str, Any] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The tensors of a model's matcher and of the unrelated prompts; see `MemoryState.words`. config: resolved settings."""
-    key = digest(identity(model, encoder.tokenizer, config.layer))
+    """The tensors of a model's matcher and of the unrelated prompts; see `MemoryState.words`. config: resolved settings; known: the model's
+    fingerprint, where it was taken already."""
+    key = digest(identity(model, encoder.tokenizer, config.layer, known))
     return words_of(model, router, encoder, depth, texts, key, config.seed, config.batch_size)
 
 

@@ -66,5 +66,5 @@ def new_state(
     calibration = calibration_of(model, router, encoder, texts, config) if masks else np.zeros((0, width), np.uint8)
     with router.disabled(), evaluating(model):
         contexts = make_contexts(model, encoder.tokenizer, device_of(model))
-    words = None if depth is None else measured_words(model, router, encoder, config, depth, texts)
+    words = None if depth is None else measured_words(model, router, encoder, config, depth, texts, fingerprint)
     return MemoryState(config, fingerprint, memory, contexts, calibration, VolatileJournal(memory), words)

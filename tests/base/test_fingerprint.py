@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from tokenizers import normalizers
 
 from memoir_fast import MemoirModel
+from memoir_fast.base import fingerprint as fingerprints
 from memoir_fast.base import loading
 from memoir_fast.base.fingerprint import check, fingerprint
 from memoir_fast.base.projection import find_target
@@ -186,3 +187,13 @@ def test_a_model_in_train_mode_is_measured_in_eval_mode(tmp_path, monkeypatch, r
     assert torch.equal(rest.memory.background, moving.memory.background) and rest.contexts == moving.contexts
     assert calm.loss == same.loss and torch.equal(rest.memory.V, moving.memory.V)
     assert rest.threshold.median == moving.threshold.median
+
+
+@pytest.mark.parametrize("layer", [None, 1])
+def test_hashes_of_the_whole_model_are_taken_once(layer, monkeypatch):
+    model, tokenizer = tiny_model("llama"), word_tokenizer()
+    taken, parts = [], fingerprints._parts
+    monkeypatch.setattr(fingerprints, "_parts", lambda *args: taken.append(args) or parts(*args))
+    known = fingerprints.fingerprint(model, tokenizer, find_target(model, layer))
+    again = fingerprints.identity(model, tokenizer, layer, known)
+    assert len(taken) == 1 and again == fingerprints.identity(model, tokenizer, layer)
