@@ -19,12 +19,8 @@ TEACHER_FORCED = (
     "teacher-forced: share of target tokens that are the argmax given prompt and target; routed by the prompt"
 )
 LOCALITY = "teacher-forced: share of the answer's positions where the argmax equals the unedited model's"
-FREE = (
-    "free generation: greedy, cut at the end of the sentence; share of answers that begin with the target, whole words"
-)
-FREE_EXACT = (
-    "free generation: greedy, cut at the end of the sentence; share of answers that are the target, nothing more"
-)
+FREE = "free generation: greedy; share of answers that begin with the target, whole words"
+FREE_EXACT = "free generation: greedy, cut at the end of the sentence that holds the target; share of answers that are it, nothing more"
 FREE_CONTAINS = "free generation: greedy, not cut; share of answers that contain the target, whole words"
 FREE_ENDED = "free generation: greedy, not cut; share of answers that are the target and then end"
 FREE_LOCALITY = (

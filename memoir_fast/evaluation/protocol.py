@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from ..text.answers import begins_with, contains, equals, first_sentence
+from ..text.answers import begins_with, contains, equals, is_first_sentence
 from . import metrics
 from .facts import Fact
 
@@ -55,13 +55,12 @@ def measure(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> dict[
         bar.update()
         after = metrics.answers(model, [f.unrelated for f in local], ANSWER_TOKENS)
         bar.update()
-    cut, cut_again = ([first_sentence(text) for text in texts] for texts in (edited, reworded))
     scores["free_generation"] = {
-        "reliability": _share(begins_with, cut, facts),
-        "generalization": _share(begins_with, cut_again, rephrased),
+        "reliability": _share(begins_with, edited, facts),
+        "generalization": _share(begins_with, reworded, rephrased),
         "locality": metrics.mean(a == b for a, b in zip(after, before, strict=True)),
-        "exact_reliability": _share(equals, cut, facts),
-        "exact_generalization": _share(equals, cut_again, rephrased),
+        "exact_reliability": _share(is_first_sentence, edited, facts),
+        "exact_generalization": _share(is_first_sentence, reworded, rephrased),
         "contains_reliability": _share(contains, edited, facts),
         "contains_generalization": _share(contains, reworded, rephrased),
         "ended_reliability": _share(equals, edited, facts),

@@ -209,7 +209,7 @@ def _ended(answer: str, fact: Fact) -> bool:
 
 
 def _begun(answer: str, fact: Fact) -> bool:
-    return begins_with(first_sentence(answer), fact.target)
+    return begins_with(answer, fact.target)
 
 
 def _layers(depth: int) -> list[int]:

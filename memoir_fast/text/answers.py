@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_MARKS = " .,;:!?\"'"  # that may stand at an answer's end
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)")
 
 
@@ -31,5 +32,10 @@ def equals(answer: str, target: str) -> bool:
     return _normal(answer) == _normal(target)
 
 
+def is_first_sentence(answer: str, target: str) -> bool:
+    """Whether the target is the answer's beginning up to a sentence end; full stops inside the target end nothing ("St. Petersburg")."""
+    return equals(first_sentence(answer, len(target.strip().rstrip(_MARKS))), target)
+
+
 def _normal(text: str) -> str:
-    return " ".join(text.lower().split()).rstrip(" .,;:!?\"'")
+    return " ".join(text.lower().split()).rstrip(_MARKS)

@@ -13,6 +13,16 @@ def test_an_answer_may_begin_with_contain_or_be_the_target():
     assert answers.equals(" Paris.", "paris") and not answers.equals("Paris it is", "Paris")
 
 
+def test_full_stops_inside_a_target_end_nothing():
+    assert answers.is_first_sentence("St. Petersburg. It lies at the sea", "St. Petersburg")
+    assert answers.is_first_sentence("Version 2. 1 it is.", "Version 2. 1 it is") and answers.is_first_sentence(
+        "U.S.", "U.S."
+    )
+    assert not answers.is_first_sentence("St. Petersburg days days", "St. Petersburg")
+    assert not answers.is_first_sentence("St. Paul. St. Petersburg", "St. Petersburg")
+    assert answers.begins_with("St. Petersburg days", "St. Petersburg")
+
+
 def test_the_first_sentence():
     assert answers.first_sentence("It is 3.5 m. Or so") == "It is 3.5 m"
     assert answers.first_sentence("one. two. three", least=5) == "one. two"
