@@ -128,7 +128,8 @@ def test_the_script_finds_the_published_pair_of_files_and_collects_from_the_othe
     assert run_editing(options) == 0
     features = torch.load(tmp_path / "features.pt", weights_only=True)
     assert features.shape == (2, 96) and not (tmp_path / "out").exists()
-    torch.testing.assert_close(features[0], features[1])  # one text twice; rows of one batch round apart on several threads
+    # One text twice: rows of one batch round apart on several threads.
+    torch.testing.assert_close(features[0], features[1])
 
 
 def test_yaml_of_other_methods_is_refused_and_the_published_keys_are_understood(tmp_path):
