@@ -2,6 +2,7 @@
 
 from memoir_fast import ops
 from memoir_fast.base.loading import cache_folder, checkpoint_folder
+from memoir_fast.base.running import device_of
 from memoir_fast.compat.easyedit import BaseEditor, MEMOIRHyperParams, summary_metrics
 from memoir_fast.compat.tensors import import_memory
 from memoir_fast.editing.layout import lay_out
@@ -66,6 +67,7 @@ __all__ = [
     "calibration_of",
     "checkpoint_folder",
     "cpu",
+    "device_of",
     "export_vllm",
     "fit_classifier",
     "import_memory",

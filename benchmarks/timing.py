@@ -5,6 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 
+import torch
+
+
+def settle(device: torch.device) -> None:
+    """Wait until a GPU has done what was asked of it; a CPU has already."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
 
 def interleaved(candidates: dict, runs: int = 30, warmup: int = 3) -> dict[str, list[float]]:
     """Seconds per call of each candidate, taken in turns.

@@ -73,14 +73,16 @@ class PublishedEditor:
         )
         self.background = like.memory.background.clone()
         self.permutation = like.memory.permutation.long().clone()
+        self.device = like.memory.background.device
         target = like.target
         parent, _, name = target.path.rpartition(".")
         self._parent, self._name = model.get_submodule(parent), name
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        self.layer = PublishedLayer(model.get_submodule(target.path), target.in_features, target.out_features)
+        layer = PublishedLayer(model.get_submodule(target.path), target.in_features, target.out_features)
+        self.layer = layer.to(self.device)
         setattr(self._parent, name, self.layer)
-        self.masks = torch.zeros(0, target.in_features, dtype=torch.bool)
+        self.masks = torch.zeros(0, target.in_features, dtype=torch.bool, device=self.device)
         self.threshold = like.config.threshold
 
     # ---- masks ---------------------------------------------------------------------------------------------------
@@ -89,9 +91,9 @@ class PublishedEditor:
     def mask_of(self, words: list[int]) -> torch.Tensor:
         """(D,) bool: TopHash of a prompt's tokens, one prompt at a time."""
         with self._masked(None):
-            self.model(input_ids=torch.tensor([words]))
+            self.model(input_ids=torch.tensor([words], device=self.device))
         feature = self.layer.seen.reshape(len(words), -1).mean(0) - self.background
-        mask = torch.zeros(len(feature), dtype=torch.bool)
+        mask = torch.zeros(len(feature), dtype=torch.bool, device=self.device)
         mask[self.permutation[feature.abs().topk(self.config.top_k).indices]] = True
         return mask
 
@@ -159,7 +161,8 @@ class PublishedEditor:
         places = (attention.cumsum(1) - 1).clamp(
             min=0
         )  # models with learned positions need them counted from the first token
-        return {"input_ids": input_ids, "attention_mask": attention, "position_ids": places}, labels
+        inputs = {"input_ids": input_ids, "attention_mask": attention, "position_ids": places}
+        return {name: tensor.to(self.device) for name, tensor in inputs.items()}, labels.to(self.device)
 
     @staticmethod
     def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -179,14 +182,14 @@ class PublishedEditor:
         """(T, V) logits of one sequence; its prompt's words decide whether and which edit is read."""
         mask = None if disabled else self.route(sequence.tokens[slice(*sequence.words)])
         with self._masked(mask):
-            return self.model(input_ids=torch.tensor([sequence.tokens]), use_cache=False).logits[0]
+            return self.model(input_ids=torch.tensor([sequence.tokens], device=self.device), use_cache=False).logits[0]
 
     def accuracy(self, pairs: list[tuple[str, str]]) -> float:
         """Mean share of target tokens that are the argmax, one pair at a time (teacher-forced)."""
         shares = []
         for prompt, target in pairs:
             sequence = self.encoder.pair(prompt, target)
-            aims = torch.tensor(sequence.tokens[sequence.prompt_length :])
+            aims = torch.tensor(sequence.tokens[sequence.prompt_length :], device=self.device)
             predicted = self.logits(sequence)[sequence.prompt_length - 1 : -1].argmax(-1)
             shares.append(float((predicted == aims).float().mean()))
         return sum(shares) / len(shares)

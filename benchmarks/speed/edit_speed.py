@@ -18,17 +18,18 @@ from benchmarks import harness
 from benchmarks.library import PLAIN, PUBLISHED, answers, lay_out, load_facts, metrics
 from benchmarks.models import load_model
 from benchmarks.rivals.published import PublishedEditor
-from benchmarks.timing import ratio
+from benchmarks.timing import ratio, settle
 from memoir_fast import MemoirConfig, MemoirModel
 
 
-def matrix_rate(rows: int, inner: int, columns: int, dtype) -> float:
+def matrix_rate(rows: int, inner: int, columns: int, dtype, device: torch.device) -> float:
     """Measured operations per second of (rows, inner) @ (inner, columns), the median of nine."""
-    a, b = torch.randn(rows, inner).to(dtype), torch.randn(columns, inner).to(dtype).T
+    a, b = torch.randn(rows, inner).to(device, dtype), torch.randn(columns, inner).to(device, dtype).T
     seconds = []
     for _ in range(12):
         began = time.perf_counter()
         a @ b
+        settle(device)
         seconds.append(time.perf_counter() - began)
     return 2 * rows * inner * columns / statistics.median(seconds[3:])
 
@@ -63,7 +64,10 @@ def floor_seconds(model, facts, steps: list[int], dtype) -> list[float]:
     for fact, made in zip(facts, steps, strict=True):
         layers, top, tokens = suffix_operations(model, fact)
         if rates is None:
-            rates = matrix_rate(tokens, hidden, inner, dtype), matrix_rate(2048, head.shape[1], 44, dtype)
+            rates = (
+                matrix_rate(tokens, hidden, inner, dtype, head.device),
+                matrix_rate(2048, head.shape[1], 44, dtype, head.device),
+            )
         found.append(made * (layers / rates[0] + top / rates[1]))
     return found
 

@@ -15,8 +15,9 @@ import torch
 from transformers import DynamicCache
 
 from benchmarks import harness
-from benchmarks.library import PLAIN, load_facts
+from benchmarks.library import PLAIN, device_of, load_facts
 from benchmarks.models import load_model
+from benchmarks.timing import settle
 from memoir_fast import MemoirConfig, MemoirModel
 
 
@@ -28,7 +29,8 @@ def prompts_as_batch(model, texts: list[str]) -> dict:
     for row, ids in enumerate(rows):
         tokens[row, width - len(ids) :] = torch.tensor(ids)
         mask[row, width - len(ids) :] = 1
-    return {"inputs": tokens, "attention_mask": mask}
+    device = device_of(model.inner)
+    return {"inputs": tokens.to(device), "attention_mask": mask.to(device)}
 
 
 def generated(model, batch: dict, new_tokens: int) -> torch.Tensor:
@@ -58,6 +60,7 @@ class Decoder:
         ).logits
         logits[:, -1, self.end] = -torch.inf  # as `min_new_tokens` does
         self.next = logits[:, -1].argmax(-1, keepdim=True)
+        settle(self.next.device)
         took = time.perf_counter() - began
         self.tokens.append(self.next)
         self.mask = torch.cat([self.mask, torch.ones_like(self.next)], 1)
