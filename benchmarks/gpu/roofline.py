@@ -62,10 +62,13 @@ def product(size: Size, rows: int, x: str, V: str) -> Work:
         name, strips, reads = "decode", -(-size.d // config["BLOCK_N"]), rows
         configs = masked_matmul.DECODE_CONFIGS
     else:
-        config = masked_matmul.prefill_config(rows, 1)
+        mode = "half" if x == V else "tf32"
+        config = masked_matmul.prefill_config(rows, 1, mode)
         name, strips, reads = "prefill", -(-size.d // config["BLOCK_N"]), -(-rows // config["BLOCK_M"])
-        configs = masked_matmul.PREFILL_CONFIGS
-    plan = reads * weight + strips * rows * size.k * (BYTES[x] + 4) + rows * size.d * BYTES[x]
+        configs = masked_matmul.PREFILL_CONFIGS[mode]
+    plan = reads * weight + strips * rows * size.k * BYTES[x] + rows * size.d * BYTES[x]
+    # The mask, read by each program (decode), or the active features, gathered once (prefill).
+    plan += 4 * strips * rows * size.k if name == "decode" else rows * size.k * (2 * BYTES[x] + 4)
     return Work("masked_matmul", size.name, f"{x} x {V}", rows, weight + activations, 2 * rows * size.k * size.d, plan,
                 f"{name} {configs.index(config)} {x} x {V}")  # fmt: skip
 

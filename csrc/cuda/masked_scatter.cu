@@ -8,6 +8,10 @@ namespace memoir {
 namespace {
 
 constexpr int tile = 128, depth = 8, threads = 256, side = 8;  // 16 x 16 threads, each with 8 x 8 sums
+constexpr int each = depth * tile / threads;                   // numbers that a thread brings in at a step
+
+// Which of the tile's lines is a thread's i-th: two runs of four, so that they are read four at a time and without bank conflicts.
+__device__ constexpr int place(int thread, int i) { return i / 4 * (tile / 2) + thread * 4 + i % 4; }
 
 __device__ inline float load(const float *at) { return *at; }
 __device__ inline float load(const __nv_bfloat16 *at) { return __bfloat162float(*at); }
@@ -29,41 +33,58 @@ __device__ float block_sum(float value) {
 template <class TV, class TA, class TG>
 __global__ void __launch_bounds__(threads) scatter_kernel(TV *V, int64_t d, int64_t v_stride, const int32_t *idx, int64_t k,
                                                           const TA *A, const TG *G, int64_t n, float scale, float *partial) {
-    __shared__ float a[depth][tile], g[depth][tile];
+    // Two of each: while one is multiplied with, the next lines come in.
+    __shared__ __align__(16) float a[2][depth][tile], g[2][depth][tile];
     const int64_t row0 = int64_t(blockIdx.y) * tile, column0 = int64_t(blockIdx.x) * tile;
     const int x = threadIdx.x % 16, y = threadIdx.x / 16;
-    float sums[side][side] = {};
-    for (int64_t start = 0; start < n; start += depth) {
-        for (int i = threadIdx.x; i < depth * tile; i += threads) {
+    float sums[side][side] = {}, next_a[each], next_g[each];
+    const auto fetch = [&](int64_t start) {
+#pragma unroll
+        for (int e = 0; e < each; ++e) {
+            const int i = threadIdx.x + e * threads;
             const int64_t token = start + i / tile, row = row0 + i % tile, column = column0 + i % tile;
-            a[i / tile][i % tile] = token < n && row < k ? load(A + token * k + row) : 0.0f;
-            g[i / tile][i % tile] = token < n && column < d ? load(G + token * d + column) : 0.0f;
+            next_a[e] = token < n && row < k ? load(A + token * k + row) : 0.0f;
+            next_g[e] = token < n && column < d ? load(G + token * d + column) : 0.0f;
+        }
+    };
+    const auto put = [&](int where) {
+#pragma unroll
+        for (int e = 0; e < each; ++e) {
+            const int i = threadIdx.x + e * threads;
+            a[where][i / tile][i % tile] = next_a[e];
+            g[where][i / tile][i % tile] = next_g[e];
         }
         __syncthreads();
+    };
+    fetch(0);
+    put(0);
+    for (int64_t start = 0, step = 0; start < n; start += depth, ++step) {
+        const bool more = start + depth < n;
+        if (more) fetch(start + depth);
 #pragma unroll
         for (int t = 0; t < depth; ++t) {
             float left[side], right[side];
 #pragma unroll
             for (int i = 0; i < side; ++i) {
-                left[i] = a[t][y + 16 * i];
-                right[i] = g[t][x + 16 * i];
+                left[i] = a[step % 2][t][place(y, i)];
+                right[i] = g[step % 2][t][place(x, i)];
             }
 #pragma unroll
             for (int i = 0; i < side; ++i)
 #pragma unroll
                 for (int j = 0; j < side; ++j) sums[i][j] += left[i] * right[j];
         }
-        __syncthreads();
+        if (more) put((step + 1) % 2);
     }
     float squares = 0;
 #pragma unroll
     for (int i = 0; i < side; ++i) {
-        const int64_t row = row0 + y + 16 * i;
+        const int64_t row = row0 + place(y, i);
         if (row >= k) continue;
         TV *v = V + int64_t(idx[row]) * v_stride;
 #pragma unroll
         for (int j = 0; j < side; ++j) {
-            const int64_t column = column0 + x + 16 * j;
+            const int64_t column = column0 + place(x, j);
             if (column >= d) continue;
             squares += sums[i][j] * sums[i][j];
             store(v + column, load(v + column) + scale * sums[i][j]);

@@ -37,18 +37,20 @@ DTYPES = (("fp32", "fp32"), ("bf16", "fp32"), ("bf16", "bf16"))  # of x and V
 
 _POINTERS = {
     "indices": "*i32", "route": "*i32", "inverse": "*i32", "permutation": "*i32", "ends": "*i32", "signature": "*u8",
-    "order": "*i64", "starts": "*i64", "tile_ends": "*i64", "background": "*fp32", "means": "*fp32", "scale": "fp32",
+    "order": "*i64", "starts": "*i64", "tile_ends": "*i64", "lines": "*i32", "partial": "*fp32", "background": "*fp32", "means": "*fp32", "scale": "fp32",
 }  # fmt: skip
+# Sizes that are multiples of 16 in any model; at a call Triton looks at each itself, and at the pointers.
+_ALIGNED = ("D", "d", "width", "stride", "out_stride", "x_stride", "v_stride", "grad_stride")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One kernel as a launcher may compile it: argument types by name, constants, and compiler options."""
+    """One kernel as a launcher may compile it for aligned tensors: argument types by name, constants, and compiler options."""
 
     name: str
     kernel: Any  # a triton.JITFunction
     types: dict[str, str]  # as "*bf16" or "i32"
-    constants: dict[str, int]
+    constants: dict[str, Any]
     options: dict[str, int]
 
     def compile(self, target: str) -> Any:
@@ -58,11 +60,14 @@ class Case:
             n: "constexpr" if n in self.constants else self.types.get(n, _POINTERS.get(n, "i32")) for n in names
         }
         constants = {(names.index(n),): value for n, value in self.constants.items()}
-        source = ASTSource(fn=self.kernel, signature=signature, constexprs=constants)
+        aligned = {
+            (i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if signature[n][0] == "*" or n in _ALIGNED
+        }
+        source = ASTSource(fn=self.kernel, signature=signature, constexprs=constants, attrs=aligned)
         return triton.compile(source, target=TARGETS[target], options=self.options)
 
 
-def _case(name: str, kernel: Any, types: dict[str, str], config: dict[str, int], **constants: int) -> Case:
+def _case(name: str, kernel: Any, types: dict[str, str], config: dict[str, int], **constants: Any) -> Case:
     options = {n: value for n, value in config.items() if n in ("num_warps", "num_stages")}
     blocks = {n: value for n, value in config.items() if n not in options}
     return Case(name, kernel, types, {**blocks, **constants}, options)
@@ -81,24 +86,28 @@ def cases(target: str) -> list[Case]:
             found.append(
                 _case(f"tophash D={D} {dtype}", topk_mask._tophash_kernel, types, topk_mask.tophash_config(D, lanes))
             )
+    for x in ("fp32", "bf16"):
+        types = {"x": f"*{x}", "gathered": f"*{x}", "out": f"*{x}"}
+        found.append(_case(f"gather {x}", masked_matmul._gather_kernel, types, masked_matmul.GATHER_CONFIG))
+        found.append(_case(f"sum {x}", masked_matmul._sum_kernel, types, masked_matmul.SUM_CONFIG, ADD=True))
     for (x, V), blocks in itertools.product(DTYPES, (False, True)):
         suffix = f"{x} x {V}" + (" blocks" if blocks else "")
-        found += _products(
-            suffix, {"x": f"*{x}", "out": f"*{x}", "grad": f"*{x}", "V": f"*{V}"}, x == V == "bf16", blocks
-        )
+        mode = "ieee" if x == "fp32" else "half" if V == "bf16" else "tf32"
+        types = {"x": f"*{x}", "gathered": f"*{x}", "out": f"*{x}", "grad": f"*{x}", "V": f"*{V}"}
+        found += _products(suffix, types, mode, blocks)
     return found
 
 
-def _products(suffix: str, types: dict[str, str], half: bool, blocks: bool) -> list[Case]:
+def _products(suffix: str, types: dict[str, str], mode: str, blocks: bool) -> list[Case]:
     """The product's kernels, with V or with blocks, in each configuration."""
-    found, shared = [], {"BLOCKS": blocks, "HALF": half, "LINES": 8}
-    for i, config in enumerate(masked_matmul.DECODE_CONFIGS):
-        found.append(
-            _case(f"decode {i} {suffix}", masked_matmul._decode_kernel, types, config, BLOCKS=blocks, ADD=True)
-        )
-    for i, config in enumerate(masked_matmul.PREFILL_CONFIGS):
-        found.append(_case(f"prefill {i} {suffix}", masked_matmul._prefill_kernel, types, config, ADD=True, **shared))
-        found.append(_case(f"backward {i} {suffix}", masked_matmul._backward_kernel, types, config, **shared))
+    found, kernels, shared = [], masked_matmul, {"BLOCKS": blocks, "MODE": mode, "LINES": 8}
+    for i, config in enumerate(kernels.DECODE_CONFIGS):
+        name = f"decode {i} {suffix}"
+        found.append(_case(name, kernels._decode_kernel, types, config, BLOCKS=blocks, ADD=True, SPLIT=True))
+    for i, config in enumerate(kernels.PREFILL_CONFIGS[mode]):
+        found.append(_case(f"prefill {i} {suffix}", kernels._prefill_kernel, types, config, ADD=True, **shared))
+    for i, config in enumerate(kernels.BACKWARD_CONFIGS):
+        found.append(_case(f"backward {i} {suffix}", kernels._backward_kernel, types, config, **shared))
     return found
 
 

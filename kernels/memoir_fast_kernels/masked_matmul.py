@@ -1,7 +1,8 @@
 """The masked sparse product on the GPU: `scale * x[t, idx] @ V[idx]`, idx the mask of row t's route.
 
-Few rows (decode) are bound by reading V: one program takes one row and a strip of columns. Many rows (prefill) are
-grouped by route, so that a tile shares its mask and goes through `tl.dot`. Grouping stays on the device and all shapes
+Few rows (decode) are bound by reading V: a program takes one row, a strip of columns and a part of the mask, and a second kernel adds
+the parts up in a fixed order. Many rows (prefill) are grouped by route and their active features gathered first, so that a tile shares
+its mask and both of its factors are read in whole lines; then they go through `tl.dot`. Grouping stays on the device and all shapes
 follow from the arguments' shapes: nothing waits for the host, and a step can be captured in a CUDA graph.
 
 The same kernels multiply with blocks (R, k, d), a copy of each mask's rows: row j of mask r is then row r * k + j of the
@@ -17,17 +18,37 @@ from torch import Tensor
 
 DECODE_ROWS = 16  # up to so many rows go through the decode kernel
 
-# What the kernels may be compiled with; the first is used unless a size asks for another, see the `_config` functions.
+# What the kernels may be compiled with; see the `_config` functions for which is used.
 DECODE_CONFIGS = (
-    {"BLOCK_K": 64, "BLOCK_N": 32, "num_warps": 4, "num_stages": 4},
-    {"BLOCK_K": 32, "BLOCK_N": 64, "num_warps": 4, "num_stages": 4},
-    {"BLOCK_K": 64, "BLOCK_N": 16, "num_warps": 4, "num_stages": 3},
+    {"BLOCK_K": 32, "BLOCK_N": 64, "STAGES": 4, "num_warps": 4},
+    {"BLOCK_K": 64, "BLOCK_N": 64, "STAGES": 3, "num_warps": 4},
+    {"BLOCK_K": 32, "BLOCK_N": 128, "STAGES": 3, "num_warps": 4},
 )
-PREFILL_CONFIGS = (
-    {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 16, "num_warps": 8, "num_stages": 2},
-    {"BLOCK_M": 32, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 8, "num_stages": 2},
-    {"BLOCK_M": 16, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 4, "num_stages": 2},
+# By how `_product` multiplies: float32 throughout needs the registers that a large tile would take.
+PREFILL_CONFIGS = {
+    "half": (
+        {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_K": 64, "num_warps": 8, "num_stages": 3},
+        {"BLOCK_M": 64, "BLOCK_N": 128, "BLOCK_K": 64, "num_warps": 4, "num_stages": 3},
+        {"BLOCK_M": 16, "BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 3},
+    ),
+    "tf32": (
+        {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_K": 32, "num_warps": 8, "num_stages": 3},
+        {"BLOCK_M": 64, "BLOCK_N": 128, "BLOCK_K": 32, "num_warps": 4, "num_stages": 3},
+        {"BLOCK_M": 16, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 4, "num_stages": 3},
+    ),
+    "ieee": (
+        {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 16, "num_warps": 8, "num_stages": 2},
+        {"BLOCK_M": 32, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 8, "num_stages": 2},
+        {"BLOCK_M": 16, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 4, "num_stages": 2},
+    ),
+}
+BACKWARD_CONFIGS = (  # small tiles: every number goes to an address of its own
+    {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 8, "num_stages": 3},
+    {"BLOCK_M": 16, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 4, "num_stages": 3},
 )
+SUM_CONFIG = {"BLOCK_N": 256, "num_warps": 4}
+GATHER_CONFIG = {"BLOCK_K": 512, "num_warps": 4}
+PADDED = 64  # gathered rows are filled up with zeros to a multiple of this many features
 
 
 @triton.jit
@@ -41,89 +62,129 @@ def _row_of(line, k, j, idx, BLOCKS: tl.constexpr):
 
 
 @triton.jit
+def _put(place, value, inside, ADD: tl.constexpr):
+    """Store a value of `place`'s dtype, or add it to what is there."""
+    if ADD:
+        value = (tl.load(place, mask=inside, other=0.0).to(tl.float32) + value.to(tl.float32)).to(value.dtype)
+    tl.store(place, value, mask=inside)
+
+
+@triton.jit
+def _product(a, v, sums, MODE: tl.constexpr):
+    """sums + a @ v in float32: on the tensor cores where both are 16 bits wide (MODE "half"), or where only v is float32 and rounds to
+    TF32 there ("tf32": a 16-bit a loses nothing); in float32 throughout otherwise ("ieee")."""
+    if MODE == "half":
+        sums = tl.dot(a, v, sums)
+    else:
+        sums = tl.dot(a.to(tl.float32), v.to(tl.float32), sums, input_precision=MODE)
+    return sums
+
+
+@triton.jit
 def _decode_kernel(
-    out, x, V, indices, route, scale, d, k, out_stride, x_stride, v_stride,
-    BLOCKS: tl.constexpr, ADD: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr,
+    out, partial, x, V, indices, route, scale, d, k, share, out_stride, x_stride, v_stride,
+    BLOCKS: tl.constexpr, ADD: tl.constexpr, SPLIT: tl.constexpr, STAGES: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    part = tl.program_id(2)
     inside = column < d
     line = tl.load(route + row)
     place = out + row * out_stride + column
     if line >= 0:
         sums = tl.zeros((BLOCK_K, BLOCK_N), tl.float32)
         mask = indices + line.to(tl.int64) * k
-        for start in range(0, k, BLOCK_K):
+        last = tl.minimum(k, (part + 1) * share)
+        for start in tl.range(part * share, last, BLOCK_K, num_stages=STAGES):
             j = start + tl.arange(0, BLOCK_K)
-            idx = tl.load(mask + j, mask=j < k, other=0)
-            a = tl.load(x + row * x_stride + idx, mask=j < k, other=0.0).to(tl.float32)
+            idx = tl.load(mask + j, mask=j < last, other=0)
+            a = tl.load(x + row * x_stride + idx, mask=j < last, other=0.0).to(tl.float32)
             at = _row_of(line, k, j, idx, BLOCKS)
             v = tl.load(V + at[:, None] * v_stride + column[None, :],
-                        mask=(j < k)[:, None] & inside[None, :], other=0.0)  # fmt: skip
+                        mask=(j < last)[:, None] & inside[None, :], other=0.0)  # fmt: skip
             sums += a[:, None] * v.to(tl.float32)
-        value = (tl.sum(sums, axis=0) * scale).to(out.dtype.element_ty)
-        if ADD:
-            value = (tl.load(place, mask=inside, other=0.0).to(tl.float32) + value.to(tl.float32)).to(
-                out.dtype.element_ty
-            )
-        tl.store(place, value, mask=inside)
+        value = tl.sum(sums, axis=0) * scale
+        if SPLIT:
+            tl.store(partial + (row * tl.num_programs(2) + part) * d + column, value, mask=inside)
+        else:
+            _put(place, value.to(out.dtype.element_ty), inside, ADD)
+    elif not (ADD or SPLIT):
+        tl.store(place, tl.full((BLOCK_N,), -0.0, out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _sum_kernel(out, partial, route, d, parts, out_stride, ADD: tl.constexpr, BLOCK_N: tl.constexpr):
+    """The parts of a decode's sums, added up one after the other."""
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    inside = column < d
+    place = out + row * out_stride + column
+    if tl.load(route + row) >= 0:
+        total = tl.zeros((BLOCK_N,), tl.float32)
+        for part in range(parts):
+            total += tl.load(partial + (row * parts + part) * d + column, mask=inside, other=0.0)
+        _put(place, total.to(out.dtype.element_ty), inside, ADD)
     elif not ADD:
         tl.store(place, tl.full((BLOCK_N,), -0.0, out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _tile_rows(order, starts, tile_ends, lines, LINES: tl.constexpr, BLOCK_M: tl.constexpr):
-    """The mask of this program's tile (`lines` when there is no such tile), its rows, and which of them are real."""
+def _gather_kernel(gathered, x, indices, order, lines, k, x_stride, width, BLOCK_K: tl.constexpr):
+    """Row i of `gathered` (width columns): the active features of row order[i], whose mask is lines[i], and zeros behind them."""
+    row = tl.program_id(0).to(tl.int64)
+    j = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
+    line = tl.load(lines + row)
+    if line >= 0:
+        idx = tl.load(indices + line.to(tl.int64) * k + j, mask=j < k, other=0)
+        source = x + tl.load(order + row) * x_stride
+        tl.store(gathered + row * width + j, tl.load(source + idx, mask=j < k, other=0.0), mask=j < width)
+
+
+@triton.jit
+def _tile_rows(order, starts, tile_ends, masks, LINES: tl.constexpr, BLOCK_M: tl.constexpr):
+    """The mask of this program's tile (`masks` when there is no such tile), its places in `order`, its rows, and which are real."""
     tile = tl.program_id(0)
     each = tl.arange(0, LINES)
-    line = tl.sum((tl.load(tile_ends + each, mask=each < lines, other=0x7FFFFFFF) <= tile).to(tl.int32))
-    real = line < lines
+    line = tl.sum((tl.load(tile_ends + each, mask=each < masks, other=0x7FFFFFFF) <= tile).to(tl.int32))
+    real = line < masks
     before = tl.load(tile_ends + line - 1, mask=real & (line > 0), other=0)
     place = tl.load(starts + line, mask=real, other=0) + (tile - before) * BLOCK_M + tl.arange(0, BLOCK_M)
     live = place < tl.load(starts + line + 1, mask=real, other=0)
-    return line, tl.load(order + place, mask=live, other=0), live
+    return line, place, tl.load(order + place, mask=live, other=0), live
 
 
 @triton.jit
 def _prefill_kernel(
-    out, x, V, indices, order, starts, tile_ends, lines, scale, d, k, out_stride, x_stride, v_stride,
-    BLOCKS: tl.constexpr, ADD: tl.constexpr, HALF: tl.constexpr, LINES: tl.constexpr,
+    out, gathered, V, indices, order, starts, tile_ends, masks, scale, d, k, width, out_stride, v_stride,
+    BLOCKS: tl.constexpr, ADD: tl.constexpr, MODE: tl.constexpr, LINES: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    line, row, live = _tile_rows(order, starts, tile_ends, lines, LINES, BLOCK_M)
-    if line < lines:
+    line, place, row, live = _tile_rows(order, starts, tile_ends, masks, LINES, BLOCK_M)
+    if line < masks:
         column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
         mask = indices + line.to(tl.int64) * k
+        source = gathered + place.to(tl.int64)[:, None] * width
         sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-        for start in range(0, k, BLOCK_K):
+        for start in range(0, width, BLOCK_K):
             j = start + tl.arange(0, BLOCK_K)
+            a = tl.load(source + j[None, :], mask=live[:, None], other=0.0)
             idx = tl.load(mask + j, mask=j < k, other=0)
-            a = tl.load(x + row[:, None] * x_stride + idx[None, :], mask=live[:, None] & (j < k)[None, :], other=0.0)
             at = _row_of(line, k, j, idx, BLOCKS)
             v = tl.load(V + at[:, None] * v_stride + column[None, :],
                         mask=(j < k)[:, None] & (column < d)[None, :], other=0.0)  # fmt: skip
-            if HALF:
-                sums = tl.dot(a, v, sums)
-            else:
-                sums = tl.dot(a.to(tl.float32), v.to(tl.float32), sums, input_precision="ieee")
+            sums = _product(a, v, sums, MODE)
         value = (sums * scale).to(out.dtype.element_ty)
-        place = out + row[:, None] * out_stride + column[None, :]
-        inside = live[:, None] & (column < d)[None, :]
-        if ADD:
-            value = (tl.load(place, mask=inside, other=0.0).to(tl.float32) + value.to(tl.float32)).to(
-                out.dtype.element_ty
-            )
-        tl.store(place, value, mask=inside)
+        _put(out + row[:, None] * out_stride + column[None, :], value, live[:, None] & (column < d)[None, :], ADD)
 
 
 @triton.jit
 def _backward_kernel(
-    out, grad, V, indices, order, starts, tile_ends, lines, scale, d, k, out_stride, grad_stride, v_stride,
-    BLOCKS: tl.constexpr, HALF: tl.constexpr, LINES: tl.constexpr,
+    out, grad, V, indices, order, starts, tile_ends, masks, scale, d, k, out_stride, grad_stride, v_stride,
+    BLOCKS: tl.constexpr, MODE: tl.constexpr, LINES: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    line, row, live = _tile_rows(order, starts, tile_ends, lines, LINES, BLOCK_M)
-    if line < lines:
+    line, _, row, live = _tile_rows(order, starts, tile_ends, masks, LINES, BLOCK_M)
+    if line < masks:
         j = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
         idx = tl.load(indices + line.to(tl.int64) * k + j, mask=j < k, other=0)
         at = _row_of(line, k, j, idx, BLOCKS)
@@ -134,10 +195,7 @@ def _backward_kernel(
                         mask=live[:, None] & (column < d)[None, :], other=0.0)  # fmt: skip
             v = tl.load(V + at[None, :] * v_stride + column[:, None],
                         mask=(column < d)[:, None] & (j < k)[None, :], other=0.0)  # fmt: skip
-            if HALF:
-                sums = tl.dot(g, v, sums)
-            else:
-                sums = tl.dot(g.to(tl.float32), v.to(tl.float32), sums, input_precision="ieee")
+            sums = _product(g, v, sums, MODE)
         place = out + row[:, None] * out_stride + idx[None, :]
         tl.store(place, (sums * scale).to(out.dtype.element_ty), mask=live[:, None] & (j < k)[None, :])
 
@@ -146,14 +204,25 @@ def _backward_kernel(
 
 
 def decode_config(d: int) -> dict[str, int]:
-    """How `_decode_kernel` is compiled: narrow strips for small d, so that there are programs enough to fill the chip."""
-    return DECODE_CONFIGS[0] if d >= 2048 else DECODE_CONFIGS[2]
+    """How `_decode_kernel` is compiled."""
+    return DECODE_CONFIGS[0]
 
 
-def prefill_config(rows: int, masks: int) -> dict[str, int]:
-    """How the two others are: tiles as high as the rows that share a mask, on average."""
+def decode_parts(rows: int, d: int, k: int, block_k: int, block_n: int) -> int:
+    """Into how many parts a decode's masks are split: so many that the programs fill a large chip, of no less than four steps each."""
+    programs = rows * triton.cdiv(d, block_n)
+    return max(1, min(triton.cdiv(k, 4 * block_k), triton.cdiv(1024, programs)))
+
+
+def prefill_config(rows: int, masks: int, mode: str) -> dict[str, int]:
+    """How `_prefill_kernel` is compiled: tiles as high as the rows that share a mask, on average."""
     share = rows // max(masks, 1)
-    return PREFILL_CONFIGS[0 if share >= 64 else 1 if share >= 32 else 2]
+    return PREFILL_CONFIGS[mode][0 if share >= 128 else 1 if share >= 32 else 2]
+
+
+def backward_config(rows: int, masks: int) -> dict[str, int]:
+    """How `_backward_kernel` is compiled."""
+    return BACKWARD_CONFIGS[0 if rows // max(masks, 1) >= 64 else 1]
 
 
 def _rows(tensor: Tensor) -> Tensor:
@@ -168,18 +237,20 @@ def _weights(V: Tensor) -> tuple[Tensor, int, bool]:
     return V, V.stride(0), False
 
 
-def _half(a: Tensor, b: Tensor) -> bool:
-    """Whether the tensor cores take both as they are. Triton's interpreter multiplies the bits of bfloat16 as integers."""
-    return a.dtype == b.dtype == torch.bfloat16 and a.is_cuda
+def _mode(a: Tensor, V: Tensor) -> str:
+    """How `_product` multiplies them. Triton's interpreter multiplies the bits of bfloat16 as integers."""
+    if not a.is_cuda or a.dtype == torch.float32:
+        return "ieee"
+    return "half" if a.dtype == V.dtype == torch.bfloat16 else "tf32"
 
 
-def _grouped(route: Tensor, masks: int, block: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows sorted by mask, where each mask's rows begin (masks + 1), and the tiles up to each mask's end (masks)."""
-    values, order = torch.sort(route, stable=True)
-    lines = torch.arange(masks + 1, dtype=route.dtype, device=route.device)
-    starts = torch.searchsorted(values, lines)
+def _grouped(route: Tensor, masks: int, block: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Each row's mask, sorted; the rows in that order; where each mask's rows begin (masks + 1); the tiles up to each mask's end (masks)."""
+    lines, order = torch.sort(route, stable=True)
+    each = torch.arange(masks + 1, dtype=route.dtype, device=route.device)
+    starts = torch.searchsorted(lines, each)
     tiles = (starts.diff() + (block - 1)).div(block, rounding_mode="floor")
-    return order, starts, tiles.cumsum(0)
+    return lines, order, starts, tiles.cumsum(0)
 
 
 def masked_matmul(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
@@ -206,22 +277,61 @@ def masked_matmul_(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Te
 
 
 def _launch(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float, add: bool) -> None:
-    rows, (masks, k), d = len(x), indices.shape, V.shape[-1]
+    rows, masks, d = len(x), len(indices), V.shape[-1]
     if rows == 0 or masks == 0 or d == 0:
         return
-    V, v_stride, blocks = _weights(V)
     x, indices, route = _rows(x), indices.contiguous(), route.contiguous()
-    strides = (out.stride(0), x.stride(0), v_stride)
-    if rows <= DECODE_ROWS:
-        config = decode_config(d)
-        grid = (rows, triton.cdiv(d, config["BLOCK_N"]))
-        _decode_kernel[grid](out, x, V, indices, route, scale, d, k, *strides, BLOCKS=blocks, ADD=add, **config)
-        return
-    config = prefill_config(rows, masks)
+    launch = _decode if rows <= DECODE_ROWS else _prefill
+    launch(out, x, *_weights(V), indices, route, scale, add)
+
+
+def _decode(
+    out: Tensor,
+    x: Tensor,
+    V: Tensor,
+    v_stride: int,
+    blocks: bool,
+    indices: Tensor,
+    route: Tensor,
+    scale: float,
+    add: bool,
+) -> None:
+    rows, k, d = len(x), indices.shape[1], out.shape[1]
+    config = decode_config(d)
+    parts = decode_parts(rows, d, k, config["BLOCK_K"], config["BLOCK_N"])
+    partial = torch.empty(rows, parts, d, dtype=torch.float32, device=x.device) if parts > 1 else out
+    share = triton.cdiv(triton.cdiv(k, parts), config["BLOCK_K"]) * config["BLOCK_K"]
+    grid = (rows, triton.cdiv(d, config["BLOCK_N"]), parts)
+    _decode_kernel[grid](out, partial, x, V, indices, route, scale, d, k, share, out.stride(0), x.stride(0), v_stride,
+                         BLOCKS=blocks, ADD=add, SPLIT=parts > 1, **config)  # fmt: skip
+    if parts > 1:
+        grid = (rows, triton.cdiv(d, SUM_CONFIG["BLOCK_N"]))
+        _sum_kernel[grid](out, partial, route, d, parts, out.stride(0), ADD=add, **SUM_CONFIG)
+
+
+def _prefill(
+    out: Tensor,
+    x: Tensor,
+    V: Tensor,
+    v_stride: int,
+    blocks: bool,
+    indices: Tensor,
+    route: Tensor,
+    scale: float,
+    add: bool,
+) -> None:
+    rows, (masks, k), d = len(x), indices.shape, out.shape[1]
+    mode = _mode(x, V)
+    config = prefill_config(rows, masks, mode)
+    lines, *groups = _grouped(route, masks, config["BLOCK_M"])
+    width = triton.cdiv(k, PADDED) * PADDED
+    gathered = torch.empty(rows, width, dtype=x.dtype, device=x.device)
+    _gather_kernel[rows, triton.cdiv(width, GATHER_CONFIG["BLOCK_K"])](
+        gathered, x, indices, groups[0], lines, k, x.stride(0), width, **GATHER_CONFIG
+    )
     grid = (rows // config["BLOCK_M"] + masks, triton.cdiv(d, config["BLOCK_N"]))
-    groups = _grouped(route, masks, config["BLOCK_M"])
-    _prefill_kernel[grid](out, x, V, indices, *groups, masks, scale, d, k, *strides, BLOCKS=blocks, ADD=add, HALF=_half(x, V),
-                          LINES=triton.next_power_of_2(masks), **config)  # fmt: skip
+    _prefill_kernel[grid](out, gathered, V, indices, *groups, masks, scale, d, k, width, out.stride(0), v_stride, BLOCKS=blocks,
+                          ADD=add, MODE=mode, LINES=triton.next_power_of_2(masks), **config)  # fmt: skip
 
 
 def masked_matmul_backward(
@@ -234,9 +344,9 @@ def masked_matmul_backward(
         return out
     V, v_stride, blocks = _weights(V)
     grad, indices = _rows(grad), indices.contiguous()
-    config = prefill_config(rows, masks)
+    config = backward_config(rows, masks)
     grid = (rows // config["BLOCK_M"] + masks, triton.cdiv(k, config["BLOCK_N"]))
-    groups = _grouped(route.contiguous(), masks, config["BLOCK_M"])
+    _, *groups = _grouped(route.contiguous(), masks, config["BLOCK_M"])
     _backward_kernel[grid](out, grad, V, indices, *groups, masks, scale, d, k, out.stride(0), grad.stride(0), v_stride,
-                           BLOCKS=blocks, HALF=_half(grad, V), LINES=triton.next_power_of_2(masks), **config)  # fmt: skip
+                           BLOCKS=blocks, MODE=_mode(grad, V), LINES=triton.next_power_of_2(masks), **config)  # fmt: skip
     return out

@@ -157,7 +157,7 @@ class ResidualMemory:
             indices = self.indices_of(edit_id)
             block = self._blocks.get(edit_id)
             if block is None:
-                rows = indices.to(self.V.device).long()
+                rows = ops.upload(indices.long(), self.V.device)
                 with (
                     torch.inference_mode(False),
                     torch.no_grad(),

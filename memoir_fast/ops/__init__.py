@@ -8,6 +8,7 @@ from .dispatch import BACKENDS, OPERATIONS, backend_of, use_backend
 from .masked_matmul import masked_matmul, masked_matmul_
 from .masked_scatter import masked_scatter_
 from .tophash import tophash, tophash_pooled
+from .upload import upload
 
 __all__ = [
     "BACKENDS",
@@ -20,5 +21,6 @@ __all__ = [
     "masked_scatter_",
     "tophash",
     "tophash_pooled",
+    "upload",
     "use_backend",
 ]

@@ -19,12 +19,13 @@ def _empty_masks(batch: int, columns: int, k: int, device: torch.device) -> tupl
     return torch.empty(batch, k, dtype=torch.int32, device=device), signature
 
 
-# The C++ kernels check values in their own passes over the data; for the others it is done here (on the CPU only).
+# The C++ kernels check values in their own passes over the data; for the others it is done here (on the CPU only: on a
+# GPU to look at a value is to wait for it).
 
 
 def _tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -> tuple[Tensor, Tensor]:
     kernels = kernels_for(features)
-    if kernels is not cpu:
+    if kernels is not cpu and not features.is_cuda:
         checks.finite("features", features, background)
         checks.permutation(permutation)
     return kernels.tophash(features, background, permutation, k)
@@ -34,7 +35,7 @@ def _tophash_pooled(
     tokens: Tensor, cu_seqlens: Tensor, background: Tensor, permutation: Tensor, k: int
 ) -> tuple[Tensor, Tensor]:
     kernels = kernels_for(tokens)
-    if kernels is not cpu:
+    if kernels is not cpu and not tokens.is_cuda:
         checks.segment_values(cu_seqlens, len(tokens))
         checks.finite("tokens", reference.pool(tokens, cu_seqlens), background)
         checks.permutation(permutation)

@@ -40,7 +40,8 @@ def check_decoding(model: Any, args: tuple, kwargs: dict[str, Any]) -> None:
 
 
 def real_tokens(model: Any, tokens: Any) -> torch.Tensor | None:
-    """(B, T) bool, False at padding, for token ids (B, T) that come without an attention mask; None where none is padding.
+    """(B, T) bool, False at padding, for token ids (B, T) that come without an attention mask; None where none is padding (on a GPU it is not
+    asked whether).
 
     Inferred as transformers' `generate` infers a mask: the padding token is known and is not one that ends a text.
     """
@@ -52,4 +53,6 @@ def real_tokens(model: Any, tokens: Any) -> torch.Tensor | None:
         return None
     kept = tokens != pad
     kept |= ~kept.any(1, keepdim=True)  # a row of nothing else is a prompt of that token
+    if kept.is_cuda:  # to ask whether all are kept would wait for the device
+        return kept
     return None if kept.all() else kept

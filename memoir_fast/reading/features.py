@@ -26,7 +26,16 @@ def tophash_prompts(
     lengths = prompt_mask.sum(1)
     cu_seqlens = torch.zeros(len(lengths) + 1, dtype=torch.int32, device=lengths.device)
     cu_seqlens[1:] = lengths.cumsum(0)
-    return tophash_segments(activations[prompt_mask], cu_seqlens, memory)
+    return tophash_segments(_kept(activations, prompt_mask), cu_seqlens, memory)
+
+
+def _kept(activations: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
+    """(N, D): the tokens that `prompt_mask` keeps, one behind the other. On a GPU the others follow, in no segment: how many are kept is
+    known there only, and asking would wait for it."""
+    if not activations.is_cuda:
+        return activations[prompt_mask]
+    order = prompt_mask.reshape(-1).to(torch.uint8).argsort(descending=True, stable=True)
+    return activations.reshape(-1, activations.shape[-1])[order]
 
 
 def tophash_segments(

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .. import ops
 from ..memory.index import SignatureIndex
 from ..memory.residual import ResidualMemory
 from ..memory.selection import Tags
@@ -238,9 +239,9 @@ class Router:
             masks, blocks = zip(*(self.memory.block_of(edit) for edit in matched), strict=True)
         device = blocks[0].device
         line = {edit: row for row, edit in enumerate(matched)} | {-1: -1}
-        rows = torch.tensor([line[edit] for edit in edits], dtype=torch.int32).to(device)
+        rows = torch.tensor([line[edit] for edit in edits], dtype=torch.int32)
         joined = blocks[0][None] if len(blocks) == 1 else torch.stack(blocks)
-        return Routes(edits, scores, rows, torch.stack(masks).to(device), joined)
+        return Routes(edits, scores, ops.upload(rows, device), ops.upload(torch.stack(masks), device), joined)
 
     # ---- the model's forward passes ------------------------------------------------------------------------------
 

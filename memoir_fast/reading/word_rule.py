@@ -50,9 +50,7 @@ class WordRule:
         self, hidden: torch.Tensor, tokens: torch.Tensor, kept: torch.Tensor | None, prompt_mask: torch.Tensor | None
     ) -> list[PromptCode]:
         """What B prompts say; see `Router.decide_by_words` for the arguments."""
-        ids = tokens.tolist()
-        keeps = None if kept is None else kept.tolist()
-        masks = None if prompt_mask is None else prompt_mask.tolist()
+        ids, keeps, masks = _as_lists(tokens, kept, prompt_mask)
         prompts = []
         for row, line in enumerate(ids):
             places = [i for i, real in enumerate(keeps[row]) if real] if keeps is not None else list(range(len(line)))
@@ -77,3 +75,10 @@ class WordRule:
             return -1, 0.0
         first = ranked[0]
         return (first.edit if first.score >= self.threshold.value else -1), first.score
+
+
+def _as_lists(tokens: torch.Tensor, *masks: torch.Tensor | None) -> list[list | None]:
+    """Tensors of one shape as lists; from a GPU they come together, since each copy waits for it."""
+    given = [tokens, *(mask.to(tokens.device, tokens.dtype) for mask in masks if mask is not None)]
+    lists = iter(torch.stack(given).tolist())
+    return [next(lists), *(None if mask is None else next(lists) for mask in masks)]

@@ -112,7 +112,8 @@ def test_decoding_never_waits_and_prefill_waits_for_the_look_up_only(router):
             step = {"input_ids": ids[:, -1:], "past_key_values": cache}
             later = waits(lambda: model(**step))  # noqa: B023
         assert later == [], later
-        assert len(set(before)) <= 4, before
+        # by masks for the signature; by words for the tokens' numbers, and for the activations of the words that they make
+        assert len(before) <= (1 if router == "mask" else 2), before
 
 
 def test_the_demo_on_the_real_model(smollm2):

@@ -20,8 +20,10 @@ def test_triton_kernels_fit(target):
         found = aot.resources(case.compile(target), target)
         assert 0 < found["registers"] <= (512 if target == "gfx942" else 255), (case.name, found)
         assert found["shared"] <= aot.SHARED_LIMIT[target], (case.name, found)
-        # LLVM spills the largest masks on gfx942; on NVIDIA nothing may spill.
-        assert found["stack"] == 0 or (target == "gfx942" and case.name.startswith("tophash")), (case.name, found)
+        # TopHash holds a prompt's keys in registers: of the largest masks 64 bytes a thread do not fit (more in LLVM's hands). No other
+        # kernel may spill.
+        allowed = 0 if not case.name.startswith("tophash") else 1 << 10 if target == "gfx942" else 64
+        assert found["stack"] <= allowed, (case.name, found)
 
 
 @pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100"])

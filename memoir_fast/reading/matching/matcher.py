@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load
 
+from ... import ops
 from .classifier import Classifier
 from .demands import ODDS
 from .judge import contradicted, only_mentions
@@ -148,7 +149,8 @@ def _pooled(words: list[Words], hidden: list[torch.Tensor]) -> torch.Tensor:
         places.append([place for span in spans for place in span])
         sizes += [len(span) for span in spans]
     parts = [
-        rows[torch.tensor(at, device=rows.device, dtype=torch.long)] for rows, at in zip(hidden, places, strict=True)
+        rows[ops.upload(torch.tensor(at, dtype=torch.long), rows.device)]
+        for rows, at in zip(hidden, places, strict=True)
     ]
     tokens = (parts[0] if len(parts) == 1 else torch.cat(parts)).float().cpu()
     if len(tokens) == len(sizes):
