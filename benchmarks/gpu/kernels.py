@@ -22,27 +22,29 @@ from benchmarks.speed.ops import SIZES, Size
 BEYOND_CACHE = 256 << 20  # bytes of weights that the calls of one graph go through in turn
 
 
-def case(size: Size, rows: int, dtype, v_dtype, device: str):
-    """x, V, idx, indices, route: all rows share one mask."""
+def case(size: Size, rows: int, dtype, v_dtype, device: str, masks: int = 1):
+    """x, V, indices, route: runs of rows that share a mask, as the tokens of a prompt do."""
     g = torch.Generator().manual_seed(0)
     x, V = torch.randn(rows, size.D, generator=g), torch.randn(size.D, size.d, generator=g)
-    idx = torch.randperm(size.D, generator=g)[: size.k].sort().values.to(device)
-    return (
-        x.to(device, dtype),
-        V.to(device, v_dtype),
-        idx,
-        idx.int()[None],
-        torch.zeros(rows, dtype=torch.int32, device=device),
-    )
+    drawn = [torch.randperm(size.D, generator=g)[: size.k].sort().values for _ in range(masks)]
+    route = torch.arange(rows, dtype=torch.int32) * masks // rows
+    return x.to(device, dtype), V.to(device, v_dtype), torch.stack(drawn).int().to(device), route.int().to(device)
 
 
-def rivals(x, V, idx) -> dict:
-    """The ways to the same product in plain torch."""
-    kept = torch.zeros(x.shape[1], dtype=x.dtype, device=x.device).index_fill_(0, idx, 1)
+def rivals(x, indices, route) -> dict:
+    """The ways to the same product in plain torch, of V."""
+    masks, rows, lines = len(indices), len(x), indices.long()
+    kept = torch.zeros(masks, x.shape[1], dtype=x.dtype, device=x.device).scatter_(1, lines, 1)[route.long()]
+    each = rows // masks
+
+    def gathered(V):
+        active = x.view(masks, each, -1).gather(2, lines[:, None].expand(-1, each, -1)).to(V.dtype)
+        return (active @ V[lines]).view(rows, -1)
+
     return {
-        "dense over a masked input": lambda V=V: (x * kept).to(V.dtype) @ V,
-        "index_select, matmul": lambda V=V: x.index_select(1, idx).to(V.dtype) @ V.index_select(0, idx),
-    }
+        "dense over a masked input": lambda V: (x * kept).to(V.dtype) @ V,
+        "index_select, matmul": gathered if masks > 1 else lambda V: x.index_select(1, lines[0]).to(V.dtype) @ V.index_select(0, lines[0]),
+    }  # fmt: skip
 
 
 def check(got, want) -> None:
@@ -91,20 +93,19 @@ def copy_rate(runs: int) -> float:
     return 2 * source.numel() / (event_us(lambda: target.copy_(source), runs) * 1e-6)
 
 
-def product_rows(size: Size, rows: int, dtype, v_dtype, runs: int, rate: float) -> list[dict]:
-    x, V, idx, indices, route = case(size, rows, dtype, v_dtype, "cuda")
+def product_rows(size: Size, rows: int, masks: int, v_dtype, runs: int, rate: float) -> list[dict]:
+    """One row for each configuration that a launcher may take, of a bfloat16 x."""
+    x, V, indices, route = case(size, rows, torch.bfloat16, v_dtype, "cuda", masks)
     want, weights = reference.masked_matmul(x, V, indices, route, 1.0), copies(V)
     torch_us, torch_call_us = {}, {}
-    for name, call in rivals(x, V, idx).items():
-        check(call(), want)
-        torch_us[name], torch_call_us[name] = graph_us(call, weights, runs), event_us(call, runs)
-    block = [w.index_select(0, idx) for w in weights]
+    for name, call in rivals(x, indices, route).items():
+        check(call(V), want)
+        torch_us[name], torch_call_us[name] = graph_us(call, weights, runs), event_us(lambda call=call: call(V), runs)
+    block = [w.index_select(0, indices[0].long()) for w in weights]
     dense = graph_us(lambda b: x[:, : size.k].to(b.dtype) @ b, block, runs)
     decode = rows <= product.DECODE_ROWS
-    name = "decode_config" if decode else "prefill_config"
-    chosen = getattr(product, name)
-    configs = product.DECODE_CONFIGS if decode else product.PREFILL_CONFIGS[product._mode(x, V)]
-    default = chosen(size.d) if decode else chosen(rows, 1, product._mode(x, V))
+    name, chosen, default = config_of(size, rows, masks, x, V)
+    configs = product.DECODE_CONFIGS if decode else product.PREFILL_CONFIGS[product._mode(x, V)] if masks > 1 else [{}]
     found = []
     for config in configs:
         setattr(product, name, lambda *_, config=config: config)
@@ -114,12 +115,19 @@ def product_rows(size: Size, rows: int, dtype, v_dtype, runs: int, rate: float) 
             call_us = event_us(lambda: ops.masked_matmul(x, V, indices, route, 1.0), runs)
         finally:
             setattr(product, name, chosen)
-        moved = size.k * size.d * V.element_size() + rows * (size.k + size.d) * x.element_size()
+        moved = masks * size.k * size.d * V.element_size() + rows * (size.k + size.d) * x.element_size()
         share = {"of_copy": round(moved / (ours * 1e-6) / rate, 3)} if decode else {"of_matmul": round(dense / ours, 3)}
-        found.append({"op": "masked_matmul", "size": size.name, "dtype": f"{dtype} x {v_dtype}".replace("torch.", ""), "N": rows,
-                      "config": config, "default": config == default, "us": ours, "call_us": call_us, "torch_us": torch_us,
-                      "torch_call_us": torch_call_us, "matmul_us": dense, **share})  # fmt: skip
+        found.append({"op": "masked_matmul", "size": size.name, "dtype": f"{x.dtype} x {v_dtype}".replace("torch.", ""), "N": rows,
+                      "masks": masks, "config": config, "default": config in ({}, default), "us": ours, "call_us": call_us,
+                      "torch_us": torch_us, "torch_call_us": torch_call_us, "matmul_us": dense, **share})  # fmt: skip
     return found
+
+
+def config_of(size: Size, rows: int, masks: int, x, V) -> tuple:
+    """The name of the launcher's choice, the function, and what it chooses."""
+    if rows <= product.DECODE_ROWS:
+        return "decode_config", product.decode_config, product.decode_config(size.d)
+    return "prefill_config", product.prefill_config, product.prefill_config(rows, masks, product._mode(x, V))
 
 
 def scatter_row(size: Size, n: int, runs: int) -> dict:
@@ -156,9 +164,9 @@ def main() -> None:
         return
     recorder, rows, rate = harness.Recorder("gpu_kernels", args), [], copy_rate(args.runs)
     for size in SIZES:
-        for count in (1, 8, 256, 2048):
+        for count, masks in ((1, 1), (8, 1), (8, 8), (256, 1), (2048, 1), (2048, 8)):
             for v_dtype in (torch.float32, torch.bfloat16):
-                rows += product_rows(size, count, torch.bfloat16, v_dtype, args.runs, rate)
+                rows += product_rows(size, count, masks, v_dtype, args.runs, rate)
         rows.append(scatter_row(size, 256, args.runs))
     for r in rows:
         print(r, flush=True)

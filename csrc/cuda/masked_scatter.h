@@ -1,5 +1,5 @@
-// The contract of the CUDA scatter: V[idx] += scale * A^T G and ||A^T G||_F^2, in two kernels on the caller's stream, without
-// a (k, d) temporary. Device pointers; A (n, k), G (n, d) and idx (k) are contiguous, V's rows are `v_stride` elements apart.
+// The contract of the CUDA scatter: V[idx] += scale * P and ||P||_F^2 in one pass over P = A^T G, on the caller's stream. Device pointers; P
+// (k, d) and idx (k) are contiguous, V's rows are `v_stride` elements apart.
 #pragma once
 #include <cstdint>
 
@@ -13,9 +13,7 @@ struct DeviceScatter {
     int64_t d, v_stride;
     const int32_t *idx;      // no repeats
     int64_t k;
-    const void *A, *G;
-    DeviceDtype a_dtype, g_dtype;
-    int64_t n;
+    const float *P;
     float scale;
     float *partial;          // scratch: (scatter_blocks(k, d))
     float *squared;          // out: one float

@@ -20,21 +20,21 @@ DECODE_ROWS = 16  # up to so many rows go through the decode kernel
 
 # What the kernels may be compiled with; see the `_config` functions for which is used.
 DECODE_CONFIGS = (
-    {"BLOCK_K": 32, "BLOCK_N": 64, "STAGES": 4, "num_warps": 4},
     {"BLOCK_K": 64, "BLOCK_N": 64, "STAGES": 3, "num_warps": 4},
-    {"BLOCK_K": 32, "BLOCK_N": 128, "STAGES": 3, "num_warps": 4},
+    {"BLOCK_K": 64, "BLOCK_N": 32, "STAGES": 4, "num_warps": 4},
+    {"BLOCK_K": 32, "BLOCK_N": 64, "STAGES": 4, "num_warps": 4},
 )
 # By how `_product` multiplies: float32 throughout needs the registers that a large tile would take.
 PREFILL_CONFIGS = {
     "half": (
-        {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_K": 64, "num_warps": 8, "num_stages": 3},
-        {"BLOCK_M": 64, "BLOCK_N": 128, "BLOCK_K": 64, "num_warps": 4, "num_stages": 3},
-        {"BLOCK_M": 16, "BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 3},
+        {"BLOCK_M": 128, "BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 3},
+        {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 4},
+        {"BLOCK_M": 16, "BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 4},
     ),
     "tf32": (
-        {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_K": 32, "num_warps": 8, "num_stages": 3},
-        {"BLOCK_M": 64, "BLOCK_N": 128, "BLOCK_K": 32, "num_warps": 4, "num_stages": 3},
-        {"BLOCK_M": 16, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 4, "num_stages": 3},
+        {"BLOCK_M": 128, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 4, "num_stages": 3},
+        {"BLOCK_M": 32, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 4, "num_stages": 4},
+        {"BLOCK_M": 16, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 4, "num_stages": 4},
     ),
     "ieee": (
         {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 16, "num_warps": 8, "num_stages": 2},
@@ -204,20 +204,20 @@ def _backward_kernel(
 
 
 def decode_config(d: int) -> dict[str, int]:
-    """How `_decode_kernel` is compiled."""
-    return DECODE_CONFIGS[0]
+    """How `_decode_kernel` is compiled: narrow strips for small d, so that there are programs enough to fill the chip."""
+    return DECODE_CONFIGS[0] if d >= 2048 else DECODE_CONFIGS[1]
 
 
-def decode_parts(rows: int, d: int, k: int, block_k: int, block_n: int) -> int:
-    """Into how many parts a decode's masks are split: so many that the programs fill a large chip, of no less than four steps each."""
-    programs = rows * triton.cdiv(d, block_n)
-    return max(1, min(triton.cdiv(k, 4 * block_k), triton.cdiv(1024, programs)))
+def decode_parts(rows: int, d: int, k: int, config: dict[str, int]) -> int:
+    """Into how many parts a decode's masks are split: up to eight, of no less than two steps each, while the programs do not fill a chip."""
+    programs = rows * triton.cdiv(d, config["BLOCK_N"])
+    return max(1, min(8, triton.cdiv(k, 2 * config["BLOCK_K"]), triton.cdiv(2048, programs)))
 
 
 def prefill_config(rows: int, masks: int, mode: str) -> dict[str, int]:
     """How `_prefill_kernel` is compiled: tiles as high as the rows that share a mask, on average."""
     share = rows // max(masks, 1)
-    return PREFILL_CONFIGS[mode][0 if share >= 128 else 1 if share >= 32 else 2]
+    return PREFILL_CONFIGS[mode][0 if share >= 512 else 1 if share >= 32 else 2]
 
 
 def backward_config(rows: int, masks: int) -> dict[str, int]:
@@ -280,9 +280,27 @@ def _launch(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, s
     rows, masks, d = len(x), len(indices), V.shape[-1]
     if rows == 0 or masks == 0 or d == 0:
         return
+    if rows > DECODE_ROWS and masks == 1 and x.is_cuda:
+        _one_mask(out, x, V[0] if V.dim() == 3 else V.index_select(0, indices[0]), indices[0], route, scale, add)
+        return
     x, indices, route = _rows(x), indices.contiguous(), route.contiguous()
     launch = _decode if rows <= DECODE_ROWS else _prefill
     launch(out, x, *_weights(V), indices, route, scale, add)
+
+
+def _one_mask(out: Tensor, x: Tensor, weights: Tensor, idx: Tensor, route: Tensor, scale: float, add: bool) -> None:
+    """Many rows that share the only mask, as in the prefill of one prompt: a product of whole matrices, which is the library's.
+
+    Float32 weights beside a 16-bit x become the sum of two 16-bit matrices, side by side in one product: all but the last bits of theirs.
+    """
+    active = x.index_select(1, idx)
+    weights = weights if scale == 1.0 else weights * scale
+    if weights.dtype != x.dtype:
+        high = weights.to(x.dtype)
+        low = (weights - high).to(x.dtype)  # zeros where V itself is the narrower one
+        active, weights = torch.cat((active, active), 1), torch.cat((high, low))
+    product, reads = active @ weights, (route >= 0)[:, None]
+    torch.where(reads, out + product if add else product, out, out=out)
 
 
 def _decode(
@@ -298,7 +316,7 @@ def _decode(
 ) -> None:
     rows, k, d = len(x), indices.shape[1], out.shape[1]
     config = decode_config(d)
-    parts = decode_parts(rows, d, k, config["BLOCK_K"], config["BLOCK_N"])
+    parts = decode_parts(rows, d, k, config)
     partial = torch.empty(rows, parts, d, dtype=torch.float32, device=x.device) if parts > 1 else out
     share = triton.cdiv(triton.cdiv(k, parts), config["BLOCK_K"]) * config["BLOCK_K"]
     grid = (rows, triton.cdiv(d, config["BLOCK_N"]), parts)

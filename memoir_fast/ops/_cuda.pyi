@@ -4,7 +4,7 @@ def blocks(k: int, d: int) -> int:
     """How many partial sums of squares a scatter of (k, d) writes."""
 
 def masked_scatter(
-    V: int, v_dtype: int, d: int, v_stride: int, idx: int, k: int, A: int, a_dtype: int, G: int, g_dtype: int, n: int,
-    scale: float, partial: int, squared: int, device: int, stream: int,
+    V: int, v_dtype: int, d: int, v_stride: int, idx: int, k: int, P: int, scale: float, partial: int, squared: int,
+    device: int, stream: int,
 ) -> None:  # fmt: skip
-    """V[idx] += scale * A^T G on a stream; RuntimeError says what CUDA reports."""
+    """V[idx] += scale * P on a stream, and the sum of P's squares; RuntimeError says what CUDA reports."""

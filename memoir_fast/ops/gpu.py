@@ -119,18 +119,17 @@ def block_matmul_backward(
 
 
 def masked_scatter_(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> Tensor:
-    """By the CUDA extension where it is built and V's rows are contiguous, otherwise by the reference."""
+    """The product by torch, the rest by the CUDA extension where it is built and V's rows are contiguous; otherwise by the reference."""
     cuda = _cuda()
     if not V.is_cuda or cuda is None or V.stride(1) != 1:
         return reference.masked_scatter_(V, idx, A, G, scale)
-    A, G, idx = A.contiguous(), G.contiguous(), idx.contiguous()
-    (n, k), d = A.shape, G.shape[1]
+    (k, d), idx = (A.shape[1], G.shape[1]), idx.contiguous()
     squared = torch.zeros((), dtype=torch.float32, device=V.device)
     if k == 0 or d == 0:
         return squared
+    gradient = A.float().T @ G.float()
     partial = torch.empty(cuda.blocks(k, d), dtype=torch.float32, device=V.device)
     cuda.masked_scatter(
-        V.data_ptr(), _CODES[V.dtype], d, V.stride(0), idx.data_ptr(), k, A.data_ptr(), _CODES[A.dtype], G.data_ptr(),
-        _CODES[G.dtype], n, scale, partial.data_ptr(), squared.data_ptr(), V.device.index,
-        torch.cuda.current_stream(V.device).cuda_stream)  # fmt: skip
+        V.data_ptr(), _CODES[V.dtype], d, V.stride(0), idx.data_ptr(), k, gradient.data_ptr(), scale, partial.data_ptr(),
+        squared.data_ptr(), V.device.index, torch.cuda.current_stream(V.device).cuda_stream)  # fmt: skip
     return squared

@@ -20,12 +20,13 @@ def test_cases_and_comparison():
     assert agrees(want, exact, torch.bfloat16) and not agrees(want + 1, exact, torch.bfloat16)
 
 
-def test_the_benchmarks_rivals_compute_the_product(capsys):
+@pytest.mark.parametrize("masks", [1, 3])
+def test_the_benchmarks_rivals_compute_the_product(masks):
     size = roofline.Size("small", 64, 16, 20)
-    x, V, idx, indices, route = gpu.case(size, 5, torch.float32, torch.float32, "cpu")
+    x, V, indices, route = gpu.case(size, 6, torch.float32, torch.float32, "cpu", masks)
     want = reference.masked_matmul(x, V, indices, route, 1.0)
-    for call in gpu.rivals(x, V, idx).values():
-        gpu.check(call(), want)
+    for call in gpu.rivals(x, indices, route).values():
+        gpu.check(call(V), want)
     with pytest.raises(AssertionError, match="off by"):
         gpu.check(want + 1, want)
 

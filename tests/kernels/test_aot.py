@@ -44,6 +44,6 @@ def test_the_extension_is_built_where_nvcc_is():
         pytest.skip("nvcc is not installed")
     from memoir_fast.ops import _cuda
 
-    assert _cuda.blocks(129, 4096) == 2 * 32
-    with pytest.raises(ValueError, match="dtype code"):
-        _cuda.masked_scatter(0, 7, 1, 1, 0, 1, 0, 0, 0, 0, 1, 1.0, 0, 0, 0, 0)
+    assert _cuda.blocks(129, 4097) == 129 * 5
+    with pytest.raises(ValueError, match="v_dtype must be"):
+        _cuda.masked_scatter(0, 7, 1, 1, 0, 1, 0, 1.0, 0, 0, 0, 0)
