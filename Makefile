@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-long test-vllm test-vllm-all lint docs sanitize clean
+.PHONY: demo test test-long test-gpu test-vllm test-vllm-all lint docs sanitize clean
 
 $(STAMP): pyproject.toml setup.py $(wildcard csrc/*/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -22,6 +22,12 @@ test: $(STAMP)
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -q -m long
+
+# On a machine with a CUDA build of torch, in whatever environment PYTHON names; the report says what ran, and on what.
+test-gpu:
+	mkdir -p build
+	$(PYTHON) -m memoir_fast.ops > build/gpu-report.txt
+	$(PYTHON) -m pytest -ra tests/gpu tests/kernels/test_aot.py >> build/gpu-report.txt 2>&1; ended=$$?; cat build/gpu-report.txt; exit $$ended
 
 # vLLM on the CPU, in an environment of its own (it pins its own transformers). The three packages that it brings along break its import
 # with a CPU build of torch.

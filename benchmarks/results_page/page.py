@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.results_page import chat, quality, routing, speed
+from benchmarks.results_page import chat, gpu, quality, routing, speed
 from benchmarks.results_page.text import NOT_TRACED
 
 
@@ -25,6 +25,7 @@ def made(results: Path) -> str:
         *routing.sections(results),
         *chat.sections(results),
         *speed.sections(results),
+        *gpu.sections(results),
         *tail,
         *quality.details(results),
     ]

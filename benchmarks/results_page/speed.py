@@ -24,7 +24,6 @@ def sections(results: Path) -> list[str]:
         lookup,
         scaling,
         serving,
-        calculated,
     ):
         parts += section(results)
     return parts
@@ -289,28 +288,3 @@ def serving(results: Path) -> list[str]:
         *table(["prompts", "time of a round", "median latency", "95th percentile"], lines),
         f"A refresh in the middle of a further {refresh['asked']} requests: {refresh['answered']} answered.", "",
     ]  # fmt: skip
-
-
-def calculated(results: Path) -> list[str]:
-    """GPU: timings if there are any, and the calculations."""
-    parts, run, timed = [], last("roofline", results), last("gpu_kernels", results)
-    if run is not None:
-        lines = [
-            [
-                r["chip"],
-                f"{r['operations']:.3g}",
-                f"{r['bytes']:.3g}",
-                f"{r['floor_s']:.3f}",
-                f"{r['published_s_on_A100']}",
-            ]
-            for r in run.result["edits"]
-        ]
-        parts += ["## GPU: calculations", "", *source_line(run), "**A calculation, not a measurement** (`python -m benchmarks.gpu.roofline`; each "
-                  "operation's floor is in the row): the least time of one ZsRE edit of LLaMA-3-8B in bfloat16 by its bytes and operations.", "",
-                  *table(["chip", "operations", "bytes", "at least, s", "the published editor reports on an A100, s"], lines)]  # fmt: skip
-    if timed is None:
-        return [*parts, *(["No GPU time has been measured.", ""] if parts else [])]
-    lines = [[f"`{r['op']}`", r["size"], r["dtype"], str(r["N"]), str(r["ours_us"]), str(min(r["torch_us"].values()))]
-             for r in timed.result["rows"] if r.get("default", True)]  # fmt: skip
-    return [*parts, "## GPU: kernels", "", *source_line(timed),
-            *table(["operation", "size", "dtype", "rows", "ours, us", "fastest torch, us"], lines)]  # fmt: skip

@@ -217,7 +217,7 @@ def decode_parts(rows: int, d: int, k: int, config: dict[str, int]) -> int:
 def prefill_config(rows: int, masks: int, mode: str) -> dict[str, int]:
     """How `_prefill_kernel` is compiled: tiles as high as the rows that share a mask, on average."""
     share = rows // max(masks, 1)
-    return PREFILL_CONFIGS[mode][0 if share >= 512 else 1 if share >= 32 else 2]
+    return PREFILL_CONFIGS[mode][0 if share >= 128 else 1 if share >= 32 else 2]
 
 
 def backward_config(rows: int, masks: int) -> dict[str, int]:

@@ -1,0 +1,58 @@
+"""Sections on GPUs: what kernels took on one, and the calculations that no run stands behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.results_page.speed import last
+from benchmarks.results_page.text import source_line, table
+
+
+def sections(results: Path) -> list[str]:
+    return [*timed(results), *calculated(results)]
+
+
+def timed(results: Path) -> list[str]:
+    run = last("gpu_kernels", results)
+    if run is None:
+        return ["## GPU", "", "No GPU time has been measured.", ""]
+    products = [r for r in run.result["rows"] if r["op"] == "masked_matmul"]
+    kinds = list(dict.fromkeys((r["size"], r["dtype"], r["N"], r["masks"]) for r in products))
+    lines = []
+    for kind in kinds:
+        some = [r for r in products if (r["size"], r["dtype"], r["N"], r["masks"]) == kind]
+        ours = next(r for r in some if r["default"])
+        best = min(ours["torch_us"].values())
+        share = f"{ours['of_copy']:.2f} of a copy" if ours["N"] <= 16 else f"{ours['of_matmul']:.2f} of a plain product"
+        lines.append([kind[0], kind[1], str(kind[2]), str(kind[3]), f"{ours['us']}", f"{best}", f"{best / ours['us']:.2f}x", share,
+                      f"{ours['call_us']}", f"{min(ours['torch_call_us'].values())}"])  # fmt: skip
+    scatter = [[r["size"], str(r["N"]), f"{r['us']}", f"{r['torch_us']}", f"{r['torch_us'] / r['us']:.2f}x"]
+               for r in run.result["rows"] if r["op"] == "masked_scatter_"]  # fmt: skip
+    rate = run.result["copy_bytes_per_second"] / 1e12
+    return [
+        "## GPU", "", *source_line(run),
+        "`python -m benchmarks.gpu.kernels`. The device's time of one call in a replayed CUDA graph, microseconds, over weights that no cache "
+        "holds, against the faster of two ways in plain torch; and the time of a single call from Python, the host's work included, in which all "
+        f"of them spend most of their time waiting for the host. A copy moves {rate:.1f} TB/s here; a plain product is one of matrices of the same "
+        "sizes and dtypes that nobody had to gather.", "",
+        *table(["size", "x times V", "rows", "masks", "ours, us", "torch, us", "faster", "share", "one call, us", "torch's, us"], lines),
+        "Below 1x torch is faster: in bfloat16 throughout where rows are few and share a mask, since a plain product reads the weights once for "
+        "all of them, and in SmolLM2's prefill, where sorting the rows by their masks takes longer than the product. What readers multiply with "
+        "are float32 copies of the memory's rows.", "",
+        "The gradient's scatter, with the sum of its squares:", "",
+        *table(["size", "training tokens", "ours, us", "torch, us", "faster"], scatter),
+    ]  # fmt: skip
+
+
+def calculated(results: Path) -> list[str]:
+    run = last("roofline", results)
+    if run is None:
+        return []
+    lines = [[r["chip"], f"{r['operations']:.3g}", f"{r['bytes']:.3g}", f"{r['floor_s']:.3f}", f"{r['published_s_on_A100']}"]
+             for r in run.result["edits"]]  # fmt: skip
+    return [
+        "## GPU: calculations", "", *source_line(run),
+        "**A calculation, not a measurement** (`python -m benchmarks.gpu.roofline`; each operation's floor is in the row): the least time of one "
+        "ZsRE edit of LLaMA-3-8B in bfloat16 by its bytes and operations.", "",
+        *table(["chip", "operations", "bytes", "at least, s", "the published editor reports on an A100, s"], lines),
+    ]  # fmt: skip
