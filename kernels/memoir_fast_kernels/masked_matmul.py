@@ -319,8 +319,8 @@ def _decode(
     parts = decode_parts(rows, d, k, config)
     partial = torch.empty(rows, parts, d, dtype=torch.float32, device=x.device) if parts > 1 else out
     share = triton.cdiv(triton.cdiv(k, parts), config["BLOCK_K"]) * config["BLOCK_K"]
-    grid = (rows, triton.cdiv(d, config["BLOCK_N"]), parts)
-    _decode_kernel[grid](out, partial, x, V, indices, route, scale, d, k, share, out.stride(0), x.stride(0), v_stride,
+    strips = triton.cdiv(d, config["BLOCK_N"])
+    _decode_kernel[rows, strips, parts](out, partial, x, V, indices, route, scale, d, k, share, out.stride(0), x.stride(0), v_stride,
                          BLOCKS=blocks, ADD=add, SPLIT=parts > 1, **config)  # fmt: skip
     if parts > 1:
         grid = (rows, triton.cdiv(d, SUM_CONFIG["BLOCK_N"]))

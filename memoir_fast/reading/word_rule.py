@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,8 +78,8 @@ class WordRule:
         return (first.edit if first.score >= self.threshold.value else -1), first.score
 
 
-def _as_lists(tokens: torch.Tensor, *masks: torch.Tensor | None) -> list[list | None]:
+def _as_lists(tokens: torch.Tensor, *masks: torch.Tensor | None) -> tuple[Any, ...]:
     """Tensors of one shape as lists; from a GPU they come together, since each copy waits for it."""
     given = [tokens, *(mask.to(tokens.device, tokens.dtype) for mask in masks if mask is not None)]
     lists = iter(torch.stack(given).tolist())
-    return [next(lists), *(None if mask is None else next(lists) for mask in masks)]
+    return (next(lists), *(None if mask is None else next(lists) for mask in masks))
