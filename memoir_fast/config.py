@@ -14,7 +14,7 @@ from typing import Any
 from .errors import quoted
 
 # Settings that a memory is made with and keeps.
-SHAPING = ("layer", "top_k", "chat_template", "write", "feature", "seed", "tuned")
+SHAPING = ("layer", "top_k", "chat_template", "acts", "write", "feature", "seed", "tuned")
 ENDS = ("auto", "eos", "none")
 WRITES = ("sgd", "preconditioned")
 RECIPES = ("own", "published")
@@ -22,6 +22,7 @@ PRECISIONS = ("exact", "fast")
 FEATURES = ("mean_decentered", "mean", "last")
 _LARGEST = (1 << 53) - 1  # whole numbers beyond it are no count of anything
 ROUTERS = ("tokens", "mask")
+ACTS = ("answer", "all")
 
 
 def _setting(default: Any, text: str, least: float | None = None, most: float = math.inf, choices: tuple = ()) -> Any:
@@ -117,6 +118,13 @@ class MemoirConfig:
         None,
         "a JSON object handed to the chat template (enable_thinking, date_string, ...); system is a system message",
     )
+    acts: str | None = _setting(
+        None,
+        "at which tokens the memory adds to its projection: answer is from the question's last token on, so that an edit writes to the few "
+        "features that its answer follows from and leaves those of other edits alone; all is the published rule; none takes answer in a "
+        "chat and all in plain text",
+        choices=ACTS,
+    )
     end: str = _setting(
         "auto",
         "what an answer ends with: auto is the end of turn in a chat and the end of text otherwise, eos the end of text, none nothing",
@@ -132,6 +140,13 @@ class MemoirConfig:
         "behind how many of the model's ten short contexts an edit is trained as well; none takes 0 in a chat, where the answer always "
         "follows the same header, and 10 in plain text",
         0,
+    )
+    wordings: int | None = _setting(
+        None,
+        "on how many wordings that are made from its prompt an edit is trained as well: 1 adds the prompt's bare keywords, 2 the prompt as a "
+        "request too; none takes 2 in a chat and 0 in plain text",
+        0,
+        2,
     )
     train_rephrasings: bool = _setting(
         False,
@@ -169,6 +184,8 @@ class MemoirConfig:
             ("end", "auto", "none"),
             ("joiner", "auto", " "),
             ("contexts", None, 10),
+            ("acts", None, "all"),
+            ("wordings", None, 0),
         ):
             if getattr(self, name) == left_open:
                 object.__setattr__(self, name, theirs)
@@ -216,7 +233,8 @@ class MemoirConfig:
     def from_dict(cls, values: dict[str, Any]) -> MemoirConfig:
         """Settings from a mapping; keys that this version does not know are dropped with a warning naming them."""
         known = {f.name for f in fields(cls)}
-        values = {"router": "mask", **values}  # settings from before edits were found by their words
+        # Settings from before edits were found by their words, and from before they could act on the answer alone.
+        values = {"router": "mask", "acts": "all", **values}
         unknown = sorted(str(name)[:40] for name in set(values) - known)
         if unknown:
             warnings.warn(
@@ -289,6 +307,16 @@ def default_layer(depth: int) -> int:
 def default_contexts(is_chat: bool) -> int:
     """How many short contexts an edit is trained behind: none in a chat, where the answer always follows the same header, else all ten."""
     return 0 if is_chat else 10
+
+
+def default_wordings(is_chat: bool) -> int:
+    """On how many made wordings an edit is trained: in plain text the contexts do what they do in a chat."""
+    return 2 if is_chat else 0
+
+
+def default_acts(is_chat: bool) -> str:
+    """Where the memory acts: in a chat the answer's header stands between the question and the answer, and is the same for all wordings."""
+    return "answer" if is_chat else "all"
 
 
 def _integer(name: str, value: Any, least: float, most: float) -> None:

@@ -12,7 +12,7 @@ from .base import tuned
 from .base.attachment import Attached, Attachment
 from .base.projection import find_target
 from .base.running import check_causal, check_model, device_of, running_module
-from .config import MemoirConfig, default_top_k
+from .config import MemoirConfig, default_acts, default_top_k
 from .editing.editor import Editor
 from .editing.request import EditRequest
 from .journal.calibrated import Calibrated
@@ -71,13 +71,15 @@ class MemoirModel(Attached, Answering, Teaching, Undo, Calibrated, Opened):
             Encoder.of(model, tokenizer, config),
             config.top_k or default_top_k(self.target.in_features),
         )
-        self.config = config.updated(layer=self.target.path, top_k=top_k, chat_template=self.encoder.is_chat)
+        is_chat = self.encoder.is_chat
+        acts = config.acts or default_acts(is_chat)
+        self.config = config.updated(layer=self.target.path, top_k=top_k, chat_template=is_chat, acts=acts)
         self.fingerprint = fingerprints.fingerprint(model, tokenizer, self.target)
         if state is not None:
             fingerprints.check(state.fingerprint, self.fingerprint)
         self.memory = new_memory(self.config, self.target, permutation) if state is None else state.memory
         self.memory.to(device_of(model.get_submodule(self.target.path)))
-        self.router, depth = Router(self.memory), depth_for(model, self.target, state, config)
+        self.router, depth = Router(self.memory, acts), depth_for(model, self.target, state, config)
         self.attachment = Attachment(model, self.target, self.router, depth)
         check_causal(model)
         self.attach()

@@ -14,13 +14,14 @@ import torch
 
 from ..base.causal_lm import CausalLM, evaluating
 from ..base.projection import Target, layers_of
-from ..config import MemoirConfig, default_contexts
+from ..config import MemoirConfig, default_contexts, default_wordings
 from ..errors import EditError
 from ..memory.residual import ResidualMemory
 from ..memory.update import Update
 from ..reading.features import tophash_segments
 from ..reading.router import Router
 from ..text.encoder import Encoder, Sequence
+from ..text.rewording import reworded
 from .layout import Layout, lay_out, packing_pays
 from .replay import Halved, Replay, halved_copies
 from .request import EditRequest
@@ -102,7 +103,7 @@ class Editor:
         # Outside inference mode even if the caller is inside: the steps need autograd.
         with torch.inference_mode(False), _at_rest(self.model):
             counted = 1 if config.recipe == "published" else 0
-            layout = lay_out(edits, self._packed(edits), self.memory.V.device, counted)
+            layout = lay_out(edits, self._packed(edits), self.memory.V.device, counted, config.acts or "all")
             replay = self._replay(layout, config)
             indices, signatures = self._masks(replay)
             memory = (
@@ -114,14 +115,17 @@ class Editor:
         return Finished(list(requests), updates, losses, steps, final, time.perf_counter() - began)
 
     def _sequences(self, request: EditRequest, config: MemoirConfig) -> list[Sequence]:
-        """What an edit is trained on: prompt and target in the template's variants, perhaps the rephrasings, and some contexts in front."""
+        """What an edit is trained on: prompt and target in the template's variants, some wordings made from the prompt, perhaps the user's
+        rephrasings, and some contexts in front."""
         wanted = default_contexts(self.encoder.is_chat) if config.contexts is None else config.contexts
         prompt, target, encoder = request.prompt, request.target, self.encoder
         chosen = self.contexts[:wanted]
-        more = request.rephrasings if config.train_rephrasings else ()
-        reworded = [pair for text in more for pair in encoder.pairs(text, target)]
+        made = default_wordings(encoder.is_chat) if config.wordings is None else config.wordings
+        more = [encoder.pair(text, target) for text in reworded(prompt)[:made]]
+        if config.train_rephrasings:
+            more += [pair for text in request.rephrasings for pair in encoder.pairs(text, target)]
         first = [encoder.pair(prompt, target)] if config.recipe == "published" else encoder.pairs(prompt, target)
-        return [*first, *reworded, *(encoder.pair(prompt, target, context) for context in chosen)]
+        return [*first, *more, *(encoder.pair(prompt, target, context) for context in chosen)]
 
     @torch.no_grad()
     def _masks(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:
@@ -142,7 +146,7 @@ class Editor:
         layout = replay.layout
         rows = indices[0] if len(indices) == 1 else indices.unique()
         places = torch.searchsorted(rows.long(), indices.long())
-        activations = replay.activations.reshape(-1, memory.in_features)[layout.tokens]
+        activations = replay.activations.reshape(-1, memory.in_features)[layout.tokens[layout.acting]]
         features = torch.zeros(len(activations), len(rows), device=activations.device)
         moves = torch.zeros_like(features) if rule_of(config).tracks else None
         for mask, place, part in zip(indices, places, layout.parts, strict=True):
@@ -160,11 +164,12 @@ class Editor:
     ) -> tuple[list[list[float]], list[int], list[float]]:
         layout = replay.layout
         base = replay.outputs.reshape(-1, self.memory.out_features)[layout.tokens].float()
-        edits = len(layout.parts)
+        edits, acting = len(layout.parts), layout.acting
         losses: list[list[float]] = [[] for _ in range(edits)]
         steps, moving = [0] * edits, [True] * edits
         for _ in range(config.steps):
-            terms, gradient = replay.losses_and_gradient(base + write.contribution())
+            terms, gradient = replay.losses_and_gradient(base.index_add(0, acting, write.contribution()))
+            gradient = gradient[acting]
             found = torch.zeros(edits, device=terms.device).index_add_(0, layout.owners, terms).tolist()
             if not (all(map(math.isfinite, found)) and torch.isfinite(gradient).all()):
                 raise EditError(
@@ -181,7 +186,7 @@ class Editor:
             write.step(gradient, moving, found)
         final = [seen[-1] for seen in losses]
         if any(moving):  # the steps ran out: what the last one did is not known yet
-            terms, _ = replay.losses_and_gradient(base + write.contribution())
+            terms, _ = replay.losses_and_gradient(base.index_add(0, acting, write.contribution()))
             found = torch.zeros(edits, device=terms.device).index_add_(0, layout.owners, terms).tolist()
             final = [after if still else last for after, still, last in zip(found, moving, final, strict=True)]
         return losses, steps, final

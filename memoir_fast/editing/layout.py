@@ -22,8 +22,9 @@ class Layout:
         tokens: (n,) flat positions (row * T + column) of the real tokens.
         sequences: (n,) the sequence of each token, ascending; positions: (n,) its place in it.
         aims: (m,) the places among the n tokens that predict a target token.
+        acting: (a,) the places among the n tokens at which the memory acts, ascending.
         words: per edit, the (w,) flat positions of its identity sequence's routing tokens (its prompt).
-        parts: per edit, its tokens among the n.
+        parts: per edit, its tokens among the acting.
         owners: (m,) the edit of each target.
         targets: (m,) flat positions that predict a target token; labels: (m,) those tokens.
         weights: (m,) float32; an edit's loss is the weighted sum of its cross entropies (mean over a sequence's target
@@ -36,6 +37,7 @@ class Layout:
     sequences: torch.Tensor
     positions: torch.Tensor
     aims: torch.Tensor
+    acting: torch.Tensor
     words: list[torch.Tensor]
     parts: list[slice]
     owners: torch.Tensor
@@ -44,12 +46,15 @@ class Layout:
     weights: torch.Tensor
 
 
-def lay_out(edits: list[list[Sequence]], packed: bool, device: torch.device, counted: int = 0) -> Layout:
+def lay_out(
+    edits: list[list[Sequence]], packed: bool, device: torch.device, counted: int = 0, acts: str = "all"
+) -> Layout:
     """The layout of some edits' sequences; the first one of each is its identity, whose words make the mask.
 
     Args:
         counted: positions without a label that each sequence's loss is divided by as well: 1 in the authors' code, whose mask of the
             target begins one position early.
+        acts: at which tokens the memory acts, as `MemoirConfig.acts` says.
     """
     sequences = [sequence for edit in edits for sequence in edit]
     lengths = [len(s.tokens) - 1 for s in sequences]
@@ -58,23 +63,26 @@ def lay_out(edits: list[list[Sequence]], packed: bool, device: torch.device, cou
     rows = 1 if packed else len(sequences)
     input_ids = torch.zeros(rows * width, dtype=torch.int64)
     position_ids = torch.zeros(rows * width, dtype=torch.int64)
-    tokens, aims, owners, targets, labels, weights, words, parts = [], [], [], [], [], [], [], []
-    number = seen = 0
+    tokens, aims, acting, owners, targets, labels, weights, words, parts = [], [], [], [], [], [], [], [], []
+    number = seen = taken = 0
     for owner, edit in enumerate(edits):
         words.append(torch.arange(*edit[0].words) + starts[number])
-        parts.append(slice(seen, seen + sum(len(s.tokens) - 1 for s in edit)))
+        first = taken
         for sequence in edit:
             start, length = starts[number], lengths[number]
             input_ids[start : start + length] = torch.tensor(sequence.tokens[:-1])
             position_ids[start : start + length] = torch.arange(length)
             tokens.append(torch.arange(start, start + length))
             answer = sequence.tokens[sequence.prompt_length :]
-            number, seen = number + 1, seen + length
+            silent = min(sequence.begin, length) if acts == "answer" else 0
+            acting.append(torch.arange(seen + silent, seen + length))
+            number, seen, taken = number + 1, seen + length, taken + length - silent
             aims.append(torch.arange(seen - len(answer), seen))
             targets.append(torch.arange(start + length - len(answer), start + length))
             owners.append(torch.full((len(answer),), owner))
             labels.append(torch.tensor(answer))
             weights.append(torch.full((len(answer),), 1.0 / ((len(answer) + counted) * len(edit))))
+        parts.append(slice(first, taken))
     inputs: dict[str, Any] = {"input_ids": input_ids.view(rows, width).to(device), "use_cache": False}
     if packed:
         # Positions that start again tell transformers where a packed sequence begins (no attention_mask then).
@@ -92,6 +100,7 @@ def lay_out(edits: list[list[Sequence]], packed: bool, device: torch.device, cou
         sequences=torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)).to(device),
         positions=torch.cat([torch.arange(length) for length in lengths]).to(device),
         aims=join(aims),
+        acting=join(acting),
         words=[part.to(device) for part in words],
         parts=parts,
         owners=join(owners),

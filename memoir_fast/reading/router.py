@@ -47,7 +47,8 @@ class _Session:
 
 @dataclass
 class _Read:
-    """The tap of one reading forward pass: decides the routes if they are open, then adds the memory's output."""
+    """The tap of one reading forward pass: decides the routes if they are open, then adds the memory's output. `whole`: the pass begins
+    with the sequences' first tokens."""
 
     router: Router
     batch: int
@@ -55,6 +56,7 @@ class _Read:
     prompt_mask: torch.Tensor | None
     routes: Routes | None
     cache: Any = None
+    whole: bool = True
     session: _Session | None = None
     tokens: torch.Tensor | None = None
     kept: torch.Tensor | None = None
@@ -73,7 +75,7 @@ class _Read:
         if self.routes is None:
             self._decided(self.router.decide(x.reshape(self.batch, self.length, -1), self.prompt_mask))
         assert self.routes is not None
-        return self.routes.read(x, out, self.length)
+        return self.routes.read(x, out, self.length, self.whole)
 
     def _decided(self, routes: Routes) -> None:
         self.routes = routes
@@ -107,13 +109,14 @@ class Router:
 
     Args:
         memory: the residual memory.
+        acts: at which tokens it acts, as `MemoirConfig.acts` says.
 
     Attributes:
         words: the rule that tells edits apart by their words, or None: then the masks of whole prompts decide (the published rule).
     """
 
-    def __init__(self, memory: ResidualMemory):
-        self.memory = memory
+    def __init__(self, memory: ResidualMemory, acts: str = "all"):
+        self.memory, self.acts = memory, acts
         self.words: WordRule | None = None
         self.threshold: Callable = lambda edits: np.full(len(edits), 2.0)  # until it is connected, nothing is read
         self.tags_of: Callable[[int], list[str]] = lambda edit: []
@@ -197,7 +200,8 @@ class Router:
             ids, overlaps = self.index().nearest(signatures)
             enough = overlaps >= self.threshold(ids)
             edits = [int(i) if read else -1 for i, read in zip(ids, enough, strict=True)]
-            return self.routes_to(edits, [float(overlap) for overlap in overlaps])
+            routes = self.routes_to(edits, [float(overlap) for overlap in overlaps])
+        return self._from(routes, lambda: (prompt_mask.to(where) * torch.arange(length, device=where)).amax(1))
 
     @torch.no_grad()
     def decide_by_words(
@@ -221,10 +225,17 @@ class Router:
                 "the forward pass got inputs_embeds: an edit is found by a prompt's words. Pass input_ids, or make the memory with "
                 "router='mask'"
             )
-        queries = self.words.queries(hidden, tokens, kept, prompt_mask)
+        queries, ends = self.words.queries(hidden, tokens, kept, prompt_mask)
         with self.memory.lock:
             found = [self.words.best(query, self.admitted()) for query in queries]
-            return self.routes_to([edit for edit, _ in found], [score for _, score in found])
+            routes = self.routes_to([edit for edit, _ in found], [score for _, score in found])
+        return self._from(routes, lambda: ops.upload(torch.tensor(ends) - 1, hidden.device))
+
+    def _from(self, routes: Routes, begins: Callable[[], torch.Tensor]) -> Routes:
+        """Routes that are read from these columns on, where the memory acts on the answer alone."""
+        if self.acts == "all" or routes.rows is None:
+            return routes
+        return replace(routes, begins=begins())
 
     def admitted(self) -> list[int] | None:
         """The edits that this context's tags admit; None for all."""
@@ -326,7 +337,7 @@ class Router:
                     "prompt_mask: the key-value cache holds tokens, and what they read was decided when it was filled. Give the mask with "
                     "the prompt and an empty cache, or leave it out"
                 )
-            return _Read(self, batch, length, None, _kept(cache, batch), cache)
+            return _Read(self, batch, length, None, _kept(cache, batch), cache, whole=False)
         if session is not None:
             if session.routes is not None and len(session.routes.edits) == batch:
                 return _Read(self, batch, length, None, session.routes, cache)
@@ -346,7 +357,7 @@ class Router:
         kept = attention.bool() if attention is not None and _is_mask_of(attention, batch, length) else None
         if self.words is not None and explicit is None:
             mask = None  # which words route is found in the tokens themselves
-        return _Read(self, batch, length, mask, None, cache, session, given.get("input_ids"), kept)
+        return _Read(self, batch, length, mask, None, cache, True, session, given.get("input_ids"), kept)
 
 
 def _kept(cache: Any, batch: int) -> Routes:

@@ -24,6 +24,7 @@ class Routes:
         rows: (B,) int32 on the model's device: each row's line in `indices`, or -1. None when no row matched.
         indices: (R, k) int32 on the model's device: the masks of the matched edits. None when no row matched.
         blocks: (R, k, d) float32: the effective memory's rows on these masks. None when no row matched.
+        begins: (B,) int64 on the model's device: the column of the prompt's own forward pass from which each row reads; None: from the first.
     """
 
     edits: list[int]
@@ -31,6 +32,7 @@ class Routes:
     rows: torch.Tensor | None = None
     indices: torch.Tensor | None = None
     blocks: torch.Tensor | None = None
+    begins: torch.Tensor | None = None
 
     @classmethod
     def none(cls, batch: int) -> Routes:
@@ -44,14 +46,16 @@ class Routes:
         """The routes of the given rows, in the given order (a cache's batch was reordered, repeated or cut)."""
         order = positions.tolist()
         rows = None if self.rows is None else self.rows[positions.to(self.rows.device)]
-        return Routes([self.edits[i] for i in order], [self.scores[i] for i in order], rows, self.indices, self.blocks)
+        begins = None if self.begins is None else self.begins[positions.to(self.begins.device)]
+        edits, scores = [self.edits[i] for i in order], [self.scores[i] for i in order]
+        return Routes(edits, scores, rows, self.indices, self.blocks, begins)
 
-    def read(self, x: torch.Tensor, out: torch.Tensor, length: int) -> torch.Tensor:
+    def read(self, x: torch.Tensor, out: torch.Tensor, length: int, whole: bool = True) -> torch.Tensor:
         """`out` plus the memory's output; sequences that read nothing keep every bit.
 
         Args:
             x: the projection's input, (..., D) with B * length rows in all; out: (..., d), its output for them.
-            length: tokens of each sequence in this pass.
+            length: tokens of each sequence in this pass; whole: whether they begin with its first one (nothing is cached).
 
         Returns:
             `out` itself, changed in place, when no gradient is recorded; otherwise a new tensor.
@@ -59,6 +63,9 @@ class Routes:
         if self.rows is None or self.indices is None or self.blocks is None:
             return out
         route = self.rows if length == 1 else self.rows.repeat_interleave(length)
+        if whole and length > 1 and self.begins is not None:
+            reads = torch.arange(length, device=route.device) >= self.begins[:, None]
+            route = route.where(reads.flatten(), -1)
         flat, base = x.reshape(-1, x.shape[-1]), out.reshape(-1, out.shape[-1])
         if torch.is_grad_enabled() and (x.requires_grad or out.requires_grad):
             return (base + ops.block_matmul(flat, self.blocks, self.indices, route, 1.0)).reshape(out.shape)

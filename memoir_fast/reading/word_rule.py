@@ -49,10 +49,11 @@ class WordRule:
 
     def queries(
         self, hidden: torch.Tensor, tokens: torch.Tensor, kept: torch.Tensor | None, prompt_mask: torch.Tensor | None
-    ) -> list[PromptCode]:
-        """What B prompts say; see `Router.decide_by_words` for the arguments."""
+    ) -> tuple[list[PromptCode], list[int]]:
+        """What B prompts say, and the columns behind the last of their words; see `Router.decide_by_words` for the arguments."""
         ids, keeps, masks = _as_lists(tokens, kept, prompt_mask)
-        prompts = []
+        reader = self.keys.matcher.reader
+        prompts, ends = [], []
         for row, line in enumerate(ids):
             places = [i for i, real in enumerate(keeps[row]) if real] if keeps is not None else list(range(len(line)))
             if not places:
@@ -62,8 +63,10 @@ class WordRule:
             if masks is not None:
                 routing = [i - first for i in range(first, end) if masks[row][i]]
                 span = (routing[0], routing[-1] + 1) if routing else None
+            span = span or reader.user_span(line[first:end])
             prompts.append((line[first:end], hidden[row, first:end], span))
-        return [code for _, code in self.keys.matcher.read_all(prompts)]
+            ends.append(first + span[1])
+        return [code for _, code in self.keys.matcher.read_all(prompts)], ends
 
     def best(self, query: PromptCode, admitted: Collection[int] | None = None) -> tuple[int, float]:
         """The edit that a query reads (-1 for none), and the likeliest edit's score."""

@@ -15,7 +15,7 @@ from ..base.loading import checkpoint_folder
 from ..store import Store
 from .tables import PREFIX, tables_of
 
-FORMAT, FORMAT_VERSION = "memoir_fast vllm", 3
+FORMAT, FORMAT_VERSION = "memoir_fast vllm", 4
 TENSORS = "memoir.safetensors"
 # Architectures whose vLLM class is wrapped; the plugin registers "Memoir" + each.
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -55,6 +55,7 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
         "top_k": settings.top_k,
         "feature": settings.feature,
         "router": settings.router,
+        "acts": settings.acts,
         "depth": int(opened.words["depth"]) if settings.router == "tokens" and opened.words else None,
         "chat_template": settings.chat_template,
         "store": str(Path(store).resolve()),

@@ -22,6 +22,11 @@ class Sequence:
     words: tuple[int, int]
 
     @property
+    def begin(self) -> int:
+        """The position of the last token that routes: from it on the memory acts where it acts on the answer alone."""
+        return self.words[1] - 1
+
+    @property
     def prompt_mask(self) -> list[bool]:
         return [self.words[0] <= position < self.words[1] for position in range(len(self.tokens))]
 

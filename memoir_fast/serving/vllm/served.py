@@ -43,12 +43,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Reader:
-    """What a request reads until it ends: an edit's mask in one table. indices: (k',) int32 in the local columns."""
+    """What a request reads until it ends: an edit's mask in one table. indices: (k',) int32 in the local columns; begin: the position of
+    its first token that reads."""
 
     table: Table
     edit: int
     score: float
     indices: torch.Tensor
+    begin: int = 0
 
 
 class Table:
@@ -89,12 +91,12 @@ class Table:
             self._chosen[wanted] = self.index.subset([i for i in self.ids if wanted.admits(self.tags.get(str(i), []))])
         return self._chosen[wanted]
 
-    def reader(self, edit: int, score: float) -> Reader:
-        """What a request reads of a stored edit. Raises ValueError for an unknown id."""
+    def reader(self, edit: int, score: float, begin: int) -> Reader:
+        """What a request reads of a stored edit from position `begin` on. Raises ValueError for an unknown id."""
         assert self.index is not None
         bits = np.unpackbits(self.index.signature(edit), bitorder="little", count=self.dimension)[self.columns]
         indices = torch.from_numpy(np.flatnonzero(bits).astype(np.int32)).to(self.V.device)
-        return Reader(self, edit, score, indices)
+        return Reader(self, edit, score, indices, begin)
 
 
 @dataclass
@@ -201,7 +203,8 @@ class Served:
         route = np.full(len(x), -1, np.int32)
         for row, reader in matched:
             if reader.table is table and reader.edit in line:
-                route[row.start : row.start + row.tokens] = line[reader.edit]
+                silent = min(max(0, reader.begin - row.computed), row.tokens)
+                route[row.start + silent : row.start + row.tokens] = line[reader.edit]
         indices = torch.stack([mask for _, mask in masks])
         ops.masked_matmul_(out, x.contiguous(), table.V, indices, torch.from_numpy(route).to(x.device), table.scale)
 
@@ -223,7 +226,7 @@ class Served:
             if choice.off:
                 self.counts["off"] += 1
             elif choice.edit is not None:
-                self._force(table, row.request, choice.edit)
+                self._force(table, row, choice, choice.edit)
             elif table.index is None or len(table.chosen(choice)) == 0:
                 self.counts["unmatched"] += 1
             else:
@@ -239,7 +242,7 @@ class Served:
             found = overlaps[0] >= table.threshold[int(ids[0])]
             self.counts["matched" if found else "unmatched"] += 1
             if found:
-                self.readers[row.request] = table.reader(int(ids[0]), float(overlaps[0]))
+                self.readers[row.request] = table.reader(int(ids[0]), float(overlaps[0]), self._begin(row, choice))
 
     def _by_words(
         self, words: ServedWords, table: Table, asking: list[tuple[Row, Choice]], hidden: torch.Tensor
@@ -250,12 +253,20 @@ class Served:
             edit, score = words.decide(row.ids[: row.prompt], states, choice.span, admitted)
             self.counts["matched" if edit >= 0 else "unmatched"] += 1
             if edit >= 0:
-                self.readers[row.request] = table.reader(edit, score)
+                self.readers[row.request] = table.reader(edit, score, self._begin(row, choice))
 
-    def _force(self, table: Table, request: str, edit: int) -> None:
+    def _begin(self, row: Row, choice: Choice) -> int:
+        """The position from which a request reads, as `Router` decides it."""
+        if self.settings["acts"] == "all":
+            return 0
+        whole = (0, row.prompt)
+        found = choice.span or (whole if self.words is None else self.words.span(row.ids[: row.prompt]))
+        return found[1] - 1
+
+    def _force(self, table: Table, row: Row, choice: Choice, edit: int) -> None:
         # Admission has refused unknown ids; an edit deleted since then is counted and not read.
         if table.index is not None and edit in table.index:
-            self.readers[request] = table.reader(edit, 1.0)
+            self.readers[row.request] = table.reader(edit, 1.0, self._begin(row, choice))
             self.counts["matched"] += 1
         else:
             self.counts["refused"] += 1

@@ -61,6 +61,11 @@ class ServedWords:
         _, code = self.rule.keys.matcher.read(list(tokens), hidden, span)
         return self.rule.best(code, admitted)
 
+    def span(self, tokens: Sequence[int]) -> tuple[int, int]:
+        """(start, end) of the words that route where a request names none."""
+        assert self.rule is not None
+        return self.rule.keys.matcher.reader.user_span(list(tokens))
+
     def _wordings(self, edit: int) -> Wordings:
         assert self.rule is not None
         asked, kept_out, subject, offered = self._codes[edit]
