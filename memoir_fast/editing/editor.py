@@ -163,13 +163,12 @@ class Editor:
         self, replay: Suffix | Replay, write: TokenWrite | BlockWrite, config: MemoirConfig
     ) -> tuple[list[list[float]], list[int], list[float]]:
         layout = replay.layout
-        base = replay.outputs.reshape(-1, self.memory.out_features)[layout.tokens].float()
-        edits, acting = len(layout.parts), layout.acting
+        base = replay.outputs.reshape(-1, self.memory.out_features)[layout.tokens[layout.acting]].float()
+        edits = len(layout.parts)
         losses: list[list[float]] = [[] for _ in range(edits)]
         steps, moving = [0] * edits, [True] * edits
         for _ in range(config.steps):
-            terms, gradient = replay.losses_and_gradient(base.index_add(0, acting, write.contribution()))
-            gradient = gradient[acting]
+            terms, gradient = replay.losses_and_gradient(base + write.contribution())
             found = torch.zeros(edits, device=terms.device).index_add_(0, layout.owners, terms).tolist()
             if not (all(map(math.isfinite, found)) and torch.isfinite(gradient).all()):
                 raise EditError(
@@ -186,7 +185,7 @@ class Editor:
             write.step(gradient, moving, found)
         final = [seen[-1] for seen in losses]
         if any(moving):  # the steps ran out: what the last one did is not known yet
-            terms, _ = replay.losses_and_gradient(base.index_add(0, acting, write.contribution()))
+            terms, _ = replay.losses_and_gradient(base + write.contribution())
             found = torch.zeros(edits, device=terms.device).index_add_(0, layout.owners, terms).tolist()
             final = [after if still else last for after, still, last in zip(found, moving, final, strict=True)]
         return losses, steps, final

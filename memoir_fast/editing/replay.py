@@ -67,9 +67,9 @@ class Replay:
             self._records.setdefault(module, []).append(output)
 
     def losses_and_gradient(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The targets' weighted losses (m,) when the projection returns `outputs` (n, d) float32, and the gradient (n, d)
-        float32 of their sum."""
-        tokens = self.layout.tokens
+        """The targets' weighted losses (m,) when the projection returns `outputs` (a, d) float32 for the acting tokens and its base output
+        for the others, and the gradient (a, d) float32 of their sum."""
+        tokens = self.layout.tokens[self.layout.acting]
         with torch.enable_grad():
             whole = self.outputs.detach().clone()
             whole.reshape(-1, outputs.shape[1])[tokens] = outputs.to(whole.dtype)

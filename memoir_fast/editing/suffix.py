@@ -2,8 +2,9 @@
 
 An edit needs one number and one gradient per step: the loss, and its gradient with respect to the projection's outputs.
 Written out, the step leaves out what `replay.py` cannot: the last layer's queries and FFN and the head run at target
-positions only, attention runs per sequence without padding elsewhere, nothing is recorded for a gradient that is not
-needed, and the head's two products run over blocks of the vocabulary. Models of other families, quantised, adapted or
+positions only, tokens before the memory acts are computed once (nothing behind them reaches them) and give later ones their keys and
+values, attention runs per sequence without padding elsewhere, nothing is recorded for a gradient that is not needed, and the head's two
+products run over blocks of the vocabulary. Models of other families, quantised, adapted or
 dispatched ones go through `replay.py`; the tests hold both to the same values.
 """
 
@@ -136,22 +137,36 @@ class Suffix:
         finally:
             handle.remove()
         self.activations, self.outputs = activations.reshape(rows, width, -1), outputs.reshape(rows, width, -1)
-        self._residual = seen[0].reshape(rows * width, -1)[layout.tokens].float()
+        residual = seen[0].reshape(rows * width, -1)[layout.tokens].float()
         inner = _inner(model, target)
-        cos, sin = inner.rotary_emb(self._residual, layout.positions[None])
+        cos, sin = inner.rotary_emb(residual, layout.positions[None])
         every = _Places(layout, torch.arange(len(layout.tokens), device=layout.tokens.device), (cos[0], sin[0]))
+        moving = _Places(layout, layout.acting, (cos[0], sin[0])) if len(layout.acting) < len(layout.tokens) else every
         aims = _Places(layout, layout.aims, (cos[0], sin[0]))
+        within = torch.searchsorted(layout.acting, layout.aims)
         above = list(layers[target.layer + 1 :]) if halved is None else list(halved[0].values())
-        self._blocks = [_Block(cast(_Layer, layer), every, aims if layer is above[-1] else every) for layer in above]
-        self._trim = None if above else layout.aims
+        self._blocks = [_Block(cast(_Layer, layer), every, moving, moving) for layer in above[:-1]]
+        self._blocks += [_Block(cast(_Layer, layer), every, moving, aims, within) for layer in above[-1:]]
+        self._trim = None if above else within
+        self._residual = residual[layout.acting]
+        if moving is not every:
+            self._prime(residual + self.outputs.reshape(rows * width, -1)[layout.tokens].float())
         self._norm = Norm(inner.norm)
         head: Any = model.get_output_embeddings() if halved is None else halved[1]
         self._heads = _heads(head.weight, layout, sparse)
 
     @torch.no_grad()
+    def _prime(self, hidden: torch.Tensor) -> None:
+        """Keep each layer's keys and values of the tokens that never change. hidden: (n, h), what the first layer gets without the memory."""
+        for block in self._blocks[:-1]:
+            hidden = block.prime(hidden)
+        for block in self._blocks[-1:]:
+            block.keep(hidden)
+
+    @torch.no_grad()
     def losses_and_gradient(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The targets' weighted losses (m,) when the projection returns `outputs` (n, d) float32, and the gradient (n, d)
-        float32 of their sum."""
+        """The targets' weighted losses (m,) when the projection returns `outputs` (a, d) float32 for the acting tokens and its base output
+        for the others, and the gradient (a, d) float32 of their sum."""
         hidden = self._residual + outputs
         for block in self._blocks:
             hidden = block.forward(hidden)
@@ -221,18 +236,26 @@ class _Places:
 
 @dataclass
 class _Block:
-    """One decoder layer; `queries` are the positions whose output anyone reads (all, or the targets in the last layer)."""
+    """One decoder layer.
+
+    Attributes:
+        every: all tokens, whose keys and values are read; moving: those that change from step to step, which `forward` is given.
+        queries: those whose output anyone reads (the moving ones, or the targets in the last layer); within: their places among the moving
+            ones, None for all of them.
+    """
 
     layer: _Layer
     every: _Places
+    moving: _Places
     queries: _Places
+    within: torch.Tensor | None = None
+    _fixed: tuple[torch.Tensor, torch.Tensor] | None = None
     _kept: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         attention = self.layer.self_attn
         self.size, self.scaling = attention.head_dim, attention.scaling
         self.groups = attention.k_proj.weight.shape[0] // self.size
-        self.trimmed = self.queries is not self.every
         self.norm, self.mlp_norm = Norm(self.layer.input_layernorm), Norm(self.layer.post_attention_layernorm)
         self.q_norm, self.k_norm = (
             Norm(getattr(attention, n)) if hasattr(attention, n) else None for n in ("q_norm", "k_norm")
@@ -248,13 +271,29 @@ class _Block:
         x = x.view(len(x), -1, self.size)
         return x if norm is None else norm.forward(x)
 
+    def prime(self, x: torch.Tensor) -> torch.Tensor:
+        """`keep`, and this layer's output for all tokens, as long as the memory says nothing."""
+        self.keep(x)
+        return _Block(self.layer, self.every, self.every, self.every).forward(x)
+
+    def keep(self, x: torch.Tensor) -> None:
+        """Take the keys and values of all tokens x (n, h) for those of the tokens that never change."""
+        self._fixed = self._keys_and_values(self.norm.forward(x), self.every)
+
+    def _keys_and_values(self, normed: torch.Tensor, places: _Places) -> tuple[torch.Tensor, torch.Tensor]:
+        attention = self.layer.self_attn
+        k = places.rotate(self._heads(affine(attention.k_proj, normed), self.k_norm))
+        return k, affine(attention.v_proj, normed).view(len(normed), -1, self.size)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The output (q, h) at the queries, of the moving tokens x (a, h)."""
         attention = self.layer.self_attn
         normed = self.norm.forward(x)
-        asking = normed[self.queries.tokens] if self.trimmed else normed
+        asking = normed if self.within is None else normed[self.within]
         q = self.queries.rotate(self._heads(affine(attention.q_proj, asking), self.q_norm))
-        k = self.every.rotate(self._heads(affine(attention.k_proj, normed), self.k_norm))
-        v = affine(attention.v_proj, normed).view(len(x), -1, self.size)
+        k, v = self._keys_and_values(normed, self.moving)
+        if self._fixed is not None:
+            k, v = (all_.index_copy(0, self.moving.tokens, new) for all_, new in zip(self._fixed, (k, v), strict=True))
         q, k, v = (
             self.queries.spread(q, self.groups),
             self.every.spread(k, self.groups),
@@ -262,7 +301,7 @@ class _Block:
         )
         weights = torch.baddbmm(self.mask, q, k.transpose(1, 2), alpha=self.scaling).softmax(-1)
         mixed = self.queries.collect(weights @ v, self.groups).flatten(1)
-        middle = (x[self.queries.tokens] if self.trimmed else x) + affine(attention.o_proj, mixed)
+        middle = (x if self.within is None else x[self.within]) + affine(attention.o_proj, mixed)
         mlp = self.layer.mlp
         inner = self.mlp_norm.forward(middle)
         gate, up = affine(mlp.gate_proj, inner), affine(mlp.up_proj, inner)
@@ -283,13 +322,16 @@ class _Block:
             self.scaling
         )
         q = self.queries.rotate_back(self.queries.collect(scores @ kept["k"], self.groups))
-        k = self.every.rotate_back(self.every.collect(scores.transpose(1, 2) @ kept["q"], self.groups))
-        v = self.every.collect(weights.transpose(1, 2) @ mixed, self.groups).flatten(1)
+        k = self.every.collect(scores.transpose(1, 2) @ kept["q"], self.groups)
+        v = self.every.collect(weights.transpose(1, 2) @ mixed, self.groups)
+        if self._fixed is not None:
+            k, v = k[self.moving.tokens], v[self.moving.tokens]
+        k, v = self.moving.rotate_back(k), v.flatten(1)
         q, k = (t if norm is None else norm.backward(t) for t, norm in ((q, self.q_norm), (k, self.k_norm)))
         normed = back(v, attention.v_proj, back(k.flatten(1), attention.k_proj))
-        if self.trimmed:
-            normed.index_add_(0, self.queries.tokens, back(q.flatten(1), attention.q_proj))
-            return self.norm.backward(normed).index_add_(0, self.queries.tokens, gradient)
+        if self.within is not None:
+            normed.index_add_(0, self.within, back(q.flatten(1), attention.q_proj))
+            return self.norm.backward(normed).index_add_(0, self.within, gradient)
         return gradient + self.norm.backward(back(q.flatten(1), attention.q_proj, normed))
 
 

@@ -19,7 +19,8 @@ PAIRS = [("w100 w101 w102 w103", "w150 w151"), ("w100", "w152"), ("w104 w105 w10
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
 @pytest.mark.parametrize("layer", [0, 1, 3])
-def test_losses_and_gradient_are_those_of_the_model(family, layer, packed):
+@pytest.mark.parametrize("acts", ["all", "answer"])
+def test_losses_and_gradient_are_those_of_the_model(family, layer, packed, acts):
     model = tiny_memoir(family, layer=layer)
     if family == "mistral":
         model.model.config.sliding_window = None
@@ -30,11 +31,12 @@ def test_losses_and_gradient_are_those_of_the_model(family, layer, packed):
             elif "RMSNorm" in type(module).__name__:
                 module.weight.uniform_(0.5, 1.5)
     assert supports(model.model, model.target)
-    layout = lay_out([[model.encoder.pair(*pair)] for pair in PAIRS], packed, "cpu")
+    layout = lay_out([[model.encoder.pair(*pair)] for pair in PAIRS], packed, "cpu", acts=acts)
     ours = Suffix(model.model, model.router, model.target, layout)
     theirs = Replay(model.model, model.router, model.target, layout)
     assert torch.equal(ours.activations, theirs.activations) and torch.equal(ours.outputs, theirs.outputs)
-    base = ours.outputs.reshape(-1, ours.outputs.shape[-1])[layout.tokens]
+    base = ours.outputs.reshape(-1, ours.outputs.shape[-1])[layout.tokens[layout.acting]]
+    assert (len(base) < len(layout.tokens)) == (acts == "answer")
     for seed in range(2):
         outputs = base + torch.randn(base.shape, generator=torch.Generator().manual_seed(seed))
         loss, gradient = ours.losses_and_gradient(outputs)
