@@ -35,7 +35,13 @@ def edited(tmp_path):
 
 
 def served_by(model, store: Store) -> Served:
-    settings = {"in_features": model.memory.in_features, "top_k": model.memory.top_k, "feature": model.config.feature}
+    config = model.config
+    settings = {
+        "in_features": model.memory.in_features,
+        "top_k": config.top_k,
+        "feature": config.feature,
+        "acts": config.acts,
+    }
     served = Served(settings)
     served.words = ServedWords(model.tokenizer)
     for name, tensor in tables_of(store).items():

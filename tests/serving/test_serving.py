@@ -27,9 +27,9 @@ EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w110 w111 w112 w113 w114", "w16
 UNRELATED = "w30 w31 w32 w33 w34 w35"
 
 
-@pytest.fixture
-def edited(tmp_path):
-    model = tiny_memoir("llama", threshold=0.7)
+@pytest.fixture(params=["all", "answer"])
+def edited(request, tmp_path):
+    model = tiny_memoir("llama", threshold=0.7, acts=request.param)
     model.create_store(str(tmp_path / "store"))
     model.edit(*EDITS[0], tags=["a"])
     model.edit(*EDITS[1], tags=["b"])
@@ -37,7 +37,13 @@ def edited(tmp_path):
 
 
 def _served(model, rank=0, ranks=1, gather=None) -> Served:
-    settings = {"in_features": model.memory.in_features, "top_k": model.memory.top_k, "feature": model.config.feature}
+    config = model.config
+    settings = {
+        "in_features": model.memory.in_features,
+        "top_k": config.top_k,
+        "feature": config.feature,
+        "acts": config.acts,
+    }
     served = Served(settings, rank, ranks, gather)
     for name, tensor in tables_of(model.store).items():
         assert served.table is None
@@ -73,7 +79,10 @@ def _expected(model, rows, x, out, edits):
     for row, edit in zip(rows, edits, strict=True):
         if edit is not None:
             part = slice(row.start, row.start + row.tokens)
-            route = torch.zeros(row.tokens, dtype=torch.int32)
+            first = (
+                row.prompt - 1 if model.config.acts == "answer" else 0
+            )  # a plain prompt's last word is its last token
+            route = -(torch.arange(row.tokens) + row.computed < first).int()
             wanted[part] += reference.masked_matmul(
                 x[part], memory.V, memory.indices_of(edit)[None], route, memory.scale
             )
@@ -168,13 +177,14 @@ def test_two_tensor_parallel_ranks_add_up_to_one(edited):
 def test_a_refresh_leaves_running_requests_their_table(edited):
     served = _served(edited)
     (row,), x, out = _pass(edited, [EDITS[0][0]])
-    wanted = _expected(edited, [row], x, out, [0])
+    later = Row("r0", 0, row.tokens, row.tokens, row.prompt)
+    wanted = _expected(edited, [later], x, out, [0])
     served.begin([row], [])
     served.read_(out.clone(), x)
     edited.delete(0)
     assert served.load(tables_of(edited.store)) == 1
     got, fresh = out.clone(), out.clone()
-    served.begin([Row("r0", 0, row.tokens, row.tokens, row.prompt)], [])
+    served.begin([later], [])
     served.read_(got, x)
     torch.testing.assert_close(got, wanted)
     served.begin([Row("new", 0, row.tokens, 0, row.prompt)], ["r0"])
