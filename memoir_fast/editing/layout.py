@@ -63,26 +63,23 @@ def lay_out(
     rows = 1 if packed else len(sequences)
     input_ids = torch.zeros(rows * width, dtype=torch.int64)
     position_ids = torch.zeros(rows * width, dtype=torch.int64)
-    tokens, aims, acting, owners, targets, labels, weights, words, parts = [], [], [], [], [], [], [], [], []
-    number = seen = taken = 0
+    tokens, aims, owners, targets, labels, weights, words = [], [], [], [], [], [], []
+    acting, parts = _acting(edits, acts)
+    number = seen = 0
     for owner, edit in enumerate(edits):
         words.append(torch.arange(*edit[0].words) + starts[number])
-        first = taken
         for sequence in edit:
             start, length = starts[number], lengths[number]
             input_ids[start : start + length] = torch.tensor(sequence.tokens[:-1])
             position_ids[start : start + length] = torch.arange(length)
             tokens.append(torch.arange(start, start + length))
             answer = sequence.tokens[sequence.prompt_length :]
-            silent = min(sequence.begin, length) if acts == "answer" else 0
-            acting.append(torch.arange(seen + silent, seen + length))
-            number, seen, taken = number + 1, seen + length, taken + length - silent
+            number, seen = number + 1, seen + length
             aims.append(torch.arange(seen - len(answer), seen))
             targets.append(torch.arange(start + length - len(answer), start + length))
             owners.append(torch.full((len(answer),), owner))
             labels.append(torch.tensor(answer))
             weights.append(torch.full((len(answer),), 1.0 / ((len(answer) + counted) * len(edit))))
-        parts.append(slice(first, taken))
     inputs: dict[str, Any] = {"input_ids": input_ids.view(rows, width).to(device), "use_cache": False}
     if packed:
         # Positions that start again tell transformers where a packed sequence begins (no attention_mask then).
@@ -108,6 +105,20 @@ def lay_out(
         labels=join(labels),
         weights=join(weights),
     )
+
+
+def _acting(edits: list[list[Sequence]], acts: str) -> tuple[list[torch.Tensor], list[slice]]:
+    """Of each sequence the places among all tokens at which the memory acts, and per edit its share of these."""
+    places, parts, seen, taken = [], [], 0, 0
+    for edit in edits:
+        first = taken
+        for sequence in edit:
+            length = len(sequence.tokens) - 1
+            silent = min(sequence.begin, length) if acts == "answer" else 0
+            places.append(torch.arange(seen + silent, seen + length))
+            seen, taken = seen + length, taken + length - silent
+        parts.append(slice(first, taken))
+    return places, parts
 
 
 def packing_pays(sequences: list[Sequence], layer_parameters: int, hidden: int) -> bool:

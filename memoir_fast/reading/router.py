@@ -23,6 +23,7 @@ from ..memory.residual import ResidualMemory
 from ..memory.selection import Tags
 from .decoding import check_decoding, real_tokens
 from .features import tophash_prompts
+from .given import is_mask_of, prompt_mask_of
 from .routes import Routes, cache_among, is_filled, keep_routes, routes_of
 from .word_rule import WordRule
 
@@ -349,12 +350,12 @@ class Router:
                 "own. Pass them as rows of a batch, or run it under `with model.disabled():`"
             )
         attention = given.get("attention_mask")
-        if session is not None and session.kept is not None and not _is_mask_of(attention, batch, length):
+        if session is not None and session.kept is not None and not is_mask_of(attention, batch, length):
             attention = session.kept.repeat_interleave(max(1, batch // len(session.kept)), dim=0)
         if attention is None:
             attention = real_tokens(model, given.get("input_ids"))
-        mask = _prompt_mask(explicit, attention, batch, length, len(self.memory))
-        kept = attention.bool() if attention is not None and _is_mask_of(attention, batch, length) else None
+        mask = prompt_mask_of(explicit, attention, batch, length, len(self.memory))
+        kept = attention.bool() if attention is not None and is_mask_of(attention, batch, length) else None
         if self.words is not None and explicit is None:
             mask = None  # which words route is found in the tokens themselves
         return _Read(self, batch, length, mask, None, cache, True, session, given.get("input_ids"), kept)
@@ -372,34 +373,3 @@ def _kept(cache: Any, batch: int) -> Routes:
             f"the key-value cache holds the routes of {len(routes.edits)} sequences, the batch has {batch}"
         )
     return routes
-
-
-def _is_mask_of(attention: Any, batch: int, length: int) -> bool:
-    return isinstance(attention, torch.Tensor) and attention.shape == (batch, length)
-
-
-def _prompt_mask(
-    explicit: torch.Tensor | None, attention_mask: Any, batch: int, length: int, edits: int
-) -> torch.Tensor | None:
-    """(B, T) bool: the prompt's real tokens, from an explicit mask or else from a 2-D attention mask."""
-    if explicit is not None:
-        if explicit.shape != (batch, length):
-            raise ValueError(f"prompt_mask must have shape {(batch, length)}, got {tuple(explicit.shape)}")
-        mask = explicit.bool()
-        if edits and not mask.any(1).all():
-            empty = [row for row, some in enumerate(mask.any(1).tolist()) if not some]
-            raise ValueError(f"prompt_mask selects no token in rows {empty}: each row needs its prompt's tokens")
-        return mask
-    if attention_mask is None or edits == 0:
-        return None
-    if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2 and attention_mask.shape[1] > length:
-        raise ValueError(
-            f"attention_mask has {attention_mask.shape[1]} columns for {length} tokens, and no key-value cache that this library "
-            "knows was given: the earlier tokens' route is not known. Pass the cache, or the whole prompt"
-        )
-    if not isinstance(attention_mask, torch.Tensor) or attention_mask.shape != (batch, length):
-        raise ValueError(
-            f"attention_mask is not of shape {(batch, length)}, so it does not say which tokens are the prompt's: "
-            "pass prompt_mask (bool, that shape) too"
-        )
-    return attention_mask.bool()

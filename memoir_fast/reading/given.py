@@ -1,0 +1,39 @@
+"""What a forward pass was given says about its tokens: which are the prompt's, and which are padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def is_mask_of(attention: Any, batch: int, length: int) -> bool:
+    """Whether a forward pass's attention mask says of each of its tokens whether it is padding."""
+    return isinstance(attention, torch.Tensor) and attention.shape == (batch, length)
+
+
+def prompt_mask_of(
+    explicit: torch.Tensor | None, attention_mask: Any, batch: int, length: int, edits: int
+) -> torch.Tensor | None:
+    """(B, T) bool: the prompt's real tokens, from an explicit mask or else from a 2-D attention mask."""
+    if explicit is not None:
+        if explicit.shape != (batch, length):
+            raise ValueError(f"prompt_mask must have shape {(batch, length)}, got {tuple(explicit.shape)}")
+        mask = explicit.bool()
+        if edits and not mask.any(1).all():
+            empty = [row for row, some in enumerate(mask.any(1).tolist()) if not some]
+            raise ValueError(f"prompt_mask selects no token in rows {empty}: each row needs its prompt's tokens")
+        return mask
+    if attention_mask is None or edits == 0:
+        return None
+    if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2 and attention_mask.shape[1] > length:
+        raise ValueError(
+            f"attention_mask has {attention_mask.shape[1]} columns for {length} tokens, and no key-value cache that this library "
+            "knows was given: the earlier tokens' route is not known. Pass the cache, or the whole prompt"
+        )
+    if not isinstance(attention_mask, torch.Tensor) or attention_mask.shape != (batch, length):
+        raise ValueError(
+            f"attention_mask is not of shape {(batch, length)}, so it does not say which tokens are the prompt's: "
+            "pass prompt_mask (bool, that shape) too"
+        )
+    return attention_mask.bool()
