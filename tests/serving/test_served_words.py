@@ -12,6 +12,7 @@ from memoir_fast.serving.vllm.served import Row, Served
 from memoir_fast.serving.vllm.words import ServedWords
 from memoir_fast.store import Store
 from tests.support.models import background_texts, tiny_memoir
+from tests.support.serving import served_settings
 
 FACTS = [("w100 w101 w102 w103", "w150", ["a"]), ("w110 w111 w112", "w151", []), ("w120 w121 w122 w123", "w152", ["b"])]
 PROMPTS = [
@@ -35,14 +36,7 @@ def edited(tmp_path):
 
 
 def served_by(model, store: Store) -> Served:
-    config = model.config
-    settings = {
-        "in_features": model.memory.in_features,
-        "top_k": config.top_k,
-        "feature": config.feature,
-        "acts": config.acts,
-    }
-    served = Served(settings)
+    served = Served(served_settings(model))
     served.words = ServedWords(model.tokenizer)
     for name, tensor in tables_of(store).items():
         served.take(name, tensor)

@@ -22,6 +22,7 @@ from memoir_fast.serving.vllm.served import Row, Served
 from memoir_fast.serving.vllm.steps import StateV2, rows_of_v1, rows_of_v2
 from memoir_fast.store import Store
 from tests.support.models import tiny_memoir
+from tests.support.serving import served_settings
 
 EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w110 w111 w112 w113 w114", "w160 w161")]
 UNRELATED = "w30 w31 w32 w33 w34 w35"
@@ -37,14 +38,7 @@ def edited(request, tmp_path):
 
 
 def _served(model, rank=0, ranks=1, gather=None) -> Served:
-    config = model.config
-    settings = {
-        "in_features": model.memory.in_features,
-        "top_k": config.top_k,
-        "feature": config.feature,
-        "acts": config.acts,
-    }
-    served = Served(settings, rank, ranks, gather)
+    served = Served(served_settings(model), rank, ranks, gather)
     for name, tensor in tables_of(model.store).items():
         assert served.table is None
         served.take(name, tensor)
