@@ -105,7 +105,9 @@ def product_rows(size: Size, rows: int, masks: int, v_dtype, runs: int, rate: fl
     dense = graph_us(lambda b: x[:, : size.k].to(b.dtype) @ b, block, runs)
     decode = rows <= product.DECODE_ROWS
     name, chosen, default = config_of(size, rows, masks, x, V)
-    configs = product.DECODE_CONFIGS if decode else product.PREFILL_CONFIGS[product._mode(x, V)] if masks > 1 else [{}]
+    configs = (
+        product.DECODE_CONFIGS if decode else product.PREFILL_CONFIGS[product.mode_of(x, V)] if masks > 1 else [{}]
+    )
     found = []
     for config in configs:
         setattr(product, name, lambda *_, config=config: config)
@@ -127,7 +129,7 @@ def config_of(size: Size, rows: int, masks: int, x, V) -> tuple:
     """The name of the launcher's choice, the function, and what it chooses."""
     if rows <= product.DECODE_ROWS:
         return "decode_config", product.decode_config, product.decode_config(size.d)
-    return "prefill_config", product.prefill_config, product.prefill_config(rows, masks, product._mode(x, V))
+    return "prefill_config", product.prefill_config, product.prefill_config(rows, masks, product.mode_of(x, V))
 
 
 def scatter_row(size: Size, n: int, runs: int) -> dict:

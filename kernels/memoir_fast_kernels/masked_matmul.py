@@ -237,7 +237,7 @@ def _weights(V: Tensor) -> tuple[Tensor, int, bool]:
     return V, V.stride(0), False
 
 
-def _mode(a: Tensor, V: Tensor) -> str:
+def mode_of(a: Tensor, V: Tensor) -> str:
     """How `_product` multiplies them. Triton's interpreter multiplies the bits of bfloat16 as integers."""
     if not a.is_cuda or a.dtype == torch.float32:
         return "ieee"
@@ -339,7 +339,7 @@ def _prefill(
     add: bool,
 ) -> None:
     rows, (masks, k), d = len(x), indices.shape, out.shape[1]
-    mode = _mode(x, V)
+    mode = mode_of(x, V)
     config = prefill_config(rows, masks, mode)
     lines, *groups = _grouped(route, masks, config["BLOCK_M"])
     width = triton.cdiv(k, PADDED) * PADDED
@@ -366,5 +366,5 @@ def masked_matmul_backward(
     grid = (rows // config["BLOCK_M"] + masks, triton.cdiv(k, config["BLOCK_N"]))
     _, *groups = _grouped(route.contiguous(), masks, config["BLOCK_M"])
     _backward_kernel[grid](out, grad, V, indices, *groups, masks, scale, d, k, out.stride(0), grad.stride(0), v_stride,
-                           BLOCKS=blocks, MODE=_mode(grad, V), LINES=triton.next_power_of_2(masks), **config)  # fmt: skip
+                           BLOCKS=blocks, MODE=mode_of(grad, V), LINES=triton.next_power_of_2(masks), **config)  # fmt: skip
     return out
