@@ -5,6 +5,7 @@ from memoir_fast.base.loading import cache_folder, checkpoint_folder
 from memoir_fast.base.running import device_of
 from memoir_fast.compat.easyedit import BaseEditor, MEMOIRHyperParams, summary_metrics
 from memoir_fast.compat.tensors import import_memory
+from memoir_fast.config import default_wordings
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.request import EditRequest
 from memoir_fast.editing.rules import preconditioned, settled
@@ -32,6 +33,7 @@ from memoir_fast.serving.serve import FLAGS, server_command
 from memoir_fast.store import Store
 from memoir_fast.text import answers
 from memoir_fast.text.encoder import Encoder
+from memoir_fast.text.rewording import reworded
 
 # The published protocol: plain text, no end behind the target, ten contexts, masks that route.
 PLAIN = {"chat_template": False, "end": "none", "contexts": 10, "router": "mask"}
@@ -67,6 +69,7 @@ __all__ = [
     "calibration_of",
     "checkpoint_folder",
     "cpu",
+    "default_wordings",
     "device_of",
     "export_vllm",
     "fit_classifier",
@@ -86,6 +89,7 @@ __all__ = [
     "read_prompts",
     "reference",
     "relation_wordings",
+    "reworded",
     "search",
     "server_command",
     "settled",

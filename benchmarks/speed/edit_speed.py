@@ -1,8 +1,8 @@
 """Editing time beside the published editor's, on the same edits in one run: `python -m benchmarks.speed.edit_speed`
 
 Each fact is edited in turns by the published editor, by `exact` (its update with `recipe="published"`, step for step), by `default` (the
-library's own update, both in the published protocol: plain text, ten contexts), by `chat` (the library's defaults: the chat template and no
-contexts), and by `fast` and `chat_fast` (these two with precision="fast"); all then answer the same questions. `floor_fraction` is the time that
+library's own update, both in the published protocol: plain text, ten contexts), by `chat` (the library's defaults: the chat template and two
+made wordings), and by `fast` and `chat_fast` (these two with precision="fast"); all then answer the same questions. `floor_fraction` is the time that
 the suffix's matrix products need at this machine's measured rates in float32, over the time that the edits took.
 """
 
@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import harness
-from benchmarks.library import PLAIN, PUBLISHED, answers, lay_out, load_facts, metrics
+from benchmarks.library import PLAIN, PUBLISHED, answers, default_wordings, lay_out, load_facts, metrics, reworded
 from benchmarks.models import load_model
 from benchmarks.rivals.published import PublishedEditor
 from benchmarks.timing import ratio, settle
@@ -40,13 +40,15 @@ def matrices(module) -> int:
 
 
 def suffix_operations(model, fact) -> tuple[int, int, int]:
-    """(layers, head) operations of one step of this edit's suffix, forward and backward, and its training tokens."""
+    """(layers, head) operations of one step of this edit's suffix, forward and backward, and the tokens that it changes."""
     contexts = model.contexts if model.config.contexts is None and not model.encoder.is_chat else []
     contexts = model.contexts[: model.config.contexts] if model.config.contexts else contexts
     pair = model.encoder.pair
-    sequences = [*model.encoder.pairs(fact.prompt, fact.target), *(pair(fact.prompt, fact.target, c) for c in contexts)]
-    layout = lay_out([sequences], True, "cpu")
-    tokens, aims = len(layout.tokens), len(layout.labels)
+    made = reworded(fact.prompt)[: default_wordings(model.encoder.is_chat)]
+    sequences = [*model.encoder.pairs(fact.prompt, fact.target), *(pair(text, fact.target) for text in made)]
+    sequences += [pair(fact.prompt, fact.target, c) for c in contexts]
+    layout = lay_out([sequences], True, "cpu", acts=model.config.acts)
+    tokens, aims = len(layout.acting), len(layout.labels)
     above = list(model.model.get_submodule(model.target.layers_path))[model.target.layer + 1 :]
     per_step = sum(4 * tokens * matrices(layer) for layer in above[:-1])
     if above:  # the last layer: keys and values of all tokens, the rest at target positions
