@@ -37,8 +37,9 @@ def sections(results: Path) -> list[str]:
 
 
 def _name(row: rows.Row) -> str:
-    model = row.settings["model"]
-    return row.settings["edits"] + ("" if model == "smollm2" else f", {Path(model).name}")
+    model, config = row.settings["model"], row.settings.get("config", {})
+    before = "" if config.get("acts") else ", from before `acts` and `wordings`"
+    return row.settings["edits"] + ("" if model == "smollm2" else f", {Path(model).name}") + before
 
 
 def _ended(found: dict) -> list[str]:
