@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import rows
-from benchmarks.results_page.text import number, source, table
+from benchmarks.results_page.text import number, source, source_line, table
 
 
 def sections(results: Path) -> list[str]:
@@ -25,7 +25,7 @@ def sections(results: Path) -> list[str]:
     head = ["stream", "rows of it", "number", "prompts: ended", "begin", "contain", "rephrasings: ended", "begin", "contain",
             "unrelated unchanged", "given the target"]  # fmt: skip
     return [
-        "## What users see after a stream", "",
+        "## What users see after a stream", "", *source_line(*latest.values()),
         "The library's defaults, in the model's chat template (`python -m benchmarks.quality.chat`): facts edited one after the other, then every question "
         "asked in a chat of its own, greedy. \"Ended\": the answer is the target and then ends; \"begin\" and \"contain\": it begins with or contains it. "
         "Unrelated questions: whole answers (24 tokens) equal to the unedited model's, and answers that became the row's target. \"Subject once\": rows "
