@@ -115,7 +115,7 @@ def editing(results: Path) -> list[str]:
         f"{run.settings['edits']} of ZsRE, edited with the published editor's way of working (`benchmarks/rivals/published.py`) and with ours, "
         "in turns (`python -m benchmarks.speed.edit_speed`). `exact` makes the published update step for step, both "
         f"{optimised(run.settings)}; `default` is the library's own "
-        "update in the same protocol (plain text, ten contexts); `chat` is the library as it comes, in the model's chat template and without contexts; "
+        "update in the same protocol (plain text, ten contexts); `chat` is the library as it comes, in the model's chat template, with two made wordings in place of contexts; "
         "`fast` and `chat_fast` are these two with `precision=\"fast\"`. Reliability, generalization and locality are teacher-forced; "
         "\"answered, ended\" is the share of free answers that are the target and then end.", "",
         *table(head, lines, drop_empty=True),
