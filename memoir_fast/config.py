@@ -143,8 +143,8 @@ class MemoirConfig:
     )
     wordings: int | None = _setting(
         None,
-        "on how many wordings that are made from its prompt an edit is trained as well: 1 adds the prompt's bare keywords, 2 the prompt as a "
-        "request too; none takes 2 in a chat and 0 in plain text",
+        "on how many wordings that are made from its prompt an edit is trained as well: the first is its bare keywords (unless it has no "
+        "other words), then comes a request; none takes 2 in a chat and 0 in plain text",
         0,
         2,
     )

@@ -32,13 +32,14 @@ def timed(results: Path) -> list[str]:
     return [
         "## GPU", "", *source_line(run),
         "`python -m benchmarks.gpu.kernels`. The device's time of one call in a replayed CUDA graph, microseconds, over weights that no cache "
-        "holds, against the faster of two ways in plain torch; and the time of a single call from Python, the host's work included, in which all "
-        f"of them spend most of their time waiting for the host. A copy moves {rate:.1f} TB/s here; a plain product is one of matrices of the same "
-        "sizes and dtypes that nobody had to gather.", "",
+        "holds, against the faster of two ways in plain torch; and the time of a single call from Python, in which the host's work counts and mostly "
+        f"decides. A copy moves {rate:.1f} TB/s here; more than a copy is possible where masks have rows in common. A plain product is one of "
+        "matrices of V's dtype that nobody had to gather; ours is ahead of it where V is float32, which it multiplies in 16 or 19 bits a number.", "",
         *table(["size", "x times V", "rows", "masks", "ours, us", "torch, us", "faster", "share", "one call, us", "torch's, us"], lines),
-        "Below 1x torch is faster: in bfloat16 throughout where rows are few and share a mask, since a plain product reads the weights once for "
-        "all of them, and in SmolLM2's prefill, where sorting the rows by their masks takes longer than the product. What readers multiply with "
-        "are float32 copies of the memory's rows.", "",
+        "**Below 1x torch is faster:** in bfloat16 in nearly all cases but those of a single row, and in SmolLM2's prefill, where what comes around "
+        "the product takes longer than the product. A single call from Python takes ours longer in nearly all rows, since it launches more. What "
+        "readers multiply with are float32 copies of the memory's rows. Where 128 to 511 rows share a mask the launcher now takes the first "
+        "of the row's configurations, by these very timings, in place of the one shown.", "",
         "The gradient's scatter, with the sum of its squares:", "",
         *table(["size", "training tokens", "ours, us", "torch, us", "faster"], scatter),
     ]  # fmt: skip

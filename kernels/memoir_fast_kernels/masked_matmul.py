@@ -11,6 +11,8 @@ blocks, taken as (R * k, d). The launchers take either in place of V and tell th
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
@@ -229,12 +231,19 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()
 
 
-def _weights(V: Tensor) -> tuple[Tensor, int, bool]:
-    """V (D, d) with contiguous rows, or blocks (R, k, d) contiguous; how far its rows are apart; whether it is blocks."""
+class _Weights(NamedTuple):
+    """Where the memory's rows lie: V (D, d) with contiguous rows, or blocks (R, k, d) contiguous; how far its rows are apart."""
+
+    V: Tensor
+    stride: int
+    blocks: bool
+
+
+def _weights(V: Tensor) -> _Weights:
     if V.dim() == 3:
-        return V.contiguous(), V.shape[2], True  # torch may report any stride where k is 1
+        return _Weights(V.contiguous(), V.shape[2], True)  # torch may report any stride where k is 1
     V = _rows(V)
-    return V, V.stride(0), False
+    return _Weights(V, V.stride(0), False)
 
 
 def mode_of(a: Tensor, V: Tensor) -> str:
@@ -285,7 +294,7 @@ def _launch(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, s
         return
     x, indices, route = _rows(x), indices.contiguous(), route.contiguous()
     launch = _decode if rows <= DECODE_ROWS else _prefill
-    launch(out, x, *_weights(V), indices, route, scale, add)
+    launch(out, x, _weights(V), indices, route, scale, add)
 
 
 def _one_mask(out: Tensor, x: Tensor, weights: Tensor, idx: Tensor, route: Tensor, scale: float, add: bool) -> None:
@@ -294,52 +303,33 @@ def _one_mask(out: Tensor, x: Tensor, weights: Tensor, idx: Tensor, route: Tenso
     Float32 weights beside a 16-bit x become the sum of two 16-bit matrices, side by side in one product: all but the last bits of theirs.
     """
     active = x.index_select(1, idx)
-    weights = weights if scale == 1.0 else weights * scale
-    if weights.dtype != x.dtype:
-        high = weights.to(x.dtype)
-        low = (weights - high).to(x.dtype)  # zeros where V itself is the narrower one
-        active, weights = torch.cat((active, active), 1), torch.cat((high, low))
-    product, reads = active @ weights, (route >= 0)[:, None]
+    weights = weights if scale == 1.0 else weights.float() * scale
+    high = weights.to(x.dtype)
+    if weights.dtype == torch.float32 != x.dtype:
+        active, high = torch.cat((active, active), 1), torch.cat((high, (weights - high).to(x.dtype)))
+    product, reads = active @ high, (route >= 0)[:, None]
     torch.where(reads, out + product if add else product, out, out=out)
 
 
-def _decode(
-    out: Tensor,
-    x: Tensor,
-    V: Tensor,
-    v_stride: int,
-    blocks: bool,
-    indices: Tensor,
-    route: Tensor,
-    scale: float,
-    add: bool,
-) -> None:
+def _decode(out: Tensor, x: Tensor, weights: _Weights, indices: Tensor, route: Tensor, scale: float, add: bool) -> None:
     rows, k, d = len(x), indices.shape[1], out.shape[1]
     config = decode_config(d)
     parts = decode_parts(rows, d, k, config)
     partial = torch.empty(rows, parts, d, dtype=torch.float32, device=x.device) if parts > 1 else out
     share = triton.cdiv(triton.cdiv(k, parts), config["BLOCK_K"]) * config["BLOCK_K"]
     strips = triton.cdiv(d, config["BLOCK_N"])
-    _decode_kernel[rows, strips, parts](out, partial, x, V, indices, route, scale, d, k, share, out.stride(0), x.stride(0), v_stride,
-                         BLOCKS=blocks, ADD=add, SPLIT=parts > 1, **config)  # fmt: skip
+    _decode_kernel[rows, strips, parts](out, partial, x, weights.V, indices, route, scale, d, k, share, out.stride(0), x.stride(0),
+                         weights.stride, BLOCKS=weights.blocks, ADD=add, SPLIT=parts > 1, **config)  # fmt: skip
     if parts > 1:
         grid = (rows, triton.cdiv(d, SUM_CONFIG["BLOCK_N"]))
         _sum_kernel[grid](out, partial, route, d, parts, out.stride(0), ADD=add, **SUM_CONFIG)
 
 
 def _prefill(
-    out: Tensor,
-    x: Tensor,
-    V: Tensor,
-    v_stride: int,
-    blocks: bool,
-    indices: Tensor,
-    route: Tensor,
-    scale: float,
-    add: bool,
+    out: Tensor, x: Tensor, weights: _Weights, indices: Tensor, route: Tensor, scale: float, add: bool
 ) -> None:
     rows, (masks, k), d = len(x), indices.shape, out.shape[1]
-    mode = mode_of(x, V)
+    mode = mode_of(x, weights.V)
     config = prefill_config(rows, masks, mode)
     lines, *groups = _grouped(route, masks, config["BLOCK_M"])
     width = triton.cdiv(k, PADDED) * PADDED
@@ -348,8 +338,8 @@ def _prefill(
         gathered, x, indices, groups[0], lines, k, x.stride(0), width, **GATHER_CONFIG
     )
     grid = (rows // config["BLOCK_M"] + masks, triton.cdiv(d, config["BLOCK_N"]))
-    _prefill_kernel[grid](out, gathered, V, indices, *groups, masks, scale, d, k, width, out.stride(0), v_stride, BLOCKS=blocks,
-                          ADD=add, MODE=mode, LINES=triton.next_power_of_2(masks), **config)  # fmt: skip
+    _prefill_kernel[grid](out, gathered, weights.V, indices, *groups, masks, scale, d, k, width, out.stride(0), weights.stride,
+                          BLOCKS=weights.blocks, ADD=add, MODE=mode, LINES=triton.next_power_of_2(masks), **config)  # fmt: skip
 
 
 def masked_matmul_backward(
@@ -360,11 +350,11 @@ def masked_matmul_backward(
     rows, (masks, k), d = len(grad), indices.shape, V.shape[-1]
     if rows == 0 or masks == 0 or k == 0:
         return out
-    V, v_stride, blocks = _weights(V)
+    weights = _weights(V)
     grad, indices = _rows(grad), indices.contiguous()
     config = backward_config(rows, masks)
     grid = (rows // config["BLOCK_M"] + masks, triton.cdiv(k, config["BLOCK_N"]))
     _, *groups = _grouped(route.contiguous(), masks, config["BLOCK_M"])
-    _backward_kernel[grid](out, grad, V, indices, *groups, masks, scale, d, k, out.stride(0), grad.stride(0), v_stride,
-                           BLOCKS=blocks, MODE=mode_of(grad, V), LINES=triton.next_power_of_2(masks), **config)  # fmt: skip
+    _backward_kernel[grid](out, grad, weights.V, indices, *groups, masks, scale, d, k, out.stride(0), grad.stride(0), weights.stride,
+                           BLOCKS=weights.blocks, MODE=mode_of(grad, V), LINES=triton.next_power_of_2(masks), **config)  # fmt: skip
     return out

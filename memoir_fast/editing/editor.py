@@ -120,11 +120,14 @@ class Editor:
         wanted = default_contexts(self.encoder.is_chat) if config.contexts is None else config.contexts
         prompt, target, encoder = request.prompt, request.target, self.encoder
         chosen = self.contexts[:wanted]
+        first = [encoder.pair(prompt, target)] if config.recipe == "published" else encoder.pairs(prompt, target)
         made = default_wordings(encoder.is_chat) if config.wordings is None else config.wordings
-        more = [encoder.pair(text, target) for text in reworded(prompt)[:made]]
+        more = []
+        for text in reworded(prompt)[:made]:
+            with contextlib.suppress(ValueError):  # too long for the model's context, where the prompt itself just fits
+                more.append(encoder.pair(text, target))
         if config.train_rephrasings:
             more += [pair for text in request.rephrasings for pair in encoder.pairs(text, target)]
-        first = [encoder.pair(prompt, target)] if config.recipe == "published" else encoder.pairs(prompt, target)
         return [*first, *more, *(encoder.pair(prompt, target, context) for context in chosen)]
 
     @torch.no_grad()

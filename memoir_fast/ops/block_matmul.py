@@ -87,7 +87,8 @@ def block_matmul(x: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scal
         indices: (R, k) int32 in 0..D-1, without repeats in a row; route: (N,) int32 in -1..R-1; scale: a number.
 
     Returns:
-        (N, d) of x's dtype, summed in float32 (a GPU rounds float32 blocks beside a 16-bit x to TF32, or finer); rows with route -1 are -0.0, so that adding them changes no bit.
+        (N, d) of x's dtype, summed in float32; rows with route -1 are -0.0, so that adding them changes no bit. A GPU rounds
+        float32 blocks beside a 16-bit x to TF32, or finer.
         Differentiable with respect to x, twice.
 
     Raises:

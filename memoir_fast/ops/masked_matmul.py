@@ -71,7 +71,8 @@ def masked_matmul(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: f
         indices: (R, k) int32 in 0..D-1, without repeats in a row; route: (N,) int32 in -1..R-1; scale: a number.
 
     Returns:
-        (N, d) of x's dtype, summed in float32 (a GPU rounds a float32 V beside a 16-bit x to TF32, or finer); rows with route -1 are -0.0, so that adding them changes no bit.
+        (N, d) of x's dtype, summed in float32; rows with route -1 are -0.0, so that adding them changes no bit. A GPU rounds
+        a float32 V beside a 16-bit x to TF32, or finer.
         Differentiable with respect to x.
 
     Raises:

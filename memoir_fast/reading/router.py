@@ -202,7 +202,7 @@ class Router:
             enough = overlaps >= self.threshold(ids)
             edits = [int(i) if read else -1 for i, read in zip(ids, enough, strict=True)]
             routes = self.routes_to(edits, [float(overlap) for overlap in overlaps])
-        return self._from(routes, lambda: (prompt_mask.to(where) * torch.arange(length, device=where)).amax(1))
+        return self._beginning(routes, lambda: (prompt_mask.to(where) * torch.arange(length, device=where)).amax(1))
 
     @torch.no_grad()
     def decide_by_words(
@@ -230,10 +230,10 @@ class Router:
         with self.memory.lock:
             found = [self.words.best(query, self.admitted()) for query in queries]
             routes = self.routes_to([edit for edit, _ in found], [score for _, score in found])
-        return self._from(routes, lambda: ops.upload(torch.tensor(ends) - 1, hidden.device))
+        return self._beginning(routes, lambda: ops.upload(torch.tensor(ends) - 1, hidden.device))
 
-    def _from(self, routes: Routes, begins: Callable[[], torch.Tensor]) -> Routes:
-        """Routes that are read from these columns on, where the memory acts on the answer alone."""
+    def _beginning(self, routes: Routes, begins: Callable[[], torch.Tensor]) -> Routes:
+        """Routes that are read from these columns (B,) on, where the memory acts on the answer alone."""
         if self.acts == "all" or routes.rows is None:
             return routes
         return replace(routes, begins=begins())

@@ -34,10 +34,8 @@ from .manifest import MOST_BASE, MOST_CONFIG, checksum
 
 CONFIG, EDITS, TENSORS = "config.json", "edits.json", "memory.safetensors"
 SAVING = "saving.part"
-FORMAT_VERSION, READS = (
-    4,
-    (1, 2, 3, 4),
-)  # to 3: the memory acts on all tokens; 1, 2: sizes, no digests; 1: masks alone route
+# To 3 the memory acts on all tokens; 1 and 2 have sizes instead of digests; in 1 masks alone route.
+FORMAT_VERSION, READS = 4, (1, 2, 3, 4)
 _TRIES = 3  # of a reader, while a save replaces the files it reads
 
 

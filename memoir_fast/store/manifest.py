@@ -27,12 +27,8 @@ from ..memory.residual import ResidualMemory
 
 CONFIG, BASE = "config.json", "base.safetensors"
 FORMAT, FORMAT_VERSION = "memoir_fast store", 4
-READS = (
-    1,
-    2,
-    3,
-    4,
-)  # to 3: the memory acts on all tokens; 1, 2: records do not say where they belong; 1: masks alone route
+# To 3 the memory acts on all tokens; in 1 and 2 records do not say where they belong; in 1 masks alone route.
+READS = (1, 2, 3, 4)
 _LARGEST = 1 << 32  # numbers in V or C; the largest open models have half as many
 MOST_CONFIG, MOST_BASE = 64 << 20, 4 << 30  # bytes of files that the library can have written
 _BASE = re.compile(r"base(-\d{6})?\.safetensors")

@@ -91,3 +91,12 @@ def test_only_the_acting_tokens_are_recorded(model):
     assert len(update.features) == sum(len(s.tokens) - 1 - s.begin for s in sequences)
     whole = model.editor.optimise([EditRequest(*FACT)], model.config.updated(acts="all")).updates[0]
     assert len(whole.features) == sum(len(s.tokens) - 1 for s in sequences)
+
+
+def test_a_prompt_that_just_fits_is_edited_without_the_longer_wording(model):
+    encoder = model.encoder
+    room = encoder.max_length - len(encoder.pair("w100", "w150").tokens)
+    result = model.edit(" ".join(f"w{100 + n % 50}" for n in range(room + 1)), "w150")
+    assert result.id == 1
+    with pytest.raises(ValueError, match="context holds 256"):
+        model.edit(" ".join(f"w{100 + n % 50}" for n in range(room + 2)), "w150")

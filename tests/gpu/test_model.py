@@ -99,21 +99,19 @@ def waits(call) -> list[str]:
     return [f"{w.filename}:{w.lineno}" for w in seen if "synchroniz" in str(w.message) and "memoir_fast" in w.filename]
 
 
+@pytest.mark.parametrize("text", [EDITS[0][0], STRANGER], ids=["matched", "unmatched"])
 @pytest.mark.parametrize("router", ["mask", "tokens"])
-def test_decoding_never_waits_and_prefill_waits_for_the_look_up_only(router):
+@torch.no_grad()
+def test_decoding_never_waits_and_prefill_waits_for_the_look_up_only(router, text):
     from transformers import DynamicCache
 
-    model = edited("cuda", router=router)
-    for text in (EDITS[0][0], STRANGER):
-        ids, cache, out = _ids(text), DynamicCache(), []
-        with torch.no_grad():
-            model(input_ids=ids, past_key_values=DynamicCache())  # compiles
-            before = waits(lambda: out.append(model(input_ids=ids, past_key_values=cache)))  # noqa: B023
-            step = {"input_ids": ids[:, -1:], "past_key_values": cache}
-            later = waits(lambda: model(**step))  # noqa: B023
-        assert later == [], later
-        # by masks for the signature; by words for the tokens' numbers, and for the activations of the words that they make
-        assert len(before) <= (1 if router == "mask" else 2), before
+    model, ids, cache = edited("cuda", router=router), _ids(text), DynamicCache()
+    model(input_ids=ids, past_key_values=DynamicCache())  # compiles
+    before = waits(lambda: model(input_ids=ids, past_key_values=cache))
+    later = waits(lambda: model(input_ids=ids[:, -1:], past_key_values=cache))
+    assert later == [], later
+    # by masks for the signature; by words for the tokens' numbers, and for the activations of the words that they make
+    assert len(before) <= (1 if router == "mask" else 2), before
 
 
 def test_the_demo_on_the_real_model(smollm2):

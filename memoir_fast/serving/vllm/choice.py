@@ -4,7 +4,7 @@ memoir             "auto" (default) or "off"
 memoir_edit        the id of the edit to read, whatever the prompt
 memoir_tags        only edits that carry one of these tags may be read
 memoir_untagged    1: with memoir_tags, also edits without tags
-memoir_span        [start, end): the prompt's tokens that route, by default all
+memoir_span        [start, end): the prompt's tokens that route, by default all; a memory that acts on the answer does so from their last on
 """
 
 from __future__ import annotations
