@@ -16,6 +16,13 @@ RULES = {
 }
 
 
+LEFT_OUT = {
+    "rewording": "another wording of a stored question",
+    "wording": "the stored question, in other dress (polite, in a text, lower case, typing errors)",
+    "subject": "the same question, another subject",
+    "relation": "the same subject, another question",
+    "mention": "a text that mentions the subject",
+}
 MODELS = {"smollm2": "SmolLM2-135M-Instruct", "gemma": "Gemma 3 270M"}
 
 
@@ -33,6 +40,26 @@ def sections(results: Path) -> list[str]:
         "these same rows were looked at a few times, and the everyday questions are our own, so new rows may do a little worse. Stored: "
         + ", ".join(f"{name} {count}" for name, count in stored.items()) + ".", "",
         *(line for row in latest.values() for line in _of_model(row)),
+        *_left_out(results),
+    ]  # fmt: skip
+
+
+def _left_out(results: Path) -> list[str]:
+    """Near misses of classes that the network was not fitted on, of the latest run."""
+    made = rows.read("left_out", results)[-1:]
+    return [
+        line
+        for row in made
+        for line in [
+            "### Near misses of classes that the network never saw", "",
+            f"The network that compares prompts, fitted anew without a part of the {row.settings['classes']} classes of subjects and their "
+            f"relations, and asked about these; {row.settings['folds']} parts, each left out once. All parts together:", "",
+            *table(["queries", "number", ""], [
+                [LEFT_OUT[kind], str(measured["prompts"]), _cell(measured, "")]
+                for kind, measured in row.result["all"].items()
+            ]),
+            *source_line(row),
+        ]
     ]  # fmt: skip
 
 
