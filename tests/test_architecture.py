@@ -25,7 +25,11 @@ ORDER = [
 ]
 # Within the first line: base and text know errors and config.
 WITHIN = {("base", "errors"), ("base", "config"), ("text", "errors"), ("text", "config"), ("config", "errors")}
-SOURCES = sorted(p for folder in ("memoir_fast", "kernels", "benchmarks") for p in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(
+    p
+    for folder in ("memoir_fast", "kernels", "benchmarks", "tests", "docs", "examples")
+    for p in (ROOT / folder).rglob("*.py")
+)
 
 
 def _imports(path: Path):
