@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.vllm.support import asked
+from tests.vllm.support import DATA, asked
 
 pytestmark = pytest.mark.long
 
@@ -19,6 +19,39 @@ def _tokens(batch):
 def _few(edited):
     chosen = [0, 1, 14, 15, 27, 28]
     return [edited.prompts[i] for i in chosen], [edited.answers[i] for i in chosen]
+
+
+def _mixed() -> list[str]:
+    """Two hundred prompts about twenty stored edits, about other facts, and about nothing."""
+
+    def lines(name: str, first: int, last: int) -> list[dict]:
+        return [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text("utf-8").splitlines()[first:last]]
+
+    stored = lines("zsre", 0, 20)
+    prompts, rephrased = ([row[name] for row in stored] for name in ("prompt", "rephrase_prompt"))
+    varied = [text.lower() for text in prompts] + [
+        f"I am writing a report. It has to be right. {text}" for text in prompts
+    ]
+    varied += [f"{text} Please answer briefly." for text in rephrased]
+    others = [
+        row["prompt"] for row in [*lines("zsre", 20, 60), *lines("background", 0, 20), *lines("hallucination", 0, 20)]
+    ]
+    return prompts + rephrased + varied + [row["locality_prompt"] for row in stored] + others
+
+
+def test_two_hundred_mixed_prompts_read_what_the_hugging_face_path_reads(edited, engine):
+    prompts, tokens = _mixed(), 6
+    assert len(prompts) == 200
+    routes = [edited.model.route(prompt)["edit"] for prompt in prompts]
+    matched = [number for number, edit in enumerate(routes) if edit is not None]
+    assert 60 <= len(matched) <= 140, len(matched)
+    found = engine(edited.export, [asked(prompts)], tokens=tokens)
+    base = engine(edited.base, [asked(prompts)], tokens=tokens)["batches"][0]
+    served = found["batches"][0]
+    assert found["counts"]["matched"] == len(matched)
+    assert [n for n in range(200) if served[n] != base[n]] == matched  # tokens, and log-probabilities to the last bit
+    wrong = [n for n in matched if served[n]["tokens"] != edited.answer(prompts[n], tokens=tokens)]
+    assert not wrong, [(prompts[n], routes[n]) for n in wrong]
 
 
 def test_compiled(edited, engine):
