@@ -68,7 +68,11 @@ class MemoirConfig:
     false_activation_rate: float = _setting(
         0.005, "for calibrated thresholds: largest chance that an unrelated prompt reads the memory", 0, 1
     )
-    edit_lr: float | None = _setting(None, "learning rate of the SGD on the memory; none uses the update rule's", 0)
+    edit_lr: float | None = _setting(
+        None,
+        "learning rate of the SGD on the memory; none uses the update rule's: sgd has a fixed one, preconditioned adapts the length of its steps",
+        0,
+    )
     momentum: float | None = _setting(None, "momentum of the SGD, 0 switches it off; none uses the update rule's", 0)
     steps: int = _setting(30, "largest number of SGD steps for one edit", 1)
     clip_norm: float = _setting(1.0, "Frobenius norm to which the gradient is clipped", 0)
@@ -134,7 +138,7 @@ class MemoirConfig:
     joiner: str = _setting(
         "auto",
         "what is put between a plain prompt and its target: auto is one space, or nothing after an opening quote, a hyphen or a "
-        "currency sign and in scripts written without spaces; any other text is put there itself",
+        "currency sign and in scripts written without spaces; any other value is itself the text",
     )
     contexts: int | None = _setting(
         None,
