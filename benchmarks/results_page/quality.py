@@ -100,7 +100,7 @@ def switched(found: list[Row]) -> list[str]:
     lines.sort(key=lambda line: line[0] != "default")
     return [
         "## One switch each: ZsRE rows 0-99", "",
-        "Each row changes one setting of the default. Mean over permutations (seeds), and the range. Seconds per edit were measured with one thread of a "
+        "Each row names what differs from the default. Mean over permutations (seeds), and the range. Seconds per edit were measured with one thread of a "
         "shared machine: a guide, not a benchmark. C is the matrix that records what earlier edits read; its size is calculated, and V takes another 3.5 MB "
         "and 235 MB in every run. `sketch` and `replay` are experiments (`benchmarks/experiments/`), not options of the library.", "",
         *table(head, lines),
