@@ -1,4 +1,4 @@
-"""EasyEdit's editor over this library: the imports change, the rest stays.
+"""EasyEdit's editor on top of this library: the imports change, the rest stays.
 
 python examples/easyedit.py
 """

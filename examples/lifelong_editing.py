@@ -1,9 +1,9 @@
-"""The published experiments over this library: the script that users of EasyEdit's editors know, with its imports changed.
+"""The published experiments on top of this library: the script that users of EasyEdit's editors know, with its imports changed.
 
 python examples/lifelong_editing.py --editing_method=MEMOIR --hparams_dir=hparams/MEMOIR/llama3-8b.yaml --data_dir=data \\
     --data_type=ZsRE --ds_size=100 --sequential_edit
 
-The data lie as the published files do: {data_dir}/ZsRE/zsre_mend_{edit,train}.json, {data_dir}/hallucination/hallucination-{edit,train}.json,
+The data files have their published names: {data_dir}/ZsRE/zsre_mend_{edit,train}.json, {data_dir}/hallucination/hallucination-{edit,train}.json,
 {data_dir}/temporal/temporal-{edit,train}.json. `python -m memoir_fast.compat.run_editing` does the same with more kinds of files.
 """
 
@@ -47,7 +47,7 @@ def arguments():
 
 
 def settings(args):
-    """The YAML's settings, with those that the command line gives itself."""
+    """The YAML's settings, replaced by those given on the command line."""
     hparams = MEMOIRHyperParams.from_hparams(args.hparams_dir)
     for name in ("top_k", "irr_threshold", "dir_to_save_background_features"):
         if getattr(args, name) is not None:

@@ -1,4 +1,4 @@
-"""Keep edits on the disk, replace a fact by a newer one, and take the newer one back.
+"""Keep edits on disk, replace a fact by a newer one, and take the newer one back.
 
 python examples/store.py [FOLDER]
 """
@@ -16,7 +16,7 @@ first = model.edit(question, "Lena Ortiz", author="ann", tags=["robots"])
 newer = model.edit(question, "Milo Hart", author="ben", tags=["robots"])
 print(f"edit {newer.id} replaced {newer.supersedes}:", model.ask(question))
 
-model.delete(newer.id)  # its update is subtracted, and what it had replaced answers again
+model.delete(newer.id)  # its update is subtracted, and the edit that it had replaced answers again
 print(f"edit {newer.id} deleted:", model.ask(question))
 
 for edit, record in model.edits.items():

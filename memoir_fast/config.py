@@ -46,124 +46,131 @@ class MemoirConfig:
 
     layer: int | str | None = _setting(
         None,
-        "which FFN down projection carries the memory: none (27/32 of the depth, the paper's choice), a decoder layer's number "
+        "which FFN down projection the memory is attached to: none (27/32 of the depth, the paper's choice), a decoder layer's number "
         "(negative ones count from the end), or a dotted module path (model.layers.27.mlp.down_proj)",
     )
     top_k: int | None = _setting(
-        None, "active features per mask; none takes the multiple of 8 nearest to 2D/7, the paper's ratio", 1
+        None, "active features per mask; none uses the multiple of 8 nearest to 2D/7, the paper's ratio", 1
     )
     router: str = _setting(
         "tokens",
-        "how the edit is found that a query reads: tokens compares the query's words with those of the stored questions, mask compares "
+        "how a query finds the edit that it reads: tokens compares the query's words with those of the stored questions, mask compares "
         "the masks of whole prompts (the published rule)",
         choices=ROUTERS,
     )
     threshold: float | None = _setting(
         None,
-        "smallest score (0 to 1) at which a query reads an edit: with router=tokens how likely it asks for the edit, with router=mask the "
-        "overlap of the masks; none calibrates it and keeps it calibrated",
+        "smallest score (0 to 1) at which a query reads an edit; with router=tokens the score says how likely the query asks for the edit, "
+        "with router=mask it is the overlap of the masks; none calibrates the threshold and keeps it calibrated",
         0,
         1,
     )
     false_activation_rate: float = _setting(
-        0.005, "largest chance that an unrelated prompt reads the memory, for calibrated thresholds", 0, 1
+        0.005, "for calibrated thresholds: largest chance that an unrelated prompt reads the memory", 0, 1
     )
-    edit_lr: float | None = _setting(None, "learning rate of the SGD on the memory; none takes the update rule's", 0)
-    momentum: float | None = _setting(None, "momentum of the SGD, 0 for none; none takes the update rule's", 0)
-    steps: int = _setting(30, "most SGD steps for one edit", 1)
+    edit_lr: float | None = _setting(
+        None,
+        "learning rate of the SGD on the memory; none uses the update rule's: sgd has a fixed one, preconditioned adapts the length of its steps",
+        0,
+    )
+    momentum: float | None = _setting(None, "momentum of the SGD, 0 switches it off; none uses the update rule's", 0)
+    steps: int = _setting(30, "largest number of SGD steps for one edit", 1)
     clip_norm: float = _setting(1.0, "Frobenius norm to which the gradient is clipped", 0)
     weight_decay: float | None = _setting(
         None,
-        "shrinks the whole memory by 1 - edit_lr * weight_decay at each step: plain forgetting of the oldest edits; none takes the "
+        "multiplies the whole memory by 1 - edit_lr * weight_decay at each step, so the oldest edits fade; none uses the "
         "update rule's",
         0,
     )
-    stop_loss: float = _setting(0.02, "an edit stops early when its loss is at most this, and settled", 0)
+    stop_loss: float = _setting(0.02, "an edit stops early when its loss is at most this and has settled", 0)
     stop_delta: float | None = _setting(
-        None, "a loss has settled when it moved by at most this in a step; none takes the update rule's", 0
+        None, "a loss has settled when it changed by at most this in a step; none uses the update rule's", 0
     )
     write: str | None = _setting(
         None,
-        "the update rule: sgd is the published one, preconditioned steps around what earlier edits read; none takes preconditioned, or "
+        "the update rule: sgd is the published one, preconditioned avoids directions that earlier edits read; none uses preconditioned, or "
         "sgd with recipe=published",
         choices=WRITES,
     )
     recipe: str = _setting(
         "own",
-        "whose optimisation: own divides a sequence's loss by its n target tokens and stops on the loss just found; published is the "
-        "authors' code, which divides by n + 1 and stops on the last two recorded losses, one step later, with their learning rate 1.0, "
-        "plain text, ten contexts and no end of the answer wherever these are left open",
+        "whose optimisation: own divides a sequence's loss by its n target tokens and stops on the loss just found; published follows the "
+        "authors' code, which divides by n + 1 and decides on stopping from the last two recorded losses, one step later; settings that are left "
+        "open then take the authors' values (learning rate 1.0, plain text, ten contexts, no end of the answer)",
         choices=RECIPES,
     )
     ridge: float = _setting(
-        1.0, "with write=preconditioned, how strongly free directions resist too, in units of a token's mean energy", 0
+        1.0,
+        "with write=preconditioned: how much even directions that no edit reads resist a step, in units of a token's mean energy",
+        0,
     )
     precision: str = _setting(
         "exact",
-        "exact optimises in the model's own dtype; fast runs the layers above the memory in bfloat16 on devices with units for it, and "
-        "for Llama-like models lets only the likeliest tokens compete in most steps",
+        "exact optimises in the model's own dtype; fast runs the layers above the memory in bfloat16 on devices with hardware support for it, "
+        "and for Llama-like models computes the loss of most steps over the likeliest tokens only",
         choices=PRECISIONS,
     )
     feature: str = _setting(
         "mean_decentered",
-        "what a prompt's mask is made of: mean_decentered (the mean of its tokens less the background, the paper's), mean (without the "
-        "background) or last (its last token)",
+        "what a prompt's mask is computed from: mean_decentered (the mean over its tokens minus the background, as in the paper), mean "
+        "(the mean alone) or last (its last token)",
         choices=FEATURES,
     )
     chat_template: bool | None = _setting(
         None,
-        "prompts are a user's words, put into the tokenizer's chat template for editing and asking; none does so where there is one",
+        "prompts are a user's words and are put into the tokenizer's chat template for editing and asking; none does so if there is one",
     )
     template_options: dict | None = _setting(  # noqa: RUF009  (the annotation is mutable, its default is None)
         None,
-        "a JSON object handed to the chat template (enable_thinking, date_string, ...); system is a system message",
+        "a JSON object passed to the chat template (enable_thinking, date_string, ...); the key system sets a system message",
     )
     acts: str | None = _setting(
         None,
-        "at which tokens the memory adds to its projection: answer is from the question's last token on, so that an edit writes to the few "
-        "features that its answer follows from and leaves those of other edits alone; all is the published rule; none takes answer in a "
-        "chat and all in plain text",
+        "at which tokens the memory adds to its projection's output: answer begins at the question's last token, so that an edit is written for "
+        "fewer tokens and disturbs other edits less; all is every token, the published rule; none uses answer in a chat and all in plain text",
         choices=ACTS,
     )
     end: str = _setting(
         "auto",
-        "what an answer ends with: auto is the end of turn in a chat and the end of text otherwise, eos the end of text, none nothing",
+        "which token ends an answer: auto is the end of turn in a chat and the end of text otherwise, eos is the end of text, none adds no token",
         choices=ENDS,
     )
     joiner: str = _setting(
         "auto",
-        "what stands between a plain prompt and its target: auto is one space, or nothing behind an opening quote, a hyphen or a "
-        "currency sign and in scripts written without spaces; else the text itself",
+        "what is put between a plain prompt and its target: auto is one space, or nothing after an opening quote, a hyphen or a "
+        "currency sign and in scripts written without spaces; any other value is itself the text",
     )
     contexts: int | None = _setting(
         None,
-        "behind how many of the model's ten short contexts an edit is trained as well; none takes 0 in a chat, where the answer always "
+        "after how many of the model's ten short contexts an edit is also trained; none uses 0 in a chat, where the answer always "
         "follows the same header, and 10 in plain text",
         0,
     )
     wordings: int | None = _setting(
         None,
-        "on how many wordings that are made from its prompt an edit is trained as well: the first is its bare keywords (unless it has no "
-        "other words), then comes a request; none takes 2 in a chat and 0 in plain text",
+        "on how many wordings made from its prompt an edit is also trained: the first is the prompt's bare keywords (unless it has no "
+        "other words), then a request; none uses 2 in a chat and 0 in plain text",
         0,
         2,
     )
     train_rephrasings: bool = _setting(
         False,
-        "an edit is trained on its rephrasings as well, not only found by them: slower, for wordings that do not give its answer",
+        "also trains an edit on its rephrasings, instead of only finding it by them: slower, for wordings that find the edit but do not give its answer",
     )
     retries: int = _setting(
-        0, "how often an edit that has not converged is made anew before it is kept, each time with twice the steps", 0
+        0,
+        "how often an edit that has not converged is trained again before it is kept, each time with twice the steps",
+        0,
     )
     seed: int = _setting(
-        0, "what everything random is drawn with: TopHash's permutation, and the rotation of wide models' word codes", 0
+        0, "the random seed of TopHash's permutation and of the rotation of wide models' word codes", 0
     )
     tuned: str | None = _setting(
         None,
-        "what gives the settings that are left open (layer, contexts, edit_lr): a file of `memoir-fast tune`, or off for the defaults; with "
-        "none, `from_pretrained` and the command line take what tune stored for this model in the user's cache, if it did",
+        "where settings that are left open (layer, contexts, edit_lr) come from: a file of `memoir-fast tune`, or off for the defaults; with "
+        "none, `from_pretrained` and the command line use what tune stored for this model in the user's cache, if anything",
     )
-    batch_size: int = _setting(16, "rows per forward pass in measuring and calibrating", 1)
+    batch_size: int = _setting(16, "rows per forward pass when measuring and calibrating", 1)
 
     def __post_init__(self) -> None:
         self._check_values()

@@ -22,23 +22,23 @@ def sections(results: Path) -> list[str]:
         before, after = (row.result["capability"][f"perplexity {when}"] for when in ("before", "after"))
         seconds = f"{row.result['median_seconds']:.2f}"
         forced.append([_name(row), *scores, f"{number(before)} / {number(after)}", seconds, source(row)])
-    head = ["stream", "rows of it", "number", "prompts: ended", "begin", "contain", "rephrasings: ended", "begin", "contain",
+    head = ["stream", "its rows", "number", "prompts: ended", "begin", "contain", "rephrasings: ended", "begin", "contain",
             "unrelated unchanged", "given the target"]  # fmt: skip
     return [
         "## What users see after a stream", "", *source_line(*latest.values()),
-        "The library's defaults, in the model's chat template (`python -m benchmarks.quality.chat`): facts edited one after the other, then every question "
-        "asked in a chat of its own, greedy. \"Ended\": the answer is the target and then ends; \"begin\" and \"contain\": it begins with or contains it. "
-        "Unrelated questions: whole answers (24 tokens) equal to the unedited model's, and answers that became the row's target. \"Subject once\": rows "
-        "whose subject no other row of the stream has. WikiBigEdit's unrelated questions are near misses.", "",
+        "The library's defaults, in the model's chat template (`python -m benchmarks.quality.chat`): facts were edited one after the other, then every question "
+        "was asked in a separate chat, with greedy decoding. \"Ended\": the answer is the target and then ends; \"begin\" and \"contain\": it begins with the "
+        "target or contains it. For unrelated questions the last columns give the share of whole answers (24 tokens) equal to the unedited model's, and of answers that "
+        "became the row's target. \"Subject once\": rows whose subject occurs in no other row of the stream. WikiBigEdit's unrelated questions are near misses.", "",
         *table(head, free),
-        "The same streams, teacher-forced; perplexity of unrelated answers before and after; seconds an edit (median, a shared machine).", "",
-        *table(["stream", "reliability", "generalization", "locality", "average", "perplexity", "s an edit", "source"], forced),
+        "The same streams, teacher-forced, with the perplexity of unrelated answers before and after editing, and seconds per edit (median, on a shared machine):", "",
+        *table(["stream", "reliability", "generalization", "locality", "average", "perplexity", "s per edit", "source"], forced),
     ]  # fmt: skip
 
 
 def _name(row: rows.Row) -> str:
     model, config = row.settings["model"], row.settings.get("config", {})
-    before = "" if config.get("acts") else ", from before `acts` and `wordings`"
+    before = "" if config.get("acts") else ", before `acts` and `wordings` existed"
     return row.settings["edits"] + ("" if model == "smollm2" else f", {Path(model).name}") + before
 
 

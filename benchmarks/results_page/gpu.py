@@ -31,16 +31,17 @@ def timed(results: Path) -> list[str]:
     rate = run.result["copy_bytes_per_second"] / 1e12
     return [
         "## GPU", "", *source_line(run),
-        "`python -m benchmarks.gpu.kernels`. The device's time of one call in a replayed CUDA graph, microseconds, over weights that no cache "
-        "holds, against the faster of two ways in plain torch; and the time of a single call from Python, in which the host's work counts and mostly "
-        f"decides. A copy moves {rate:.1f} TB/s here; more than a copy is possible where masks have rows in common. A plain product is one of "
-        "matrices of V's dtype that nobody had to gather; ours is ahead of it where V is float32, which it multiplies in 16 or 19 bits a number.", "",
+        "`python -m benchmarks.gpu.kernels`. The table compares the library with the faster of two ways in plain torch, in microseconds. \"Ours\" and "
+        "\"torch\" are the device's time for one call in a replayed CUDA graph, over weights that are not cached. \"One call\" is the time of a single call "
+        "from Python, in which the host's work counts and mostly decides. \"Share\" compares with a plain copy of memory, which moves "
+        f"{rate:.1f} TB/s here, or with a plain product. More than a copy's rate is possible if masks have rows in common. A plain product multiplies matrices of "
+        "V's dtype without gathering rows; the library is faster than it where V is float32, which the library multiplies in 16 or 19 bits per number.", "",
         *table(["size", "x times V", "rows", "masks", "ours, us", "torch, us", "faster", "share", "one call, us", "torch's, us"], lines),
-        "**Below 1x torch is faster:** in bfloat16 in nearly all cases but those of a single row, and in SmolLM2's prefill, where what comes around "
-        "the product takes longer than the product. A single call from Python takes ours longer in nearly all rows, since it launches more. What "
-        "readers multiply with are float32 copies of the memory's rows. Where 128 to 511 rows share a mask the launcher now takes the first "
-        "of the row's configurations, by these very timings, in place of the one shown.", "",
-        "The gradient's scatter, with the sum of its squares:", "",
+        "**Below 1x torch is faster.** This is so in bfloat16 in nearly all cases with more than one row, and in SmolLM2's prefill, where the work around "
+        "the product takes longer than the product itself. In nearly all rows a single call from Python takes the library longer than torch, because it "
+        "launches more kernels. Readers multiply with float32 copies of the memory's rows. When 128 to 511 rows share a mask, the launcher now uses the "
+        "first configuration of the row, chosen from these timings, instead of the one shown.", "",
+        "The scatter of the gradient, with the sum of its squares:", "",
         *table(["size", "training tokens", "ours, us", "torch, us", "faster"], scatter),
     ]  # fmt: skip
 
@@ -53,7 +54,7 @@ def calculated(results: Path) -> list[str]:
              for r in run.result["edits"]]  # fmt: skip
     return [
         "## GPU: calculations", "", *source_line(run),
-        "**A calculation, not a measurement** (`python -m benchmarks.gpu.roofline`; each operation's floor is in the row): the least time of one "
-        "ZsRE edit of LLaMA-3-8B in bfloat16 by its bytes and operations.", "",
-        *table(["chip", "operations", "bytes", "at least, s", "the published editor reports on an A100, s"], lines),
+        "**A calculation, not a measurement** (`python -m benchmarks.gpu.roofline`; the results file has the least time of each operation): the least "
+        "possible time of one ZsRE edit of LLaMA-3-8B in bfloat16, given its bytes and operations.", "",
+        *table(["chip", "operations", "bytes", "at least, s", "reported for the published editor on an A100, s"], lines),
     ]  # fmt: skip

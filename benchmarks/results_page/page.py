@@ -13,12 +13,13 @@ def made(results: Path) -> str:
     head = [
         "# Results", "",
         "<!-- Made by `python -m benchmarks.results_page` from the rows in benchmarks/results: change those, not this page. -->", "",
-        "Every figure below comes from a row of `benchmarks/results/*.jsonl`: one line a run, with its settings, versions and machine; of runs "
-        f"of one kind the latest is shown. A run marked {NOT_TRACED} names no commit, or one with uncommitted changes: its "
+        "Every figure below comes from a row of `benchmarks/results/*.jsonl`. Each row is one run, with its settings, versions and machine; the page "
+        f"shows the latest run of each kind. A run marked {NOT_TRACED} names no commit, or one with uncommitted changes: its "
         "figures cannot be traced to a state of the code. `benchmarks/README.md` says which script answers which question and how a run is "
-        "recorded. The model is SmolLM2-135M where nothing else is said; the CPU is a shared one.", "",
+        "recorded. Unless stated otherwise, the model is SmolLM2-135M; the CPU is shared with other work. The [glossary](glossary.md) explains the "
+        "terms. *Published* means the method of the MEMOIR paper's authors.", "",
     ]  # fmt: skip
-    tail = ["## Every stream of edits", "", "Each run by its name; the first table says where each comes from.", ""]
+    tail = ["## Every stream of edits", "", "Each run has a name; the first table gives its settings and source.", ""]
     parts = [
         *head,
         *quality.sections(results),

@@ -12,10 +12,10 @@ from benchmarks.rows import Row
 
 SCORES = ("reliability", "generalization", "locality", "average")
 TASK_SCORES = ("efficacy", "paraphrase", "neighbourhood", "ood_accuracy", "ood_perplexity")
-PEERS = {"unedited": "unedited", "ft_l": "fine-tuning the same projection, edit by edit", "lora": "LoRA on it, edit by edit (PEFT)",
-         "in_context": "the nearest stored fact put before the question",
-         "grace": "GRACE in short (`benchmarks/rivals/grace.py`), its radius calibrated by the shipped background",
-         "published": "the published editor in plain PyTorch{}, one tau of 0.5"}  # fmt: skip
+PEERS = {"unedited": "unedited", "ft_l": "fine-tuning the same projection, edit by edit", "lora": "LoRA on the same projection, edit by edit (PEFT)",
+         "in_context": "putting the nearest stored fact before the question",
+         "grace": "GRACE, simplified (`benchmarks/rivals/grace.py`), its radius calibrated on the shipped background",
+         "published": "the published editor in plain PyTorch{}, a fixed threshold of 0.5"}  # fmt: skip
 
 
 def sections(results: Path) -> list[str]:
@@ -38,9 +38,9 @@ def retention(found: list[Row]) -> list[str]:
         ('rows 0-99, default (`write="preconditioned"`)', {}),
         ('rows 0-99, the same with `precision="exact"`', {"precision": "exact"}),
         ('rows 0-99, the authors\' optimisation (`recipe="published"`)', of.PLAIN_SGD | {"recipe": "published"}),
-        ('rows 0-99, plain SGD (`write="sgd"`): a loss over n, not n + 1', of.PLAIN_SGD),
+        ('rows 0-99, plain SGD (`write="sgd"`): losses divided by n, not n + 1', of.PLAIN_SGD),
         ("rows 0-99, plain SGD without weight decay", of.PLAIN_SGD | {"weight_decay": 0.0}),
-        ("rows 0-99, plain SGD with our momentum and no decay", {"write": "sgd"}),
+        ("rows 0-99, plain SGD with the default's learning rate and momentum, no decay", {"write": "sgd"}),
     ):
         group = of.pick(found, of.ZSRE_100, **changed)
         if group:
@@ -49,13 +49,13 @@ def retention(found: list[Row]) -> list[str]:
             lines.append([title, *(spread([s[name] for s in scores]) for name in SCORES[:3]), steps, sources(group)])
     for edits, title, short in (
         ("zsre.jsonl, rows 0-999", "rows 0-999, default", "thousand"),
-        ("zsre.jsonl, rows 300-999", "rows 300-999 as a stream of its own, default (settings were chosen on rows 0-299)", "seven hundred"),
+        ("zsre.jsonl, rows 300-999", "rows 300-999 as a separate stream, default (settings were chosen on rows 0-299)", "seven hundred"),
     ):  # fmt: skip
         for row in of.pick(found, edits):
             lines.append([title, *_scores(of.last(row)["all"]), f"{row.result['mean_steps']:.1f}", source(row)])
             for mark in row.result["checkpoints"]:
                 if 100 < mark["edits"] < of.last(row)["edits"]:
-                    then = f"the first {mark['edits']}, measured before the others were made"
+                    then = f"the first {mark['edits']}, measured before the rest were made"
                     lines.append([f"of these, {then}", *_scores(mark["all"]), "", source(row)])
             first = f"of these, the first hundred, after all {short}"
             lines.append([first, *_scores(of.last(row)["first"]), "", source(row)])
@@ -63,10 +63,11 @@ def retention(found: list[Row]) -> list[str]:
     return [
         "## Retention", "",
         "ZsRE rows edited one after the other (`python -m benchmarks.quality.retention`), with the shipped background, calibrated "
-        "thresholds and `precision=\"fast\"` where nothing else is said. Rows 0-99 are the mean over permutations (seeds) and the range.", "",
-        "Teacher-forced: reliability and generalization are the share of target tokens that are the argmax behind the prompt and behind its "
-        "rephrasing; locality is the share of an unrelated answer's positions where the unedited model's token stays. Each row is asked for "
-        "its own target, also where a later row contradicts it.", "",
+        "thresholds and, unless stated otherwise, `precision=\"fast\"`. For rows 0-99 the table gives the mean over permutations (seeds), and the range. "
+        f"{_default(found)}", "",
+        "All scores are teacher-forced. Reliability and generalization are the share of target tokens that the model finds likeliest after the prompt "
+        "and after its rephrasing; locality is the share of an unrelated answer's positions where the unedited model's token stays. Each row is asked for "
+        "its own target, even if a later row contradicts it.", "",
         *table(["", *SCORES[:3], "mean steps", "source"], lines), *(line for note in notes for line in (note, "")),
         "![Reliability and generalization along the streams](images/retention.svg)", "",
         "![Overlap with the nearest stored edit](images/overlaps.svg)", "",
@@ -75,6 +76,15 @@ def retention(found: list[Row]) -> list[str]:
 
 def _scores(found: dict) -> list[str]:
     return [number(found[name]) for name in SCORES[:3]]
+
+
+def _default(found: list[Row]) -> str:
+    """What the streams mean by default: theirs is older than steps that adapt, and than words that find edits."""
+    by_words = any(row.settings["config"].get("router") == "tokens" for row in found)
+    return (
+        '"Default" means the default of that time: a learning rate of 6.0 with momentum 0.8, instead of steps that adapt their length'
+        + ("." if by_words else "; all in plain text, with edits found by their masks instead of their words.")
+    )
 
 
 def switched(found: list[Row]) -> list[str]:
@@ -86,13 +96,13 @@ def switched(found: list[Row]) -> list[str]:
         steps, seconds = (statistics.mean(row.result[name] for row in group) for name in ("mean_steps", "mean_seconds"))
         lines.append([_switch(group[0]), str(len(group)), *cells, f"{steps:.1f}", f"{seconds:.1f}",
                       _record(group[0], 1536), _record(group[0], 14336), sources(group)])  # fmt: skip
-    head = ["switch", "seeds", *SCORES, "mean steps", "s an edit", "C, SmolLM2", "C, LLaMA-3-8B", "source"]
+    head = ["switch", "seeds", *SCORES, "mean steps", "s per edit", "C, SmolLM2", "C, LLaMA-3-8B", "source"]
     lines.sort(key=lambda line: line[0] != "default")
     return [
         "## One switch each: ZsRE rows 0-99", "",
-        "Mean over permutations (seeds), and the range. Seconds an edit are of one thread of a shared machine: a guide, not a benchmark. "
-        "C is the record of what earlier edits read; its memory is a calculation, and V takes 3.5 MB and 235 MB beside it in every run. "
-        "`sketch` and `replay` are experiments (`benchmarks/experiments/`), no options of the library.", "",
+        "Each row names what differs from the default. Mean over permutations (seeds), and the range. Seconds per edit were measured with one thread of a "
+        "shared machine: a guide, not a benchmark. C is the matrix that records what earlier edits read; its size is calculated, and V takes another 3.5 MB "
+        "and 235 MB in every run. `sketch` and `replay` are experiments (`benchmarks/experiments/`), not options of the library.", "",
         *table(head, lines),
     ]  # fmt: skip
 
@@ -135,8 +145,8 @@ def peers(results: Path) -> list[str]:
         parts += [
             f"## Other ways: {run.settings['edits']}", "", *source_line(run),
             "`python -m benchmarks.quality.peers`. The last column is the perplexity of 50 unrelated answers, which editing with the memory "
-            "leaves as it was. WISE was not run.", "",
-            *table(["way", *SCORES, "seconds an edit", "perplexity"], lines),
+            "does not change. WISE was not run.", "",
+            *table(["method", *SCORES, "seconds per edit", "perplexity"], lines),
         ]  # fmt: skip
     return parts
 
@@ -162,12 +172,12 @@ def tasks(found: list[Row]) -> list[str]:
     ]
     return [
         "## Other tasks", "",
-        "Settings are the default but for what is named. Efficacy, paraphrase and neighbourhood are CounterFact's: the share of rows where the "
-        "right one of both answers is the likelier. `ood` is a differently worded description.", "",
+        "Settings are the default, except for those named. Efficacy, paraphrase and neighbourhood are CounterFact's metrics: the share of rows in which the "
+        "right one of two answers is the likelier. `ood` (out of distribution) is a differently worded description.", "",
         *table(head, lines, drop_empty=True),
-        "CounterFact's unrelated prompts are worded like its edits (\"The mother tongue of ... is\"). `feature=\"rare_decentered\"`, which "
-        "hashed a prompt with its rare tokens up, is gone: the words' rule took its place. **Calibrate with prompts of your own wording** (`--background`) where unrelated "
-        "prompts are worded like your edits.", "",
+        "CounterFact's unrelated prompts are worded like its edits (\"The mother tongue of ... is\"). The words' rule has replaced "
+        "`feature=\"rare_decentered\"`, which gave more weight to a prompt's rare tokens before hashing. If unrelated prompts are worded like your edits, "
+        "**calibrate with prompts of your own wording** (`--background`).", "",
     ]  # fmt: skip
 
 
@@ -180,12 +190,17 @@ def newer(results: Path) -> list[str]:
               number(r["latest, asked in the newer words"]), number(r["latest, asked in the first words"]), str(r["superseded"]),
               f"{r['bytes_per_edit'] / 1e6:.2f} MB"] for r in run.result["rows"]]  # fmt: skip
     head = ["conflict threshold", "single edits, prompts", "their rephrasings", "latest target, newer words", "latest target, first words",
-            "superseded", "log an edit"]  # fmt: skip
+            "superseded", "log per edit"]  # fmt: skip
+    by_masks = any("conflict_threshold" in r for r in run.result["rows"])
+    then = (
+        "This run is from before words decided what a new edit supersedes: it superseded edits whose mask overlapped its own by at least the "
+        "conflict threshold. At 0.95, the default then, no rewording superseded; at 0.75 some did, and some of these were other questions about the "
+        "same subject."
+    )
     return [
         "## A newer fact against an older one", "", *source_line(run),
-        f"{run.settings['edits']}: edited, then each again in the words of its rephrasing and with another target "
-        "(`python -m benchmarks.quality.newer`). Token accuracy. At 0.95, the default, no rewording supersedes; at 0.75 some do, some of "
-        "them another question about the same subject.", "",
+        f"{run.settings['edits']}: edited, then each edited again in the words of its rephrasing and with another target "
+        "(`python -m benchmarks.quality.newer`). The scores are token accuracies." + (f" {then}" if by_masks else ""), "",
         *table(head, lines),
     ]  # fmt: skip
 
@@ -197,13 +212,13 @@ def runs(found: list[Row]) -> list[str]:
     shown = list(of.DEFAULT)
     lines = [[row.name or "", row.settings["edits"], str(row.settings["seed"]), *(str(value or "") for value in of.switches(row).values()),
               f"{row.result['mean_steps']:.1f}", f"{row.result['median_seconds']:.2f}", source(row)] for row in found]  # fmt: skip
-    text = "Seconds are medians, and not comparable between runs: some shared the machine."
+    text = "Seconds are medians, and not comparable between runs, because some runs shared the machine."
     return [
         "### Runs",
         "",
         text,
         "",
-        *table(["run", "rows", "seed", *shown, "mean steps", "s an edit", "source"], lines),
+        *table(["run", "rows", "seed", *shown, "mean steps", "s per edit", "source"], lines),
     ]
 
 
@@ -219,8 +234,8 @@ def checkpoints(found: list[Row]) -> list[str]:
         if "unedited" in row.result:
             scores = [number(row.result["unedited"].get(name)) for name in shown]
             lines.append([row.name or "", str(of.last(row)["edits"]), "unedited", "", *scores])
-    text = ("After so many edits; `first`, `middle` and `last` are a hundred each; `unedited` is the base model on all of them. tau is the median "
-            "of the edits' thresholds that the scores were read at.")  # fmt: skip
+    text = ("Scores after the given number of edits. `first`, `middle` and `last` are a hundred edits each; `unedited` is the base model on all of them. "
+            "tau is the median of the edits' thresholds at which the scores were measured.")  # fmt: skip
     return ["### Checkpoints", "", text, "", *table(["run", "edits", "of them", "tau", *shown], lines, drop_empty=True)]
 
 
@@ -242,7 +257,7 @@ def thresholds(found: list[Row]) -> list[str]:
                 lines.append(
                     [row.name or "", f"{scores['threshold']:.3f}", *(number(scores.get(name)) for name in shown)]
                 )
-    text = ("The finished memories read with one threshold for all edits; the first line of each run is calibrated, an own one for each edit "
+    text = ("The finished memories, read with one threshold for all edits. The first line of each run has calibrated thresholds, one per edit "
             "(tau is their median).")  # fmt: skip
     return ["### Thresholds", "", text, "", *table(["run", "tau", *shown], lines, drop_empty=True)] if lines else []
 
@@ -251,8 +266,8 @@ def causes(found: list[Row]) -> list[str]:
     shown = ("own", "retrieval", "conflict", "reads_its_own")
     lines = [[row.name or "", str(of.last(row)["edits"]), part, *(number(shares[name]) for name in shown)]
              for row in found for part, shares in row.result.get("causes", {}).items()]  # fmt: skip
-    text = ("Shares of the target tokens that are missed, and why: the row's own edit is read and still answers wrong; another edit or none is "
-            "read; a later row gives the fact another target.")  # fmt: skip
+    text = ("Shares of the target tokens that are missed, by cause. *Own edit*: the row's edit is read but its answer is wrong. *Retrieval*: another edit "
+            "or none is read. *Conflict*: a later row gives the fact another target.")  # fmt: skip
     head = ["run", "edits", "asked by", "own edit", "retrieval", "conflict", "rows that read their own edit"]
     return ["### Why answers are wrong", "", text, "", *table(head, lines)] if lines else []
 

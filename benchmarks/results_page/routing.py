@@ -34,11 +34,11 @@ def sections(results: Path) -> list[str]:
     stored = next(iter(latest.values())).settings["stored"]
     return [
         "## Routing", "",
-        "Which edit a prompt reads: edits stored, not trained. \"Right\" is the share that reads the right edit (ZsRE: another edit of "
-        "the same subject counts, for the file gives 18 % of its facts again), \"kept out\" the share that reads none, by thresholds calibrated at the default rate "
-        "on the package's unrelated prompts. The networks were fitted on generated questions only, with SmolLM2's activations. Their default threshold was chosen while "
-        "these same rows were looked at a few times, and the everyday questions are our own, so new rows may do a little worse. Stored: "
-        + ", ".join(f"{name} {count}" for name, count in stored.items()) + ".", "",
+        "Which edit does a prompt read? For this the edits are stored, but not trained. \"Right\" is the share of prompts that read the right edit. (In ZsRE, "
+        "another edit of the same subject counts too, because the file repeats 18 % of its facts.) \"Kept out\" is the share that reads none. Thresholds are "
+        "calibrated at the default rate on the package's unrelated prompts. The networks were fitted on generated questions only, with SmolLM2's activations. "
+        "While their default threshold was chosen, these same rows were looked at a few times, and the everyday questions are the project's own, so "
+        "new rows may give slightly worse results. Stored edits: " + ", ".join(f"{name} {count}" for name, count in stored.items()) + ".", "",
         *(line for row in latest.values() for line in _of_model(row)),
         *_left_out(results),
     ]  # fmt: skip
@@ -83,8 +83,8 @@ def _of_model(row: rows.Row) -> list[str]:
     return [
         f"### {MODELS.get(model, model)}, {chat}", "",
         *table(["prompts", "number", *(RULES[name] for name in names)], lines),
-        "Over all thresholds, for each data set: rephrasings that read the right edit against unrelated prompts kept out. The marks are the calibrated "
-        "thresholds; of a rule whose run holds no curve only these are drawn.", "",
+        "For each data set and over all thresholds, the plot shows rephrasings that read the right edit against unrelated prompts kept out. The marks are "
+        "the calibrated thresholds. If a rule's run has no curve, only its marks are drawn.", "",
         "![Generalization against locality over the threshold](images/routing.svg)", "",
         *source_line(row),
     ]  # fmt: skip

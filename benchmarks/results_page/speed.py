@@ -43,13 +43,13 @@ def operations(results: Path) -> list[str]:
               _milliseconds(r["torch_us"]), _milliseconds(r["floor_us"])] for r in run.result["rows"]]  # fmt: skip
     return [
         "## Kernels", "", *source_line(run),
-        "How many times faster than the fastest plain-torch sequence for the same values, same machine, medians in one run "
-        "(`python -m benchmarks.speed.ops`); below 1 is slower. Floor: a plain read of the bytes, or the matrix product alone.", "",
+        "How many times faster the library is than the fastest sequence of plain torch operations with the same result, on the same machine, by medians in "
+        "one run (`python -m benchmarks.speed.ops`). Below 1 it is slower. Floor: the time of a plain read of the bytes, or of the matrix product alone.", "",
         *table(["operation", "size", "dtype", "rows", "faster", "ours, ms", "torch, ms", "floor, ms"], lines),
         "![operations against torch](images/ops.svg)", "",
-        "One row against LLaMA-3's memory runs at about the speed of a plain read of its bytes. At SmolLM2's size more than four rows that share "
-        "a mask go through torch's own product, and packing them costs what it saves. bfloat16 inputs gain little on a CPU without units for "
-        "them.", "",
+        "Multiplying one row with LLaMA-3's memory takes about as long as a plain read of the bytes. At SmolLM2's size, if more than four rows share "
+        "a mask, torch's own product is used, and packing the rows costs as much as it saves. bfloat16 inputs gain little on a CPU without hardware "
+        "support for them.", "",
     ]  # fmt: skip
 
 
@@ -61,16 +61,16 @@ def kernels(results: Path) -> list[str]:
     parts: list[str] = []
     if run := last("threads", results):
         lines = [[r["threads"], _milliseconds(r["torch_us"]), _milliseconds(r["ours_us"])] for r in run.result["rows"]]
-        parts += ["### Whose threads", "", *source_line(run), "A step of one torch product and one of ours, with the workers of torch's own "
-                  "OpenMP runtime (what the library uses) or others (`python -m benchmarks.speed.threads`).", "",
+        parts += ["### Whose threads", "", *source_line(run), "One step makes a torch product and one of the library's, with the threads of torch's own "
+                  "OpenMP runtime (as in the library) or with others (`python -m benchmarks.speed.threads`).", "",
                   *table(["threads", "torch's product, ms", "ours, ms"], lines)]  # fmt: skip
     if run := last("factorise", results):
         lines = [[size, name, _milliseconds(r["median_us"]), f"{r['times_faster_than_general']:.2f}x"]
                  for size, ways in run.result.items() for name, r in ways.items()]  # fmt: skip
-        parts += ["### Stepping around earlier edits", "", *source_line(run), 'What the one factorisation of `write="preconditioned"` costs an '
-                  "edit (`cholesky`), against a general solve and a low-rank sketch through the Woodbury identity "
-                  "(`python -m benchmarks.speed.factorise`).", "",
-                  *table(["mask", "way", "ms", "times faster than the general solve"], lines)]  # fmt: skip
+        parts += ["### Stepping around earlier edits", "", *source_line(run), 'With `write="preconditioned"` each edit needs one matrix factorisation. Its '
+                  "time (`cholesky`), compared with a general solve and with a low-rank sketch by the Woodbury identity "
+                  "(`python -m benchmarks.speed.factorise`):", "",
+                  *table(["mask", "method", "ms", "times faster than the general solve"], lines)]  # fmt: skip
     if run := last("kernels", results):
         found = run.result
         lines = [
@@ -78,7 +78,7 @@ def kernels(results: Path) -> list[str]:
         ]
         parts += ["### The same edits without the kernels", "", *source_line(run),
                   f"{run.settings['edits']}, one permutation (`python -m benchmarks.speed.kernels`). Equal answers: "
-                  f"{found['equal_answers']:.0%}; losses apart by at most {found['largest_loss_difference']:.1e}, the memories by "
+                  f"{found['equal_answers']:.0%}. The losses differ by at most {found['largest_loss_difference']:.1e}, the memories by "
                   f"{found['memory_difference']:.1e} of their norm." + (f" {found['note']}" if "note" in found else ""), "",
                   *table(["backend", "served by", "reliability", "generalization", "locality"], lines)]  # fmt: skip
     return parts
@@ -100,7 +100,7 @@ def editing(results: Path) -> list[str]:
              for name in EDITORS if f"{name}_s" in found]  # fmt: skip
     head = [
         "",
-        "seconds an edit",
+        "seconds per edit",
         "times faster",
         "mean steps",
         "reliability",
@@ -112,15 +112,15 @@ def editing(results: Path) -> list[str]:
     ]
     return [
         "## Editing", "", *source_line(run),
-        f"{run.settings['edits']} of ZsRE, edited with the published editor's way of working (`benchmarks/rivals/published.py`) and with ours, "
-        "in turns (`python -m benchmarks.speed.edit_speed`). `exact` makes the published update step for step, both "
-        f"{optimised(run.settings)}; `default` is the library's own "
-        "update in the same protocol (plain text, ten contexts); `chat` is the library as it comes, in the model's chat template, with two made wordings in place of contexts; "
-        "`fast` and `chat_fast` are these two with `precision=\"fast\"`. Reliability, generalization and locality are teacher-forced; "
-        "\"answered, ended\" is the share of free answers that are the target and then end.", "",
+        f"{run.settings['edits']} of ZsRE, edited with the published method (`benchmarks/rivals/published.py`) and with the library, "
+        "alternately (`python -m benchmarks.speed.edit_speed`). `exact` makes the published update step for step, both "
+        f"{optimised(run.settings)}. `default` is the library's own update under the same conditions (plain text, ten contexts). `chat` is the library with all "
+        "its defaults: in the model's chat template, with two wordings made from the prompt instead of contexts. `fast` and `chat_fast` are these two "
+        "with `precision=\"fast\"`. Reliability, generalization and locality are teacher-forced; "
+        "\"answered, ended\" is the share of freely generated answers that are the target and then end.", "",
         *table(head, lines, drop_empty=True),
-        f"The losses of `exact` and of the published editor end at most {found['loss_difference']['largest']:.0e} apart. The last column is what the "
-        "suffix's matrix products alone would take of our time, at this machine's measured float32 rates.", "",
+        f"At the end the losses of `exact` and of the published editor are at most {found['loss_difference']['largest']:.0e} apart. The last column is the share of "
+        "the library's time that the matrix products of the layers above the memory alone would take, at this machine's measured float32 rates.", "",
         "![seconds an edit](images/edit_speed.svg)", "",
     ]  # fmt: skip
 
@@ -133,7 +133,7 @@ def batched(results: Path) -> list[str]:
     return [
         "### Several facts in the same steps", "", *source_line(run),
         "`edit_many` with the default settings (`python -m benchmarks.speed.batched`): each batch takes as many steps as its slowest fact.", "",
-        *table(["precision", "facts at a time", "seconds an edit", "reliability", "generalization", "locality"], lines),
+        *table(["precision", "facts at a time", "seconds per edit", "reliability", "generalization", "locality"], lines),
     ]  # fmt: skip
 
 
@@ -148,12 +148,12 @@ def long_edits(results: Path) -> list[str]:
     count, steps = runs[-1].settings["count"], runs[-1].settings["steps"]
     return [
         "### Long edits", "",
-        f'Edits with a passage as their target ({count} each, {steps} steps, the same permutation, {optimised(runs[-1].settings)}; '
-        "`python -m benchmarks.speed.long_edits`): times faster than the published way of working. Memory is the peak above the loaded model, in "
-        "units of one unedited forward pass over the same padded batch with full logits.", "",
+        "How many times faster than the published method the library is on edits with a passage as their target (`python -m benchmarks.speed.long_edits`; "
+        f"{count} each, {steps} steps, the same permutation, {optimised(runs[-1].settings)}). Memory is the peak above the loaded model, as a multiple of "
+        "what one unedited forward pass over the same padded batch with full logits takes.", "",
         *table(head, lines),
-        "By calculation, counting the operations of the matrix products, `exact` needs 4.6 times fewer than the published way on the hallucination "
-        "rows and 2.2 times fewer on the temporal ones, where nearly every training token is a target. (No row: a calculation.)", "",
+        "A calculation that counts the operations of the matrix products: `exact` needs 4.6 times fewer than the published method on the hallucination "
+        "rows, and 2.2 times fewer on the temporal ones, where nearly every training token is a target. (It has no row in the results files.)", "",
     ]  # fmt: skip
 
 
@@ -163,11 +163,11 @@ def dropin(results: Path) -> list[str]:
         return []
     names = ("rewrite_acc", "rephrase_acc", "neighborhood_acc")
     lines = [[title, *(number(run.result[key][name]) for name in names), f"{run.result[key]['seconds']:.1f}"]
-             for key, title in (("base_editor", "`BaseEditor` of `memoir_fast.compat`"), ("published", "the published way of working"))]  # fmt: skip
+             for key, title in (("base_editor", "`BaseEditor` of `memoir_fast.compat`"), ("published", "the published method"))]  # fmt: skip
     return [
         "### The drop-in front", "", *source_line(run),
-        f"{run.settings['count']} edits of {run.settings['edits']}, same settings and permutation, {optimised(run.settings['config'])} "
-        "(`python -m benchmarks.speed.dropin`).", "", *table(["", *names, "seconds an edit"], lines),
+        f"{run.settings['count']} edits of {run.settings['edits']}, with the same settings and permutation, {optimised(run.settings['config'])} "
+        "(`python -m benchmarks.speed.dropin`).", "", *table(["", *names, "seconds per edit"], lines),
     ]  # fmt: skip
 
 
@@ -179,9 +179,9 @@ def reading(results: Path) -> list[str]:
              for kind in ("unmatched", "matched") for size in (1, 8)]  # fmt: skip
     return [
         "## Reading", "", *source_line(run),
-        f"What the memory costs a generation of {run.settings['new_tokens']} tokens, over the unedited model's time, both taking each token in turns "
-        "(`python -m benchmarks.speed.generate`). Negative is sooner.", "",
-        *table(["prompts", "batch", "a token", "the first token"], lines),
+        f"How much longer generating {run.settings['new_tokens']} tokens takes with the memory than with the unedited model; the two generate token by token in turn "
+        "(`python -m benchmarks.speed.generate`). Negative is faster.", "",
+        *table(["prompts", "batch", "per token", "first token"], lines),
     ]  # fmt: skip
 
 
@@ -201,9 +201,9 @@ def _masks(run) -> list[str]:
     lines = [["ours", f"{r['ours_ms']:.2f}"], ["the published product of floats", f"{r['published_ms']:.1f}"],
              *([["FAISS, flat", f"{r['faiss_ms']:.2f}"]] if "faiss_ms" in r else []), ["a plain read of the same bytes", f"{r['stream_ms']:.2f}"]]  # fmt: skip
     found = [
-        f"D = {run.settings['D']}, k = {run.settings['k']} (`python -m benchmarks.speed.lookup`). One query over 5,000 edits: "
-        f"{r['ratio']:.0f} times faster than the published product, {r['stream_ratio']:.2f} times a plain read.", "",
-        *table(["way", "ms a query"], lines),
+        f"D = {run.settings['D']}, k = {run.settings['k']} (`python -m benchmarks.speed.lookup`). One query over 5,000 edits is "
+        f"{r['ratio']:.0f} times faster than the published product, and takes {r['stream_ratio']:.2f} times as long as a plain read.", "",
+        *table(["method", "ms per query"], lines),
     ]  # fmt: skip
     if "masks" in r:
         sizes = [[f"{m['edits']:,}", f"{m['ours_ms']:.2f}", f"{m['faiss_ms']:.2f}", f"{m['faiss_threads_ms']:.2f}", f"{m['recall']:.1%}",
@@ -214,13 +214,13 @@ def _masks(run) -> list[str]:
             "FAISS, one thread, ms",
             "FAISS, all threads, ms",
             "ours finds the nearest",
-            "bytes an edit",
+            "bytes per edit",
         ]
         return [*found, *table(head, sizes)]
     return [  # a row from before FAISS was measured at every size
         *found,
-        f"Over {r['million_edits']:,} edits {r['million_ms']:.1f} ms, with the exhaustive search's answer in {r['million_recall']:.1%} of "
-        f"{r['million_queries']} queries, {r['million_bytes_per_edit']:.0f} bytes an edit.", "",
+        f"One query over {r['million_edits']:,} edits takes {r['million_ms']:.1f} ms and finds the exhaustive search's answer in {r['million_recall']:.1%} of "
+        f"{r['million_queries']} queries; the index takes {r['million_bytes_per_edit']:.0f} bytes per edit.", "",
     ]  # fmt: skip
 
 
@@ -236,9 +236,10 @@ def _words(sizes: list[dict]) -> list[str]:
         for b in w["budgets"]
     ]
     return [
-        "Words: other wordings of stored facts, looked up among the project's generated questions. Milliseconds a query, in parentheses of processor "
-        f"time; engine: {sizes[-1]['engine']}.", "", *table(head, lines),
-        "What it costs to read more postings, and what they bring:", "", *table(["wordings", "postings read at most", "ms", "right one among 64"], budgets),
+        "By words: other wordings of stored facts are looked up among the project's generated questions. Milliseconds per query, with the processor time in "
+        f"parentheses; engine: {sizes[-1]['engine']}.", "", *table(head, lines),
+        "A posting says that a wording contains a word. What it costs to read more of them, and what it brings:", "",
+        *table(["wordings", "postings read at most", "ms", "right one among 64"], budgets),
     ]  # fmt: skip
 
 
@@ -254,8 +255,8 @@ def scaling(results: Path) -> list[str]:
               f"{r['save_s']:.2f}", f"{r['load_s']:.2f}", f"{r['file_mb']:.2f}"] for r in run.result["rows"]]  # fmt: skip
     head = [
         "stored edits",
-        "an edit, s",
-        "a query, ms",
+        "one edit, s",
+        "one query, ms",
         "its look-up, ms",
         "process, MB",
         "saving, s",
@@ -282,9 +283,9 @@ def serving(results: Path) -> list[str]:
     refresh = r["refresh_under_load"]
     return [
         "## Serving", "", *source_line(run),
-        f"Two vLLM servers on one core, unedited and with {s['edits']} edits (float32, eager), asked in turns: {s['requests']} requests of "
-        f"{s['tokens']} tokens at concurrency {s['concurrency']}, medians over rounds, against the unedited server's "
-        f"({r['unedited_requests_per_s']} requests a second; `python -m benchmarks.speed.serving`).", "",
+        f"Two vLLM servers on one core, one unedited and one with {s['edits']} edits (float32, eager), asked alternately: {s['requests']} requests of "
+        f"{s['tokens']} tokens at concurrency {s['concurrency']}. The table compares medians over rounds with those of the unedited server, which answered "
+        f"{r['unedited_requests_per_s']} requests per second (`python -m benchmarks.speed.serving`).", "",
         *table(["prompts", "time of a round", "median latency", "95th percentile"], lines),
-        f"A refresh in the middle of a further {refresh['asked']} requests: {refresh['answered']} answered.", "",
+        f"With a refresh in the middle of another {refresh['asked']} requests, {refresh['answered']} were answered.", "",
     ]  # fmt: skip

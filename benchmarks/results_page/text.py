@@ -59,5 +59,5 @@ def source_line(*found: Row) -> list[str]:
 def optimised(settings: dict) -> str:
     """Which of the two plain optimisations a row's published editor and its `exact` made: the rows from before `recipe` made the other."""
     if settings.get("recipe") == "published":
-        return 'optimised as the authors\' code does it (`recipe="published"`)'
-    return 'with losses divided by the n target tokens, where the authors\' code divides by n + 1 and stops a step later (`write="sgd"`)'
+        return 'optimised like the authors\' code (`recipe="published"`)'
+    return 'with losses divided by the n target tokens, while the authors\' code divides by n + 1 and stops a step later (`write="sgd"`)'
