@@ -277,6 +277,7 @@ class Router:
     # ---- the model's forward passes ------------------------------------------------------------------------------
 
     def before(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+        """See `Observer.before`. Raises ValueError for arguments that leave open which tokens are the prompt's."""
         context = self._context.get()
         token: list[Token] = []
         reading = context.tap is None or isinstance(context.tap, _Read)
@@ -292,6 +293,7 @@ class Router:
         return args, kwargs
 
     def after(self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+        """See `Observer.after`. Raises ValueError if the pass left out the edited projection."""
         context = self._context.get()
         if context.token is None:
             return
@@ -313,6 +315,7 @@ class Router:
                 keep_routes(cache_among(values) or read.cache, read.routes)
 
     def early(self, hidden: torch.Tensor) -> None:
+        """See `Observer.early`."""
         context = self._context.get()
         if isinstance(context.tap, _Read):
             context.tap.early(hidden)
@@ -320,10 +323,12 @@ class Router:
             context.early(hidden)
 
     def project(self, projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
+        """See `Observer.project`."""
         tap = self._context.get().tap
         return None if tap is None else tap(projection, x, out)
 
     def generate(self, model: nn.Module, original: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+        """See `Observer.generate`. Raises ValueError as `check_decoding`."""
         context = self._context.get()
         # A compiled decoder would trace the routing, and would not see later edits.
         kwargs.setdefault("disable_compile", True)

@@ -44,6 +44,7 @@ class Asked:
 
     @property
     def fact(self) -> tuple[str, str]:
+        """What it asks for: (relation, subject)."""
         return self.relation, self.subject
 
 
