@@ -1,10 +1,10 @@
-"""memoir_fast: edit language models for life, with the residual memory of MEMOIR, fast."""
+"""memoir_fast: fast lifelong editing of language models, with MEMOIR's residual memory."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # what `__getattr__` loads on first use, for type checkers and editors
+if TYPE_CHECKING:  # tells type checkers and editors what `__getattr__` loads on first use
     from .base.loading import load_model as load_model
     from .config import MemoirConfig as MemoirConfig
     from .errors import ConflictError as ConflictError

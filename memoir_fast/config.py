@@ -1,4 +1,4 @@
-"""The settings of a memory: one frozen, validated dataclass, stored as JSON. Each field carries its help text."""
+"""The settings of a memory: a frozen, validated dataclass that is stored as JSON. Each field carries its help text."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ from typing import Any
 
 from .errors import quoted
 
-# Settings that a memory is made with and keeps.
+# Settings that are fixed when a memory is made.
 SHAPING = ("layer", "top_k", "chat_template", "acts", "write", "feature", "seed", "tuned")
 ENDS = ("auto", "eos", "none")
 WRITES = ("sgd", "preconditioned")
 RECIPES = ("own", "published")
 PRECISIONS = ("exact", "fast")
 FEATURES = ("mean_decentered", "mean", "last")
-_LARGEST = (1 << 53) - 1  # whole numbers beyond it are no count of anything
+_LARGEST = (1 << 53) - 1  # the largest whole number accepted; nothing here counts further
 ROUTERS = ("tokens", "mask")
 ACTS = ("answer", "all")
 
 
 def _setting(default: Any, text: str, least: float | None = None, most: float = math.inf, choices: tuple = ()) -> Any:
-    """A field with its help text and what it accepts: numbers from `least` to `most`, or one of `choices`."""
+    """A field with its help text and the values it accepts: numbers from `least` to `most`, or one of `choices`."""
     return field(default=default, metadata={"help": text, "least": least, "most": most, "choices": choices})
 
 
 @dataclass(frozen=True)
 class MemoirConfig:
-    """Settings of one residual memory and of the edits written to it. `help_of(name)` says what a field means.
+    """Settings of one residual memory and of the edits written to it. `help_of(name)` explains a field.
 
-    `edit_lr`, `momentum`, `weight_decay` and `stop_delta` are None unless the user chose them: the update rule that `write` names then
-    takes its own (`editing/rules.py`). `write` itself, and with `recipe="published"` what the authors' code fixes (plain text without an
-    end, one blank before the target, all ten contexts), are filled in here where the user left them open.
+    `edit_lr`, `momentum`, `weight_decay` and `stop_delta` stay None unless the user sets them; the update rule that
+    `write` names then uses its own values (`editing/rules.py`). `write` is filled in here when the user leaves it open.
+    So is whatever the authors' code fixes, with `recipe="published"`: plain text without an end, one space before the
+    target, all ten contexts.
 
     Raises:
-        TypeError, ValueError: a value of the wrong kind, or outside of what the field accepts; the message names both.
+        TypeError, ValueError: a value has the wrong type or is outside the accepted range; the message names the field
+            and the value.
 
     Source: MEMOIR (Wang et al., NeurIPS 2025), sections 3 and 4 and its published settings.
     """
@@ -180,7 +182,7 @@ class MemoirConfig:
             object.__setattr__(self, "write", "preconditioned")
 
     def _fill_in_as_published(self) -> None:
-        """What the authors' code does in one way only, where the user left it open."""
+        """Fill in what the authors' code fixes, wherever the user left it open."""
         if self.write not in (None, "sgd"):
             raise ValueError(
                 f"recipe='published' is plain SGD (write='sgd'), got write={quoted(self.write)}: leave write out, or take recipe='own'"
@@ -238,9 +240,13 @@ class MemoirConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MemoirConfig:
-        """Settings from a mapping; keys that this version does not know are dropped with a warning naming them."""
+        """Settings from a mapping. Keys that this version does not know are dropped, with a warning that names them.
+
+        Raises:
+            TypeError, ValueError: as the constructor.
+        """
         known = {f.name for f in fields(cls)}
-        # Settings from before edits were found by their words, and from before they could act on the answer alone.
+        # Files older than these two settings: edits were then found by their masks, and acted at every token.
         values = {"router": "mask", "acts": "all", **values}
         unknown = sorted(str(name)[:40] for name in set(values) - known)
         if unknown:
@@ -250,10 +256,11 @@ class MemoirConfig:
         return cls(**{key: value for key, value in values.items() if key in known})
 
     def reopened(self, settings: dict[str, Any]) -> MemoirConfig:
-        """A copy with some settings changed, for a memory that was stored with these: those that it was made with must stay.
+        """A copy with some settings changed, for opening a memory that was stored with these settings.
 
         Raises:
-            ValueError: one of `SHAPING` would change.
+            TypeError: a setting is unknown.
+            ValueError: a setting fixed when the memory was made (`SHAPING`) would change, or a value is not accepted.
         """
         check_names(settings)
         for name in settings.keys() & set(SHAPING):
@@ -267,7 +274,8 @@ class MemoirConfig:
         """A copy with some settings changed, for a single edit.
 
         Raises:
-            ValueError: a setting belongs to the whole memory.
+            TypeError: a setting is unknown.
+            ValueError: a setting belongs to the whole memory, or a value is not accepted.
         """
         check_names(settings)
         fixed = {*SHAPING, "router", "threshold", "false_activation_rate"} & settings.keys()
@@ -276,16 +284,18 @@ class MemoirConfig:
         return self.updated(**settings)
 
     def updated(self, **changes: Any) -> MemoirConfig:
-        """A copy with some settings changed (validated again). Raises TypeError for a setting that there is none of."""
+        """A copy with some settings changed, validated again. Raises TypeError for an unknown setting, else as the
+        constructor."""
         check_names(changes)
         return replace(self, **changes)
 
 
 def check_names(settings: Iterable[str], also: Iterable[str] = ()) -> None:
-    """Raise TypeError, with the nearest name, for a setting that there is none of.
+    """Raise TypeError for an unknown setting, suggesting the nearest known name.
 
     Args:
-        settings: names; also: other names that are accepted where these were given.
+        settings: the names to check.
+        also: further names to accept.
     """
     known = [*MemoirConfig.__dataclass_fields__, *also]
     for name in settings:
@@ -312,17 +322,20 @@ def default_layer(depth: int) -> int:
 
 
 def default_contexts(is_chat: bool) -> int:
-    """How many short contexts an edit is trained behind: none in a chat, where the answer always follows the same header, else all ten."""
+    """How many short contexts an edit is trained behind: none in a chat, where the same header always precedes the
+    answer; otherwise all ten."""
     return 0 if is_chat else 10
 
 
 def default_wordings(is_chat: bool) -> int:
-    """On how many made wordings an edit is trained: in plain text the contexts do what they do in a chat."""
+    """How many generated wordings an edit is trained on: two in a chat; none in plain text, where the contexts do their
+    job."""
     return 2 if is_chat else 0
 
 
 def default_acts(is_chat: bool) -> str:
-    """Where the memory acts: in a chat the answer's header stands between the question and the answer, and is the same for all wordings."""
+    """Where the memory acts. A chat has a header between question and answer, the same for every wording, so "answer"
+    suffices."""
     return "answer" if is_chat else "all"
 
 

@@ -1,4 +1,7 @@
-"""The errors of the library's own, and how messages and terminals show what came from outside; bad arguments raise ValueError or TypeError."""
+"""The library's own errors, and safe display of outside values in messages and terminals.
+
+Bad arguments raise ValueError or TypeError.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ class EditError(RuntimeError):
 
 
 class StoreError(RuntimeError):
-    """A store cannot do what was asked: another process writes, the disk fails, or the policy refuses."""
+    """A store cannot do what was asked: another process is writing, the disk failed, or the policy forbids it."""
 
 
 class ConflictError(StoreError):
@@ -19,24 +22,25 @@ class ConflictError(StoreError):
 
 
 class Damaged(ValueError):
-    """Bytes in a file that are not what was written."""
+    """A file's bytes differ from what was written."""
 
 
 class CutOff(Damaged):
-    """The file ends within a record: a write that did not come to its end, or a file that lost its end."""
+    """The file ends inside a record: a write was interrupted, or the file was truncated."""
 
 
 class Altered(Damaged):
-    """A record that was written whole and has changed since: no write that did not come to its end leaves this behind."""
+    """A record was written in full and has changed since; an interrupted write cannot cause this."""
 
 
-# ---- values from outside, short and harmless whatever they are ---
+# ---- outside values, made short and harmless ---
 
 _LONGEST = 100  # characters of a value in a message
 
 
 class _Short(reprlib.Repr):
-    """`reprlib` looks at a few members of each level only: a small file can describe a value that takes years to write out."""
+    """A repr of bounded cost: a small file can describe a value that would take years to print, so only a few members
+    of each level are looked at."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,16 +48,17 @@ class _Short(reprlib.Repr):
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 4
 
     def repr_int(self, x: int, level: int) -> str:
-        """Whole numbers have no end, and Python refuses to write the longest."""
+        """Integers can be of any length, and Python refuses to print very long ones."""
         return repr(x) if abs(x) < 10**40 else f"a number of {x.bit_length()} bits"
 
 
 def quoted(value: Any) -> str:
-    """`repr` of a value for a message, cut to a hundred characters; its cost does not depend on what the value holds."""
+    """`repr` of a value for a message, cut to 100 characters; the cost does not depend on the value."""
     text = _Short().repr(value)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def printable(text: str) -> str:
-    """A text for a terminal: line ends stay, whatever else could steer the terminal or turn the direction of writing is escaped."""
+    """A text for a terminal. Line ends stay; other control characters, and those that reverse the writing direction,
+    are escaped."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -34,21 +34,25 @@ __all__ = ["EditRequest", "EditResult", "MemoirModel"]
 class MemoirModel(Attached, Answering, Teaching, Undo, Calibrated, Opened):
     """A causal language model that can be edited, one fact at a time, without touching its weights.
 
-    The memory is attached when the object is made. `detach` and `attach` take it off and put it back; `with MemoirModel(...) as model:`
-    closes and detaches it at the end.
+    The memory is attached when the object is made. `detach` removes it and `attach` puts it back; `with
+    MemoirModel(...) as model:` detaches and closes it at the end.
 
     Args:
-        model: a Hugging Face causal LM, or one in a wrapper (PEFT, torch.compile, a value head): the memory is attached to the model
-            inside, `inner`, which runs whoever calls it. It stays what it is: no module is replaced, no parameter changed.
-        tokenizer: its tokenizer.
+        model: a Hugging Face causal LM, or a wrapper around one (PEFT, torch.compile, a value head). The memory is
+            attached to the model inside the wrapper, `inner`, so it acts however that model is called. No module is
+            replaced and no parameter changes.
+        tokenizer: the model's tokenizer.
         config: settings; `MemoirConfig()` when None.
-        background: `BackgroundTexts`, a JSONL path, None for the package's own, or the background itself, (D,) float.
+        background: `BackgroundTexts`, the path of a JSONL file, None for the package's own texts, or the background
+            itself, (D,) float.
         permutation: (D,) int32, TopHash's permutation; drawn with `config.seed` when None.
-        state: an existing memory to attach in place of a new one; the three arguments before it then say nothing.
+        state: an existing memory to attach instead of a new one; `config`, `background` and `permutation` are then
+            ignored.
 
     Raises:
-        TypeError, ValueError: a memory cannot be attached to this model (no causal language model, an encoder-decoder, routed experts,
-            sharded or float64 weights), or a setting does not fit it; the model is as it was.
+        TypeError, ValueError: a memory cannot be attached to this model (not a causal language model, an
+            encoder-decoder, routed experts, sharded or float64 weights), or a setting does not fit it. The model is
+            left as it was.
 
     Example:
         >>> model = MemoirModel.from_pretrained("smollm2")
@@ -104,7 +108,7 @@ class MemoirModel(Attached, Answering, Teaching, Undo, Calibrated, Opened):
         self.detach()
         self.close()
 
-    if not TYPE_CHECKING:  # which would then take every name for an attribute
+    if not TYPE_CHECKING:  # a type checker that saw this method would accept any attribute name
 
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(

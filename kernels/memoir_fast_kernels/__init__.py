@@ -1,1 +1,1 @@
-"""Triton kernels, one operation per file: kernels and their launchers, called by memoir_fast/ops/gpu.py."""
+"""Triton kernels and their launchers, one operation per file; memoir_fast/ops/gpu.py calls them."""

@@ -1,6 +1,7 @@
 """Compile every kernel ahead of time, without a GPU: `python -m memoir_fast_kernels.aot [target ...]`.
 
-`cases(target)` lists each kernel in each configuration that a launcher may choose; `resources()` reads what the compiler made of it.
+`cases(target)` lists each kernel in each configuration that a launcher may choose; `resources()` tells what a compiled
+kernel takes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SHARED_LIMIT = {
     "sm_90": 227 << 10,
     "sm_100": 227 << 10,
     "gfx942": 64 << 10,
-}  # bytes a program may have
+}  # bytes of shared memory that a program may use
 FEATURES = (1536, 11008, 14336)  # D of SmolLM2, LLaMA-2-7B and LLaMA-3-8B
 DTYPES = (("fp32", "fp32"), ("bf16", "fp32"), ("bf16", "bf16"))  # of x and V
 
@@ -39,22 +40,23 @@ _POINTERS = {
     "indices": "*i32", "route": "*i32", "inverse": "*i32", "permutation": "*i32", "ends": "*i32", "signature": "*u8",
     "order": "*i64", "starts": "*i64", "tile_ends": "*i64", "lines": "*i32", "partial": "*fp32", "background": "*fp32", "means": "*fp32", "scale": "fp32",
 }  # fmt: skip
-# Sizes that are multiples of 16 in any model; at a call Triton looks at each itself, and at the pointers.
+# Sizes that are multiples of 16 in any model. (At a call, Triton checks them and the pointers itself.)
 _ALIGNED = ("D", "d", "width", "stride", "out_stride", "x_stride", "v_stride", "grad_stride")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One kernel as a launcher may compile it for aligned tensors: argument types by name, constants, and compiler options."""
+    """One kernel as a launcher may compile it for aligned tensors: argument types by name, constants and compiler
+    options."""
 
     name: str
     kernel: Any  # a triton.JITFunction
-    types: dict[str, str]  # as "*bf16" or "i32"
+    types: dict[str, str]  # such as "*bf16" or "i32"
     constants: dict[str, Any]
     options: dict[str, int]
 
     def compile(self, target: str) -> Any:
-        """Triton's compiled kernel for one of TARGETS."""
+        """The kernel, compiled by Triton for one of TARGETS."""
         names = self.kernel.arg_names
         signature = {
             n: "constexpr" if n in self.constants else self.types.get(n, _POINTERS.get(n, "i32")) for n in names
@@ -112,7 +114,8 @@ def _products(suffix: str, types: dict[str, str], mode: str, blocks: bool) -> li
 
 
 def resources(compiled: Any, target: str) -> dict[str, int]:
-    """{"registers", "stack" (bytes a thread spills), "shared" (bytes a program)} of a compiled kernel."""
+    """What a compiled kernel takes: "registers" per thread, "stack" (bytes spilled per thread), "shared" (bytes per
+    program)."""
     if target.startswith("gfx"):
         text = compiled.asm["amdgcn"]
 
@@ -128,7 +131,7 @@ def resources(compiled: Any, target: str) -> dict[str, int]:
 
 
 def cubin_resources(cubin: bytes) -> dict[str, int]:
-    """The largest of each resource over a cubin's kernels, read by the cuobjdump that Triton brings."""
+    """The most of each resource that a cubin's kernels take, read with the cuobjdump that comes with Triton."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
@@ -144,7 +147,7 @@ def cubin_resources(cubin: bytes) -> dict[str, int]:
 
 
 def main(targets: list[str]) -> None:
-    """Compile for these targets (all without any) and print what each kernel takes."""
+    """Compile for these targets (for all if none is given) and print what each kernel takes."""
     for target in targets or TARGETS:
         for case in cases(target):
             found = resources(case.compile(target), target)

@@ -1,12 +1,14 @@
-"""The masked sparse product on the GPU: `scale * x[t, idx] @ V[idx]`, idx the mask of row t's route.
+"""The masked sparse product on the GPU: `scale * x[t, idx] @ V[idx]`, where idx is the mask of row t's route.
 
-Few rows (decode) are bound by reading V: a program takes one row, a strip of columns and a part of the mask, and a second kernel adds
-the parts up in a fixed order. Many rows (prefill) are grouped by route and their active features gathered first, so that a tile shares
-its mask and both of its factors are read in whole lines; then they go through `tl.dot`. Grouping stays on the device and all shapes
-follow from the arguments' shapes: nothing waits for the host, and a step can be captured in a CUDA graph.
+With few rows (decode) reading V is the bottleneck. A program takes one row, a strip of columns and a part of the mask;
+a second kernel adds up the parts in a fixed order. Many rows (prefill) are grouped by route and their active features
+gathered first. So a tile shares one mask, both of its factors are read in whole lines, and `tl.dot` multiplies them.
+Grouping happens on the device and all shapes follow from the arguments' shapes, so nothing waits for the host and a
+step can be captured in a CUDA graph.
 
-The same kernels multiply with blocks (R, k, d), a copy of each mask's rows: row j of mask r is then row r * k + j of the
-blocks, taken as (R * k, d). The launchers take either in place of V and tell them by their dimensions.
+The same kernels multiply with blocks (R, k, d), copies of each mask's rows. Row j of mask r is then row r * k + j of
+the blocks, seen as (R * k, d). The launchers accept blocks in place of V and distinguish the two by their number of
+dimensions.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-DECODE_ROWS = 16  # up to so many rows go through the decode kernel
+DECODE_ROWS = 16  # the most rows that go through the decode kernel
 
-# What the kernels may be compiled with; see the `_config` functions for which is used.
+# The configurations that kernels may be compiled with; the `_config` functions choose one.
 DECODE_CONFIGS = (
     {"BLOCK_K": 64, "BLOCK_N": 64, "STAGES": 3, "num_warps": 4},
     {"BLOCK_K": 64, "BLOCK_N": 32, "STAGES": 4, "num_warps": 4},
     {"BLOCK_K": 32, "BLOCK_N": 64, "STAGES": 4, "num_warps": 4},
 )
-# By how `_product` multiplies: float32 throughout needs the registers that a large tile would take.
+# By the mode of `_product`. Float32 throughout ("ieee") needs many registers, so its tiles are smaller.
 PREFILL_CONFIGS = {
     "half": (
         {"BLOCK_M": 128, "BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 3},
@@ -44,18 +46,18 @@ PREFILL_CONFIGS = {
         {"BLOCK_M": 16, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 4, "num_stages": 2},
     ),
 }
-BACKWARD_CONFIGS = (  # small tiles: every number goes to an address of its own
+BACKWARD_CONFIGS = (  # small tiles, because results are scattered to single addresses
     {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 8, "num_stages": 3},
     {"BLOCK_M": 16, "BLOCK_N": 64, "BLOCK_K": 32, "num_warps": 4, "num_stages": 3},
 )
 SUM_CONFIG = {"BLOCK_N": 256, "num_warps": 4}
 GATHER_CONFIG = {"BLOCK_K": 512, "num_warps": 4}
-PADDED = 64  # gathered rows are filled up with zeros to a multiple of this many features
+PADDED = 64  # gathered rows are padded with zeros to a multiple of this many features
 
 
 @triton.jit
 def _row_of(line, k, j, idx, BLOCKS: tl.constexpr):
-    """Which row of V, or of the blocks, is row j of a mask (idx its index), in 64 bits."""
+    """The row number, in 64 bits, of a mask's row j in V (where it is idx) or in the blocks."""
     if BLOCKS:
         at = line.to(tl.int64) * k + j
     else:
@@ -65,7 +67,7 @@ def _row_of(line, k, j, idx, BLOCKS: tl.constexpr):
 
 @triton.jit
 def _put(place, value, inside, ADD: tl.constexpr):
-    """Store a value of `place`'s dtype, or add it to what is there."""
+    """Store a value of the dtype that `place` points to, or with ADD add it to what is there."""
     if ADD:
         value = (tl.load(place, mask=inside, other=0.0).to(tl.float32) + value.to(tl.float32)).to(value.dtype)
     tl.store(place, value, mask=inside)
@@ -73,8 +75,11 @@ def _put(place, value, inside, ADD: tl.constexpr):
 
 @triton.jit
 def _product(a, v, sums, MODE: tl.constexpr):
-    """sums + a @ v in float32: on the tensor cores where both are 16 bits wide (MODE "half"), or where only v is float32 and rounds to
-    TF32 there ("tf32": a 16-bit a loses nothing); in float32 throughout otherwise ("ieee")."""
+    """sums + a @ v, summed in float32.
+
+    MODE "half": both have 16 bits, on the tensor cores. "tf32": only v is float32; it is rounded to TF32 for the tensor
+    cores, where a 16-bit a loses nothing. "ieee": float32 throughout.
+    """
     if MODE == "half":
         sums = tl.dot(a, v, sums)
     else:
@@ -116,7 +121,7 @@ def _decode_kernel(
 
 @triton.jit
 def _sum_kernel(out, partial, route, d, parts, out_stride, ADD: tl.constexpr, BLOCK_N: tl.constexpr):
-    """The parts of a decode's sums, added up one after the other."""
+    """Add up the parts of a decode's sums, in order."""
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     inside = column < d
@@ -132,7 +137,7 @@ def _sum_kernel(out, partial, route, d, parts, out_stride, ADD: tl.constexpr, BL
 
 @triton.jit
 def _gather_kernel(gathered, x, indices, order, lines, k, x_stride, width, BLOCK_K: tl.constexpr):
-    """Row i of `gathered` (width columns): the active features of row order[i], whose mask is lines[i], and zeros behind them."""
+    """Row i of `gathered` (width columns): the active features of row order[i], whose mask is lines[i], then zeros."""
     row = tl.program_id(0).to(tl.int64)
     j = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
     line = tl.load(lines + row)
@@ -144,7 +149,8 @@ def _gather_kernel(gathered, x, indices, order, lines, k, x_stride, width, BLOCK
 
 @triton.jit
 def _tile_rows(order, starts, tile_ends, masks, LINES: tl.constexpr, BLOCK_M: tl.constexpr):
-    """The mask of this program's tile (`masks` when there is no such tile), its places in `order`, its rows, and which are real."""
+    """The mask of this program's tile (`masks` if there is no such tile), its places in `order`, its rows, and which
+    are real."""
     tile = tl.program_id(0)
     each = tl.arange(0, LINES)
     line = tl.sum((tl.load(tile_ends + each, mask=each < masks, other=0x7FFFFFFF) <= tile).to(tl.int32))
@@ -206,24 +212,25 @@ def _backward_kernel(
 
 
 def decode_config(d: int) -> dict[str, int]:
-    """How `_decode_kernel` is compiled: narrow strips for small d, so that there are programs enough to fill the chip."""
+    """The configuration of `_decode_kernel`: narrow strips for small d, so that enough programs fill the GPU."""
     return DECODE_CONFIGS[0] if d >= 2048 else DECODE_CONFIGS[1]
 
 
 def decode_parts(rows: int, d: int, k: int, config: dict[str, int]) -> int:
-    """Into how many parts a decode's masks are split: up to eight, of no less than two steps each, while the programs do not fill a chip."""
+    """How many parts a decode's masks are split into: at most eight, of at least two steps each, and no more than fill
+    a GPU."""
     programs = rows * triton.cdiv(d, config["BLOCK_N"])
     return max(1, min(8, triton.cdiv(k, 2 * config["BLOCK_K"]), triton.cdiv(2048, programs)))
 
 
 def prefill_config(rows: int, masks: int, mode: str) -> dict[str, int]:
-    """How `_prefill_kernel` is compiled: tiles as high as the rows that share a mask, on average."""
+    """The configuration of `_prefill_kernel`: the tiles' height suits the average number of rows that share a mask."""
     share = rows // max(masks, 1)
     return PREFILL_CONFIGS[mode][0 if share >= 128 else 1 if share >= 32 else 2]
 
 
 def backward_config(rows: int, masks: int) -> dict[str, int]:
-    """How `_backward_kernel` is compiled."""
+    """The configuration of `_backward_kernel`, chosen likewise."""
     return BACKWARD_CONFIGS[0 if rows // max(masks, 1) >= 64 else 1]
 
 
@@ -232,7 +239,7 @@ def _rows(tensor: Tensor) -> Tensor:
 
 
 class _Weights(NamedTuple):
-    """Where the memory's rows lie: V (D, d) with contiguous rows, or blocks (R, k, d) contiguous; how far its rows are apart."""
+    """The memory's rows: V (D, d) with contiguous rows, or contiguous blocks (R, k, d); and the stride between rows."""
 
     V: Tensor
     stride: int
@@ -241,20 +248,22 @@ class _Weights(NamedTuple):
 
 def _weights(V: Tensor) -> _Weights:
     if V.dim() == 3:
-        return _Weights(V.contiguous(), V.shape[2], True)  # torch may report any stride where k is 1
+        return _Weights(V.contiguous(), V.shape[2], True)  # torch may report any stride if k is 1
     V = _rows(V)
     return _Weights(V, V.stride(0), False)
 
 
 def mode_of(a: Tensor, V: Tensor) -> str:
-    """How `_product` multiplies them. Triton's interpreter multiplies the bits of bfloat16 as integers."""
+    """The mode in which `_product` multiplies a and V; "ieee" on a CPU, as Triton's interpreter gets bfloat16 products
+    wrong."""
     if not a.is_cuda or a.dtype == torch.float32:
         return "ieee"
     return "half" if a.dtype == V.dtype == torch.bfloat16 else "tf32"
 
 
 def _grouped(route: Tensor, masks: int, block: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Each row's mask, sorted; the rows in that order; where each mask's rows begin (masks + 1); the tiles up to each mask's end (masks)."""
+    """Group rows by mask: each row's mask, sorted (rows,); the rows in that order (rows,); where each mask's rows begin
+    (masks + 1,); and the number of tiles up to each mask's end (masks,)."""
     lines, order = torch.sort(route, stable=True)
     each = torch.arange(masks + 1, dtype=route.dtype, device=route.device)
     starts = torch.searchsorted(lines, each)
@@ -266,8 +275,11 @@ def masked_matmul(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: f
     """(N, d) of x's dtype; rows with route -1 are -0.0.
 
     Args:
-        x: (N, D) float32, bfloat16 or float16; V: (D, d), or blocks (R, k, d), float32 or bfloat16.
-        indices: (R, k) int32; route: (N,) int32. Neither is checked.
+        x: (N, D) float32, bfloat16 or float16.
+        V: (D, d), or blocks (R, k, d), float32 or bfloat16.
+        indices: (R, k) int32, not checked.
+        route: (N,) int32, not checked.
+        scale: a number.
     """
     if len(x) <= DECODE_ROWS and len(indices):
         out = torch.empty(len(x), V.shape[-1], dtype=x.dtype, device=x.device)
@@ -278,7 +290,8 @@ def masked_matmul(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: f
 
 
 def masked_matmul_(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
-    """`out[t] += ...` for rows with a route; the others are not written. out (N, d) of x's dtype."""
+    """Add the product to `out` (N, d) of x's dtype; rows with route -1 are not written. Arguments as
+    `masked_matmul`."""
     rows = _rows(out)
     _launch(rows, x, V, indices, route, scale, add=True)
     if rows is not out:
@@ -298,9 +311,10 @@ def _launch(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, s
 
 
 def _one_mask(out: Tensor, x: Tensor, weights: Tensor, idx: Tensor, route: Tensor, scale: float, add: bool) -> None:
-    """Many rows that share the only mask, as in the prefill of one prompt: a product of whole matrices, which is the library's.
+    """Many rows that share the only mask, as in the prefill of one prompt: torch multiplies whole matrices.
 
-    Float32 weights beside a 16-bit x become the sum of two 16-bit matrices, side by side in one product: all but the last bits of theirs.
+    With a 16-bit x, float32 weights are split into the sum of two 16-bit matrices, multiplied side by side in one
+    product. That keeps all but their last bits.
     """
     active = x.index_select(1, idx)
     weights = weights if scale == 1.0 else weights.float() * scale
@@ -345,7 +359,10 @@ def _prefill(
 def masked_matmul_backward(
     grad: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float, dimension: int
 ) -> Tensor:
-    """(N, dimension) gradient for x, of grad's dtype: zero outside each row's mask and in rows with route -1. grad (N, d)."""
+    """(N, dimension), of grad's dtype: the gradient with respect to x, from grad (N, d).
+
+    It is zero outside each row's mask and in rows with route -1. The other arguments as `masked_matmul`.
+    """
     out = torch.zeros(len(grad), dimension, dtype=grad.dtype, device=grad.device)
     rows, (masks, k), d = len(grad), indices.shape, V.shape[-1]
     if rows == 0 or masks == 0 or k == 0:

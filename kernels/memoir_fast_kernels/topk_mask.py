@@ -1,7 +1,7 @@
 """TopHash on the GPU: pool, subtract, exact top-k, permute, sort and pack (MEMOIR, section 3.2).
 
-One program holds a prompt's D keys in registers, in the order that the permutation gives them, so that indices come out
-sorted and bits packed without any exchange. The k-th largest key is found by bisection over the bits of |feature|, which
+One program holds a prompt's D keys in registers, in permuted order, so that the indices come out sorted and the bits
+packed without any exchange. The k-th largest key is found by bisection over the bits of |feature - background|, which
 sort like the values. Nothing waits for the host.
 """
 
@@ -46,14 +46,14 @@ def _tophash_kernel(
     value -= tl.load(background + source, mask=valid, other=0.0)
     key = tl.where(valid, value.to(tl.int32, bitcast=True) & 0x7FFFFFFF, -1)
 
-    bound = 0  # the largest value that at least k keys reach, bit by bit
+    bound = 0  # becomes the largest value that at least k keys reach, bit by bit
     for step in range(31):
         candidate = bound | (1 << (30 - step))
         bound = tl.where(tl.sum((key >= candidate).to(tl.int32)) >= k, candidate, bound)
     above = key > bound
     equal = key == bound
     ties = k - tl.sum(above.to(tl.int32))
-    limit = 0  # of equal keys the lower source index is taken: the largest limit that admits no more than `ties`
+    limit = 0  # of equal keys, those with the lowest source indices count: the largest limit that admits at most `ties`
     for step in range(BITS):
         candidate = limit | (1 << (BITS - 1 - step))
         limit = tl.where(tl.sum((equal & (source < candidate)).to(tl.int32)) <= ties, candidate, limit)
@@ -66,8 +66,8 @@ def _tophash_kernel(
 
 
 def tophash_config(D: int, lanes: int = 32) -> dict[str, int]:
-    """How `_tophash_kernel` is compiled for D features on warps of so many lanes: all features in one program, of 128 to
-    512 threads with some 32 keys each."""
+    """The configuration of `_tophash_kernel` for D features and warps of `lanes` lanes: all features in one program,
+    with 128 to 512 threads of about 32 keys each."""
     block = max(256, triton.next_power_of_2(D))
     return {"BLOCK": block, "BITS": block.bit_length(), "num_warps": min(512, max(128, block // 32)) // lanes}
 
@@ -76,8 +76,12 @@ def tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -
     """indices (B, k) int32 ascending and signature (B, ceil(D/8)) uint8, little-endian.
 
     Args:
-        features: (B, D) float32, bfloat16 or float16; background: (D,) float; k: 1..D.
-        permutation: (D,) int32, each of 0..D-1 once, which is not checked.
+        features: (B, D) float32, bfloat16 or float16.
+        background: (D,) float.
+        permutation: (D,) int32, each of 0..D-1 once; not checked.
+        k: 1..D.
+
+    Source: MEMOIR, section 3.2.
     """
     batch, D = features.shape
     device, width = features.device, (D + 7) // 8
@@ -95,7 +99,8 @@ def tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -
 
 
 def pool(tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
-    """(B, D) float32 means of tokens[cu_seqlens[b]:cu_seqlens[b + 1]]. tokens (N, D) float, cu_seqlens (B + 1,) int32."""
+    """(B, D) float32: the means of tokens[cu_seqlens[b]:cu_seqlens[b + 1]]. tokens (N, D) float, cu_seqlens (B + 1,)
+    int32."""
     D, segments = tokens.shape[1], len(cu_seqlens) - 1
     tokens = tokens if tokens.stride(1) == 1 else tokens.contiguous()
     means = torch.empty(segments, D, dtype=torch.float32, device=tokens.device)

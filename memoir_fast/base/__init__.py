@@ -1,1 +1,1 @@
-"""The base model: loading it, finding the projection, knowing it again."""
+"""The base model: loads it, finds the projection, attaches to it and recognises it."""

@@ -1,8 +1,9 @@
-"""A memory's place beside a model's projection: hooks, and nothing else, so that the model stays the Hugging Face model that it is.
+"""Attaches a memory to a model's projection with hooks only, so that the model stays the Hugging Face model that it is.
 
-No module is replaced and no parameter touched: `state_dict`, `save_pretrained`, `push_to_hub` and a trainer's checkpoints are the base
-model's while a memory is attached, and detaching takes away exactly what attaching put there. The model's `generate` is observed like its
-`forward`: what is called by a pipeline, a wrapper or by hand is the same as what `MemoirModel.generate` calls.
+No module is replaced and no parameter touched: while a memory is attached, `state_dict`, `save_pretrained`,
+`push_to_hub` and a trainer's checkpoints are the base model's. Detaching removes exactly what attaching added. The
+model's `generate` is observed like its `forward`, so a pipeline, a wrapper or a direct call goes the same way as
+`MemoirModel.generate`.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ from .running import running_module
 
 
 class Observer(Protocol):
-    """What is told of a model's forward passes."""
+    """Gets a model's forward passes."""
 
     def before(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
-        """A forward pass of the model begins; may return other arguments."""
+        """A forward pass of the model begins. May return replacement arguments."""
 
     def after(self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
-        """It has ended, also by an exception."""
+        """The forward pass has ended, possibly with an exception."""
 
     def early(self, hidden: torch.Tensor) -> None:
-        """An early decoder layer is about to run on `hidden` (B, T, d), the output of those before it."""
+        """The early decoder layer is about to run on `hidden` (B, T, d), the output of the layer before it."""
 
     def project(self, projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
-        """The projection made `out` of `x`; may return something else in its place."""
+        """The projection turned `x` (..., D) into `out` (..., d). May return a replacement for `out`."""
 
     def generate(self, model: nn.Module, original: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
-        """The model is asked to generate: calls `original(*args, **kwargs)`, or refuses."""
+        """The model's `generate` was called. Calls `original(*args, **kwargs)`, or raises."""
 
 
 class _Hook:
-    """A callable that refuses to be copied: a copy of the model would call into this model's memory."""
+    """A callable that cannot be copied, because a copy of the model would use this model's memory."""
 
     def __init__(self, function: Callable[..., Any], attachment: Attachment):
         self.function, self.attachment = torch.compiler.disable(function), attachment
@@ -64,13 +65,14 @@ class _Hook:
 
 
 class Attachment:
-    """Connects an observer with a model; a context manager.
+    """Connects an observer to a model; a context manager.
 
     Args:
-        model: a Hugging Face causal language model; of one in a wrapper, the model that runs (see `running_module`).
+        model: a Hugging Face causal language model; if it is in a wrapper, the model inside (see `running_module`).
         target: the projection.
-        observer: what is told of its forward passes.
-        depth: number of the decoder layer whose input is shown early, at most the projection's; None for none.
+        observer: gets the model's forward passes.
+        depth: the number of the decoder layer whose input `Observer.early` gets, at most the projection's; None for
+            none.
     """
 
     def __init__(self, model: CausalLM, target: Target, observer: Observer, depth: int | None = None):
@@ -83,9 +85,10 @@ class Attachment:
         return bool(self._handles)
 
     def attach(self) -> None:
-        """Put the hooks in place; nothing happens when they are. Raises ValueError where another memory is attached to the model.
+        """Put the hooks in place, if they are not. Raises ValueError if another memory is attached to the model.
 
-        What torch has compiled of models is compiled again afterwards: torch does not notice new hooks, and would go past them.
+        Everything that torch has compiled is compiled again afterwards, because compiled code would ignore the new
+        hooks.
         """
         if self.attached:
             return
@@ -113,7 +116,7 @@ class Attachment:
             raise
 
     def detach(self) -> None:
-        """Take the hooks away; nothing happens when they are gone."""
+        """Remove the hooks, if they are in place."""
         if self._handles and isinstance(self.model.__dict__.get("generate"), _Hook):
             del self.model.generate
             _forget_compiled()
@@ -135,21 +138,22 @@ class Attachment:
 
 
 class Attached:
-    """For whatever has an attachment; `MemoirModel` inherits it.
+    """The attaching methods of an object that has an attachment; `MemoirModel` inherits this.
 
     Attributes:
-        model: the model; attachment: what connects it.
+        model: the model.
+        attachment: connects it to the memory.
     """
 
     model: Any
     attachment: Attachment
 
     def attach(self) -> None:
-        """Put the memory beside its projection; nothing happens when it is there."""
+        """Attach the memory, if it is not attached. Raises ValueError if another memory is attached to the model."""
         self.attachment.attach()
 
     def detach(self) -> Any:
-        """Take the memory off and return the base model, exactly as it was; nothing more happens when it is off."""
+        """Detach the memory, if it is attached, and return the base model exactly as it was."""
         self.attachment.detach()
         return self.model
 
@@ -166,7 +170,7 @@ def attachment_of(model: CausalLM) -> Attachment | None:
 
 
 def _innermost(projection: nn.Module) -> nn.Module:
-    """The projection itself, inside its adapters: it stays in the model when they are merged or unloaded."""
+    """The projection inside its adapters, which stays in the model when they are merged or unloaded."""
     inner: Any = projection
     while isinstance(getattr(inner, "base_layer", None), nn.Module):
         inner = inner.base_layer
@@ -174,7 +178,7 @@ def _innermost(projection: nn.Module) -> nn.Module:
 
 
 def _observed(model: CausalLM, observer: Observer) -> Callable[..., Any]:
-    """The model's `generate`, by way of the observer."""
+    """The model's `generate`, called through the observer."""
     original = model.generate
 
     @functools.wraps(original)
@@ -190,6 +194,9 @@ def _forget_compiled() -> None:
 
 
 def contiguous_input(module: nn.Module, args: tuple) -> tuple:
-    """Hook of the output embeddings. The last position of each sequence is a strided slice, which torch multiplies with
-    a frozen matrix sequence by sequence: for a batch of eight that is twice the time of the copy's one product."""
+    """A hook for the output embeddings that makes their input contiguous.
+
+    The last position of each sequence is a strided slice. Torch multiplies it with a frozen matrix sequence by
+    sequence, which for a batch of eight takes twice as long as one product of a copy.
+    """
     return tuple(a.contiguous() if isinstance(a, torch.Tensor) else a for a in args)

@@ -1,4 +1,4 @@
-"""What the library takes for a model."""
+"""What the library accepts as a model."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-# A Hugging Face causal language model, or a wrapper (PEFT) around one. Its attributes depend on its class, and `nn.Module` says of each
-# that it is a tensor or a module, so checkers are told nothing.
+# A Hugging Face causal language model, or a wrapper (PEFT) around one. The type is Any because its attributes depend on
+# its class, while type checkers take every attribute of an `nn.Module` for a tensor or a module.
 CausalLM: TypeAlias = Any
 
 
 @contextlib.contextmanager
 def evaluating(model: CausalLM) -> Iterator[None]:
-    """In eval mode, whatever mode each of its modules is in; given back after."""
-    # `model.eval()` sets every module, which takes as long as two steps of a small model; mostly there is nothing to set.
+    """Put a model in eval mode; afterwards each module is in its former mode."""
+    # `model.eval()` visits every module, which takes as long as two steps of a small model; usually none needs a
+    # change.
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False

@@ -1,6 +1,7 @@
-"""torch.compile and a memory: what decides which edit is read cannot be traced, so that the compiler breaks its graph there.
+"""Keeps torch.compile from tracing a memory's hooks: the code that chooses an edit cannot be traced.
 
-Compiled in parts (torch's default) an edited model reads its edits; with `fullgraph=True` it is refused with a sentence.
+An edited model compiled in several graphs (torch's default) reads its edits. With `fullgraph=True` an error says what
+to do.
 """
 
 from __future__ import annotations
@@ -10,13 +11,19 @@ from torch._dynamo.exc import Unsupported
 
 
 class NotOneGraph(Unsupported, ValueError):
-    """The model was to be compiled as a single graph while a memory is attached."""
+    """A model with a memory attached was to be compiled as a single graph."""
 
 
 @torch.compiler.assume_constant_result
 def refuse_to_be_traced() -> None:
-    """Called by a hook that is being traced: torch runs the hook as plain Python between two graphs, or gives up if there may be only
-    one. Where it runs as plain Python it does nothing."""
+    """Called by a hook that is being traced; does nothing in plain Python.
+
+    Torch then breaks the graph and runs the hook as plain Python between two graphs. If only one graph is allowed, it
+    gives up with the error raised here.
+
+    Raises:
+        NotOneGraph: while tracing.
+    """
     if torch._guards.TracingContext.try_get() is None:
         return
     raise NotOneGraph(

@@ -1,4 +1,5 @@
-"""Mixtures of experts: which projections every token passes, and which only those that a router sends there."""
+"""Mixtures of experts: tells the projections that every token passes from those that a router sends only some tokens
+to."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from torch import nn
 
 
 def is_routed(path: str, module: Any) -> bool:
-    """Whether a module is, or is inside of, routed experts: only some tokens pass it (every token passes a shared expert)."""
+    """Whether a module belongs to routed experts, which only some tokens pass. (Every token passes a shared expert.)"""
     if "shared" in path.lower():
         return False
     return "expert" in path.lower() or "expert" in type(module).__name__.lower()
@@ -21,10 +22,13 @@ def has_experts(layer: nn.Module) -> bool:
 
 
 def refuse_mixture(layers_path: str, layers: nn.ModuleList, number: int, everyones: Iterable[str]) -> None:
-    """Raise ValueError, naming what can be edited instead, where a decoder layer is a mixture of experts.
+    """Raise ValueError if a decoder layer is a mixture of experts; the message names what can be edited instead.
 
     Args:
-        number: the layer's; everyones: the paths, inside it, of FFN down projections that every token passes.
+        layers_path: the dotted path of the list of decoder layers.
+        layers: that list.
+        number: the layer's number.
+        everyones: paths inside the layer of the FFN down projections that every token passes.
     """
     if not has_experts(layers[number]):
         return
@@ -40,7 +44,7 @@ def refuse_mixture(layers_path: str, layers: nn.ModuleList, number: int, everyon
 
 
 def check_not_routed(layer: nn.Module, path: str) -> None:
-    """Raise ValueError for a projection (its path inside the layer) that belongs to one of the routed experts."""
+    """Raise ValueError for a projection, given by its path inside the layer, that belongs to routed experts."""
     parts = path.split(".")
     inside = [".".join(parts[: n + 1]) for n in range(len(parts))]
     if any(is_routed(part, layer.get_submodule(part)) for part in inside):

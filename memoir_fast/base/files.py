@@ -1,5 +1,5 @@
-"""Files: regular ones only, written whole or not at all. Every system call on a store's files is here, so that
-tests can make any of them fail."""
+"""File access: regular files only, written completely or not at all. Every system call on a store's files is here, so
+that tests can make any of them fail."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from pathlib import Path
 
 
 def open_regular(path: Path, flags: int, follow: bool = False) -> int:
-    """A file descriptor of a regular file; links and devices are refused, so that a store cannot reach outside its folder. A pipe, which
-    would make the opening wait for its other end, is opened without waiting and refused as well.
+    """A file descriptor of a regular file.
+
+    Links, devices and pipes are refused, so a store cannot reach outside its folder. Opening does not wait for a pipe's
+    other end.
 
     Args:
-        follow: take a link for what it leads to: for files that the user names, not for those of a folder.
+        path: the file.
+        flags: for `os.open`.
+        follow: follow a link; meant for files that the user names, not for a store's.
+
+    Raises:
+        ValueError: the file is missing, a link, or not a regular file.
+        OSError: it cannot be opened.
     """
     try:
         descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW) | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
@@ -37,13 +45,16 @@ def open_regular(path: Path, flags: int, follow: bool = False) -> int:
 
 
 def read(path: Path, most: int | None = None, follow: bool = False) -> bytes:
-    """The whole of a regular file.
+    """All bytes of a regular file.
 
     Args:
-        most: bytes that such a file can have; follow: see `open_regular`.
+        path: the file.
+        most: the most bytes that such a file can have; None for any number.
+        follow: see `open_regular`.
 
     Raises:
         ValueError: it is missing, a link, not a regular file, or larger than `most`.
+        OSError: it cannot be read.
     """
     with os.fdopen(open_regular(path, os.O_RDONLY, follow), "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -53,7 +64,7 @@ def read(path: Path, most: int | None = None, follow: bool = False) -> bytes:
 
 
 def read_named(path: Path, what: str, most: int) -> bytes:
-    """The whole of a file that the user names; what: the argument that named it. Errors as for `read`, with `what` in front."""
+    """All bytes of a file that the user named in the argument `what`. Raises as `read`, with `what` in the message."""
     if not path.exists():
         raise ValueError(f"{what}: there is no file {str(path)!r}")
     try:
@@ -63,19 +74,19 @@ def read_named(path: Path, what: str, most: int) -> bytes:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write every byte, however many calls that takes."""
+    """Write every byte, in as many calls as that takes. Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def sync(descriptor: int) -> None:
-    """Wait until a file's bytes are on the disk."""
+    """Wait until a file's bytes are on disk. Raises OSError."""
     os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames and new files of a folder durable."""
+    """Make a folder's renames and new files durable. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         sync(descriptor)
@@ -85,17 +96,20 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder against every other process that asks so; waits for the one that holds it."""
+    """Lock a folder against other processes that call this; waits for the one that holds the lock."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)  # which gives the lock back
+        os.close(descriptor)  # also releases the lock
 
 
 def replace_shared(path: Path, data: bytes) -> None:
-    """Write a file that other processes may be writing too (a cache): each writes aside under a name of its own, the last one stays."""
+    """Write a file (of a cache) that other processes may write at the same time; the last one wins.
+
+    Each writes to a temporary file of its own and renames it. Raises OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, aside = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
     try:
@@ -110,7 +124,10 @@ def replace_shared(path: Path, data: bytes) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write aside, flush to the disk, rename, flush the folder: a crash leaves the old file or the new one."""
+    """Replace a file such that a crash leaves the old one or the new one, never a part.
+
+    Writes to a temporary file, flushes it to disk, renames it and flushes the folder. Raises OSError.
+    """
     aside = path.with_name(path.name + ".part")
     aside.unlink(missing_ok=True)
     descriptor = open_regular(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)

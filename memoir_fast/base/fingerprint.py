@@ -1,4 +1,4 @@
-"""Which base model a memory belongs to: enough to refuse another model, independent of the dtype it is loaded in."""
+"""Fingerprints of base models: enough to refuse a memory of another model, whatever dtype the model is loaded in."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .projection import Target, find_target, own_path
 _HASHES = ("weight", "tokenization", "parts")
 _OF_THE_WHOLE = ("tokenizer", "tokenization", "chat_template", "parts")
 _LINE = 4096  # numbers that are summed together
-_QUANTISED = 0.3  # how far a quantised weight may be from its source, of its norm; 4 bits are within 0.15
-# What tokenizers' settings treat differently: case, accents, blanks, digits, marks, scripts, and special tokens in a text.
+_QUANTISED = 0.3  # largest relative distance of a quantised weight from its source; 4 bits stay within 0.15
+# Texts that tokenizers' settings treat differently: case, accents, blanks, digits, marks, scripts, special tokens.
 _TEXTS = (
     "", "Hello, World", " hello  world ", "HELLO world's don't", "a\tb\nc\r\n\n d", "1234567 3.14 -5 50% $7", "Zürich café nai\u0308ve \u00c5",
     "\ufb01 \u2028 \u00a0 \u200b", "漢字かな 한국어 עברית عربي", "Ω≈ç√ ☃ 😀👩‍🚀", "<s> </s> <|im_start|> <|endoftext|> [CLS] <unk>", "def f(x):\n    return x",
@@ -27,14 +27,15 @@ _TEXTS = (
 
 
 def fingerprint(model: CausalLM, tokenizer: Any, target: Target, known: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Architecture, sizes, tokenizer hash and the hash of the target projection's weight, as a JSON-ready mapping.
+    """Architecture, sizes, tokenizer hashes and weight hashes, as a JSON-ready mapping.
 
-    Hashes are taken of the loaded weights' bfloat16 roundings, so that one checkpoint has one fingerprint in float32 and bfloat16. In float16
-    and quantised, `weight` is the hash of the source checkpoint's, where it is on this disk and the loaded one comes from it; the other
-    weights (`parts`) are not compared then.
+    Weights are hashed after rounding to bfloat16, so that a checkpoint has the same fingerprint in float32 and
+    bfloat16. For a float16 or quantised model, `weight` is the hash of the source checkpoint's weight, if that is on
+    this disk and the loaded one comes from it; its other weights (`parts`) are then not compared.
 
     Args:
-        known: a fingerprint of this very model for another projection; hashes that do not hang on the projection are taken from it.
+        known: this model's fingerprint for another projection; hashes that do not depend on the projection are taken
+            from it.
     """
     config = text_config(model)
     if known is None:
@@ -57,8 +58,11 @@ def fingerprint(model: CausalLM, tokenizer: Any, target: Target, known: dict[str
 def identity(
     model: CausalLM, tokenizer: Any, layer: int | str | None = None, known: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The base model's own fingerprint, whichever layer carries the memory: that of the default layer, or where this has no single
-    projection that of `layer`. What is measured of the model itself is cached by it. known: see `fingerprint`."""
+    """The base model's own fingerprint, whichever layer carries the memory. Measurements of the model are cached by it.
+
+    It is the fingerprint for the default layer or, if that has no single projection, for `layer`. known: see
+    `fingerprint`. Raises ValueError as `find_target`.
+    """
     try:
         target = find_target(model)
     except ValueError:
@@ -67,7 +71,8 @@ def identity(
 
 
 def of_folder(folder: Path, stored: dict[str, Any]) -> dict[str, Any]:
-    """The fingerprint of a checkpoint on this disk, without loading the model: for the projection that `stored` names."""
+    """The fingerprint of a checkpoint on this disk for the projection that `stored` names, without loading the
+    model."""
     from transformers import AutoConfig, AutoTokenizer
 
     config = AutoConfig.from_pretrained(folder)
@@ -83,19 +88,19 @@ def of_folder(folder: Path, stored: dict[str, Any]) -> dict[str, Any]:
         "out_features": stored["out_features"] if weight is None else weight.shape[0],
         "weight": None if weight is None else _digest_of(weight),
         **_tokenizer_digests(AutoTokenizer.from_pretrained(folder)),
-        "parts": {},  # the names in a checkpoint need not be the model's
+        "parts": {},  # a checkpoint's names can differ from the model's
     }
 
 
 def digest(values: dict[str, Any]) -> str:
-    """A short name for a fingerprint."""
+    """A fingerprint's digest, 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(stored: dict[str, Any], present: dict[str, Any]) -> list[str]:
-    """What tells two models apart, as phrases that name the fields; empty where a memory of one fits the other.
+    """How two models differ, as phrases that name the fields; empty if a memory of one fits the other.
 
-    A hash that one of them lacks is not compared: it could not be taken, or comes from before it was.
+    A hash that one of them lacks is not compared: it could not be taken, or the fingerprint is from an earlier version.
     """
     found = []
     for name in present:
@@ -112,9 +117,9 @@ def differences(stored: dict[str, Any], present: dict[str, Any]) -> list[str]:
 
 
 def check(stored: dict[str, Any], present: dict[str, Any]) -> None:
-    """Raise ValueError, naming the differing fields, unless a memory of `stored` fits a model of `present`; warn where only its chat
-    template is another one."""
-    if "target" in stored:  # a memory of an earlier version names it as the wrapper's module
+    """Raise ValueError, naming the differing fields, unless a memory of `stored` fits a model of `present`. If only the
+    chat template differs, warn."""
+    if "target" in stored:  # earlier versions stored the path inside the wrapper
         stored = {**stored, "target": own_path(stored["target"])}
     differing = differences(stored, present)
     if differing:
@@ -125,14 +130,15 @@ def check(stored: dict[str, Any], present: dict[str, Any]) -> None:
     if None not in (stored.get("chat_template"), present.get("chat_template")):
         if stored["chat_template"] != present["chat_template"]:
             warnings.warn(
-                "the tokenizer's chat_template is not the one that this memory was made with: chats are put to the model in other tokens, "
-                "and edits may be missed or answered otherwise",
+                "the tokenizer's chat_template is not the one that this memory was made with: chats reach the model as "
+                "other tokens, so edits may be missed or answered differently",
                 stacklevel=3,
             )
 
 
 def check_sizes(stored: dict[str, Any], config: Any) -> None:
-    """The same from a model's configuration alone, before its weights are loaded: of what it tells, nothing may differ."""
+    """`check` with a model's configuration alone, before its weights are loaded: compares what the configuration
+    holds."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     told = {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "vocabulary": "vocab_size"}
     present = {name: getattr(text, field, stored.get(name)) for name, field in told.items()}
@@ -141,8 +147,8 @@ def check_sizes(stored: dict[str, Any], config: Any) -> None:
 
 
 def _tokenizer_digests(tokenizer: Any) -> dict[str, str | None]:
-    """`tokenizer`: of its vocabulary; `tokenization`: of what it makes of texts of every kind, so that settings count which change tokens;
-    `chat_template`: of the template, None where there is none."""
+    """Digests of a tokenizer: "tokenizer", of its vocabulary; "tokenization", of the tokens of varied texts, which
+    shows settings that change tokens; "chat_template", of the template, None if there is none."""
     vocabulary = sorted(tokenizer.get_vocab().items())
     words = [word for word, _ in vocabulary[:: max(1, len(vocabulary) // 100)]]
     texts = [*_TEXTS, *words, *map(str.upper, words), " " + "  ".join(words)]
@@ -160,7 +166,8 @@ def _digest_text(value: Any) -> str:
 
 
 def _weight_digest(model: CausalLM, target: Target) -> str | None:
-    """Of the projection's weight as it is loaded; where its dtype rounds otherwise than bfloat16, of the source's, if that is the same."""
+    """The digest of the projection's weight as it is loaded. If its dtype rounds differently from bfloat16, the digest
+    of the source checkpoint's weight, provided that the loaded one comes from it."""
     loaded = getattr(model.get_submodule(target.path), "weight", None)
     if not isinstance(loaded, torch.Tensor):  # some quantised modules have a method of that name
         loaded = None
@@ -185,13 +192,13 @@ def _weight_digest(model: CausalLM, target: Target) -> str | None:
 
 
 def _is_plain(weight: torch.Tensor) -> bool:
-    """Whether a weight's numbers are its own, and not codes of a quantised one."""
+    """Whether a weight holds plain numbers rather than a quantised weight's codes."""
     return type(weight) in (torch.Tensor, torch.nn.Parameter) and weight.is_floating_point()
 
 
 def _parts(model: CausalLM, target: Target) -> dict[str, str | None]:
-    """Hashes of all weights in bfloat16, by decoder layer and by module outside of these; None where some are float16 or quantised, whose
-    roundings differ from one dtype to another."""
+    """Hashes of all weights in bfloat16, per decoder layer and per module outside the layers. None where some weights
+    are float16 or quantised, since these round differently."""
     found: dict[str, Any] = {}
     prefix = f"{target.layers_path}."
     adapted = [
@@ -201,7 +208,7 @@ def _parts(model: CausalLM, target: Target) -> dict[str, str | None]:
     ]
     for name, weight in model.named_parameters():
         if any(name.startswith(path) and not name.startswith(f"{path}base_layer.") for path in adapted):
-            continue  # an adapter's own: a memory fits the base model with it and without
+            continue  # an adapter's weight: a memory fits the base model with or without adapters
         name = name.replace(".base_layer.", ".")
         inside = name.startswith(prefix)
         part = f"layer {name[len(prefix) :].split('.')[0]}" if inside else name.rpartition(".")[0]
@@ -213,7 +220,7 @@ def _parts(model: CausalLM, target: Target) -> dict[str, str | None]:
 
 
 def _sums(weight: torch.Tensor) -> bytes:
-    """Sums of a weight's bits along two directions, whole numbers, on its own device: as fast as its memory can be read."""
+    """Integer sums of a weight's bits along two directions, on its own device; as fast as its memory can be read."""
     bits = weight.to(torch.bfloat16).contiguous().view(torch.int16).flatten()
     whole = bits[: len(bits) - len(bits) % _LINE].view(-1, _LINE)
     sums = (whole.sum(0, dtype=torch.int64), whole.sum(1, dtype=torch.int64), bits[whole.numel() :])
@@ -226,7 +233,7 @@ def _digest_of(weight: torch.Tensor) -> str:
 
 
 def _source_weight(source: str, target: Target) -> torch.Tensor | None:
-    """The weight as the checkpoint on this disk has it (a local folder, or the hub's cache), or None."""
+    """The weight in the checkpoint on this disk (a local folder or the hub's cache), or None."""
     folder = Path(source) if source and Path(source).is_dir() else _hub_folder(source)
     return None if folder is None else _weight_in(folder, target.path)
 
@@ -235,7 +242,7 @@ def _weight_in(folder: Path, target: str) -> torch.Tensor | None:
     wanted = f"{target}.weight"
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            # A checkpoint of the bare decoder leaves out the first part of the path (GPT-2's `transformer.`).
+            # A checkpoint of the decoder alone leaves out the first part of the path (GPT-2's `transformer.`).
             name = next((key for key in file.keys() if key == wanted or wanted.endswith(f".{key}")), None)
             if name is not None:
                 tensor = file.get_tensor(name)

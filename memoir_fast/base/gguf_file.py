@@ -1,4 +1,4 @@
-"""What is wrong with a GGUF file, found from its header before anything is converted."""
+"""Finds what is wrong with a GGUF file from its header, before anything is converted."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def check_gguf(path: Path) -> Path:
     """The path itself, if it looks like one GGUF file; only its first bytes are read.
 
     Raises:
-        ValueError: there is no such file, the gguf package is missing, or the file is empty, no GGUF file, one part of several, or without
-            tensors; the message says what to do.
+        ValueError: there is no such file, the gguf package is missing, or the file is empty, not a GGUF file, one part
+            of several, or without tensors; the message says what to do.
     """
     if not path.is_file():
         near = [other.name for other in path.parent.glob("*") if other.name.lower() == path.name.lower()]
@@ -44,15 +44,16 @@ def check_gguf(path: Path) -> Path:
 
 
 def check_whole(path: Path) -> None:
-    """Raise ValueError for a GGUF file that ends before the tensors that its header tells of. Takes seconds: the header is parsed."""
+    """Raise ValueError for a GGUF file that ends before the tensors its header lists. Takes seconds, to parse the
+    header."""
     from gguf import GGUFReader
 
     size = path.stat().st_size
     try:
         ends = [int(tensor.data_offset + tensor.n_bytes) for tensor in GGUFReader(path).tensors]
-    except (ValueError, IndexError, KeyError, OSError):  # numpy finds fewer bytes than a field or a tensor says it has
+    except (ValueError, IndexError, KeyError, OSError):  # numpy finds fewer bytes than a field or a tensor should have
         ends = []
     if not ends or size < max(ends):
         raise ValueError(
-            f"model: {str(path)!r} is cut off: it has {size} bytes and its header tells of more; download it again"
+            f"model: {str(path)!r} is cut off: it has {size} bytes, and its header lists more; download it again"
         )

@@ -1,4 +1,4 @@
-"""JSON from files that nobody vouches for: its size, depth, numbers and text are checked, and every error says where it is."""
+"""Reads JSON from untrusted files: size, depth, numbers and text are checked, and every error says where it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import files
 
 DEEPEST = 500  # brackets within brackets
 LONGEST_LINES = 1 << 30  # bytes of a JSONL file
-# Texts are stepped over whole; one that does not end goes to the end of the file, so that no place is looked at twice.
+# Strings are matched as a whole; an unterminated one matches to the end of the file, so that no byte is scanned twice.
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
 _REMEDY = "save it as UTF-8 (`iconv -f latin1 -t utf-8`, or your editor's `save with encoding`)"
 
@@ -23,10 +23,12 @@ def parse(data: bytes | str, where: str) -> Any:
     """The value of a JSON text.
 
     Args:
+        data: the text, or its UTF-8 bytes.
         where: the file, and the line or record in it, for messages.
 
     Raises:
-        ValueError: it is not JSON or not UTF-8, is nested deeper than `DEEPEST` brackets, or holds NaN or a number beyond float64.
+        ValueError: it is not JSON or not UTF-8, is nested deeper than `DEEPEST` brackets, or holds NaN or a number
+            beyond float64.
     """
     text = text_of(data, where) if isinstance(data, bytes) else data
     depth = 0
@@ -42,7 +44,8 @@ def parse(data: bytes | str, where: str) -> Any:
 
 
 def text_of(data: bytes, where: str) -> str:
-    """UTF-8 bytes as text, with or without a byte order mark. Raises ValueError that names the place, the byte and the remedy."""
+    """UTF-8 bytes, with or without a byte order mark, as text. Raises ValueError naming the place, the byte and the
+    remedy."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -55,14 +58,16 @@ def text_of(data: bytes, where: str) -> str:
 
 
 def lines(path: str | Path, what: str) -> Iterator[tuple[Any, str]]:
-    """(value, where it stands) of a JSONL file's lines that are not blank. A line ends at a line feed, and nowhere else: U+2028 and its
-    like may stand in a text.
+    """(value, place for messages) of each non-blank line of a JSONL file.
+
+    Lines end only at line feeds, because U+2028 and similar characters may occur in a text.
 
     Args:
+        path: the file.
         what: the argument that names the file, for messages.
 
     Raises:
-        ValueError: the file is missing or no regular file, not UTF-8, or a line is not JSON.
+        ValueError: the file is missing, not a regular file or not UTF-8, or a line is not JSON.
     """
     path = Path(path)
     data = files.read_named(path, what, LONGEST_LINES)
@@ -73,7 +78,8 @@ def lines(path: str | Path, what: str) -> Iterator[tuple[Any, str]]:
 
 
 def whole(value: Any, where: str) -> Any:
-    """The value, if all of its texts can be written as UTF-8. Raises ValueError naming the text with half a surrogate pair."""
+    """The value itself, if all its texts can be written as UTF-8. Raises ValueError naming a text with half a surrogate
+    pair."""
     stack = [value]
     while stack:
         one = stack.pop()
@@ -90,7 +96,8 @@ HALF = "write the character itself, or both halves of its \\u escape"
 
 
 def half_pair(text: str) -> bool:
-    """Whether a text holds half a surrogate pair: it came from a broken escape, and no file or tokenizer takes it."""
+    """Whether a text holds half a surrogate pair. It comes from a broken escape, and no file or tokenizer accepts
+    it."""
     return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)
 
 

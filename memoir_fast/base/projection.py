@@ -1,4 +1,4 @@
-"""Find the FFN down projection that carries the memory, by the structure of the model's modules."""
+"""Finds the FFN down projection that carries the memory, from the structure of the model's modules."""
 
 from __future__ import annotations
 
@@ -12,14 +12,23 @@ from ..config import default_layer
 from .causal_lm import CausalLM, text_config
 from .experts import check_not_routed, is_routed, refuse_mixture
 
-# Parts of a decoder layer that mix tokens; what they project back is no FFN's. (Layers of Mamba alone have nothing else: name a path.)
+# Parts of a decoder layer that mix tokens; their output projections are not an FFN's. (Mamba layers have no others:
+# give a path.)
 _MIXERS = ("attn", "attention", "mamba", "ssm", "recurrent", "temporal", "conv")
 _MIXER_CLASSES = ("attn", "attention", "mambamixer", "mamba2mixer")
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where the memory sits: the projection's dotted path, its decoder layer and its sizes (in_features D, out d)."""
+    """Where the memory is.
+
+    Attributes:
+        path: the projection's dotted path.
+        layers_path: that of the list of decoder layers.
+        layer: the number of the projection's decoder layer.
+        in_features: D, the projection's input width.
+        out_features: d, its output width.
+    """
 
     path: str
     layers_path: str
@@ -29,12 +38,13 @@ class Target:
 
 
 def layers_of(model: CausalLM, target: Target) -> nn.ModuleList:
-    """The decoder layers that a projection's layer is one of."""
+    """The list of the model's decoder layers."""
     return cast(nn.ModuleList, model.get_submodule(target.layers_path))
 
 
 def linear_sizes(module: Any) -> tuple[int, int] | None:
-    """(in_features, out_features) of a linear-like module (nn.Linear, a quantised or adapted one, GPT-2's Conv1D)."""
+    """(in_features, out_features) of a linear module (nn.Linear, quantised, adapted, or GPT-2's Conv1D); None for
+    another."""
     if hasattr(module, "in_features") and hasattr(module, "out_features"):
         return int(module.in_features), int(module.out_features)
     if hasattr(module, "nx") and hasattr(module, "nf"):  # transformers' Conv1D stores its weight as (in, out)
@@ -50,8 +60,8 @@ def find_target(model: CausalLM, layer: int | str | None = None) -> Target:
         layer: None, a decoder layer's number, or a dotted path; see `MemoirConfig.layer`.
 
     Raises:
-        ValueError: there is no such layer or module, the layer has no single FFN down projection, or it is a mixture of experts;
-            the message lists what was found. A shared expert or a dense layer beside experts is named by its path.
+        ValueError: there is no such layer or module, the layer has no single FFN down projection, or it is a mixture of
+            experts. The message lists what was found. (In a mixture, a shared expert can be chosen by its path.)
     """
     layers_path, layers = _decoder_layers(model)
     if isinstance(layer, str):
@@ -77,13 +87,17 @@ def find_target(model: CausalLM, layer: int | str | None = None) -> Target:
 
 
 def own_path(path: str) -> str:
-    """A module's path inside the transformers model, from one that leads through a wrapper."""
+    """A module's path inside the transformers model, from a path that begins at a wrapper."""
     return re.sub(r"^(base_model\.model\.|_orig_mod\.|module\.|pretrained_model\.)+", "", path)
 
 
 def _decoder_layers(model: CausalLM) -> tuple[str, nn.ModuleList]:
-    """The path and the list of the text decoder's layers: in the module that transformers names as the text decoder (beside it stand
-    towers for images and sounds), the ModuleList as long as the text configuration says."""
+    """The path and the list of the text decoder's layers: the ModuleList with as many items as the text configuration
+    says.
+
+    It is looked for in what transformers calls the decoder first, since a model can have other stacks for images and
+    sound.
+    """
     depth = getattr(text_config(model), "num_hidden_layers", None)
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
     for inside in (decoder, model):
@@ -109,7 +123,7 @@ def _down_projection(model: CausalLM, layers_path: str, layers: nn.ModuleList, n
         classes = " ".join(type(m).__name__.lower() for m in inside)
         mixing = any(part in path.lower() for part in _MIXERS) or any(part in classes for part in _MIXER_CLASSES)
         sizes = linear_sizes(module)
-        # An adapted or quantised projection contains its own base projection: the outermost one is the projection.
+        # An adapted or quantised projection contains its own base projection; the outermost one counts.
         nested = any(path.startswith(f"{other}.") for other in found)
         if sizes and sizes[1] == hidden and not mixing and not nested:
             if not is_routed(path, module):

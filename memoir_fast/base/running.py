@@ -1,4 +1,4 @@
-"""The transformers model that really runs, inside whatever wraps it, and what a memory cannot be attached to."""
+"""Finds the transformers model that actually runs inside a wrapper, and refuses models that cannot carry a memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from .causal_lm import CausalLM, evaluating
 
-# Wrappers that run copies of the model, or take its weights apart: (the wrapper's class, why, what to do).
+# Wrappers that run copies of the model or split its weights: class name -> (why, what to do).
 _REFUSED = {
     "DataParallel": ("it runs copies of the model, which know of no memory", "pass the model inside it, its `.module`"),
     "FullyShardedDataParallel": ("its weights are sharded", "attach the memory to the model before it is sharded"),
@@ -19,13 +19,15 @@ _REFUSED = {
 
 
 def running_module(model: CausalLM) -> CausalLM:
-    """The transformers model whose `forward` runs, whoever calls it: the one inside a wrapper (PEFT, torch.compile, DDP, a value head),
-    or the model itself. A wrapper's `generate` goes past its own `forward` to this one's."""
+    """The transformers model inside a wrapper (PEFT, torch.compile, DDP, a value head), or the model itself.
+
+    Its `forward` always runs, whereas a wrapper's `generate` bypasses the wrapper's own `forward`.
+    """
     return next((module for module in model.modules() if _is_language_model(module)), model)
 
 
 def _is_language_model(module: nn.Module) -> bool:
-    transformers = sys.modules.get("transformers")  # whoever made such a model has imported it
+    transformers = sys.modules.get("transformers")  # imported already if there is such a model
     return transformers is not None and isinstance(module, transformers.PreTrainedModel)
 
 
@@ -33,8 +35,8 @@ def check_model(model: CausalLM) -> None:
     """Raise unless a memory can be attached to this model.
 
     Raises:
-        TypeError: it is no module, or has no head to generate with.
-        ValueError: it is an encoder-decoder, sharded, runs as copies, or its weights are float64 or passed through int8 arithmetic; the
+        TypeError: it is not a transformers model, or has no language-model head.
+        ValueError: it is an encoder-decoder, sharded or run as copies, or its layers compute in float64 or int8. The
             message says what to do.
     """
     if not isinstance(model, nn.Module):
@@ -74,7 +76,7 @@ def _check_parameters(parameters: Iterable[torch.Tensor]) -> None:
 
 
 def device_of(module: Any) -> torch.device:
-    """Where a module computes: the device of its weights, or the one that accelerate brings offloaded weights to."""
+    """Where a module computes: its weights' device, or the one to which accelerate brings offloaded weights."""
     for part in module.modules():
         hook = getattr(part, "_hf_hook", None)
         for one in getattr(hook, "hooks", (hook,)):
@@ -89,14 +91,15 @@ def device_of(module: Any) -> torch.device:
 
 @torch.no_grad()
 def check_causal(model: CausalLM) -> None:
-    """Raise ValueError for a model in which a token's state depends on later tokens (BERT): it cannot go on with a text."""
-    rows = torch.tensor([[3, 4, 5], [3, 4, 6]], device=device_of(model))  # apart in the last token only
-    with evaluating(model):  # dropout would tell any two passes apart
+    """Raise ValueError for a model in which a token's state depends on later tokens (BERT); it cannot continue a
+    text."""
+    rows = torch.tensor([[3, 4, 5], [3, 4, 6]], device=device_of(model))  # they differ in the last token only
+    with evaluating(model):  # with dropout any two passes differ
         logits = [model(input_ids=row[None], use_cache=False).logits[0].float() for row in rows]
     moved = (logits[0] - logits[1]).abs().amax(1).tolist()
     if (
         max(moved[:2]) > 1e-3 * moved[2]
-    ):  # a causal model's rounding stays below 1e-5 of it, untrained encoders begin at 2e-3
+    ):  # rounding in causal models stays below 1e-5 of it; untrained encoders start at 2e-3
         raise ValueError(
             f"model: in {type(model).__name__} a token's state depends on later tokens, so it is an encoder (or its configuration lacks "
             "is_decoder=True); a memory is attached to decoder-only language models"

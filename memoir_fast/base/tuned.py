@@ -1,8 +1,8 @@
-"""Settings that `memoir-fast tune` chose for a model: a JSON file in the user's cache, named by the model's fingerprint, or where the user
-wants it.
+"""Settings that `memoir-fast tune` chose for a model, in a JSON file.
 
-A file holds for one base model, asked in one way (chat or plain) and edited by one update rule, for its settings were measured so. Settings
-that the user chose go before those of a file.
+It is in the user's cache, named by the model's fingerprint, or where the user wants it. A file is valid for one base
+model, asked in one way (chat or plain) and edited by one update rule, because its settings were measured that way.
+Settings that the user chose take precedence over a file's.
 """
 
 from __future__ import annotations
@@ -19,30 +19,32 @@ from .loading import cache_folder
 
 FORMAT = 1
 OFF = "off"
-TUNABLE = ("layer", "contexts", "edit_lr")  # all of them None where the user left them open
+TUNABLE = ("layer", "contexts", "edit_lr")  # each is None if the user left it open
 
 
 def measured_by(tokenizer: Any, config: MemoirConfig) -> dict[str, Any]:
-    """The settings that a choice depends on: whether prompts are chats, and the update rule."""
+    """The settings that a choice depends on: "chat_template", whether prompts are chats, and "write", the update
+    rule."""
     chat = bool(getattr(tokenizer, "chat_template", None)) if config.chat_template is None else config.chat_template
     return {"chat_template": chat, "write": config.write}
 
 
 def place_of(model: dict[str, Any], measured: dict[str, Any]) -> Path:
-    """Where a model's choice lies unless the user says otherwise. model: its `identity`; measured: see `measured_by`."""
+    """The default file of a model's choice. model: its `identity`; measured: see `measured_by`."""
     way = "chat" if measured["chat_template"] else "plain"
     return cache_folder() / "tuned" / f"{digest(model)}-{way}-{measured['write']}.json"
 
 
 def save(path: Path, model: dict[str, Any], measured: dict[str, Any], settings: dict[str, Any], rows: list) -> None:
-    """Write a choice, whole or not at all. settings: of `TUNABLE`; rows: what was measured, as JSON."""
+    """Write a choice, completely or not at all. settings: those of `TUNABLE`; rows: the measurements, as JSON. Raises
+    OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     made = {"format": FORMAT, "fingerprint": model, "measured": measured, "settings": settings, "rows": rows}
     replace(path, (json.dumps(made, indent=2) + "\n").encode())
 
 
 def looked_up(config: MemoirConfig, model: CausalLM, tokenizer: Any) -> MemoirConfig:
-    """The settings, naming the file in the user's cache that holds for this model, where the user left `tuned` open and there is one."""
+    """The settings; if the user left `tuned` open and the cache has a file for this model, `tuned` names that file."""
     if config.tuned is not None or not any((cache_folder() / "tuned").glob("*.json")):
         return config
     path = place_of(identity(model, tokenizer, config.layer), measured_by(tokenizer, config))
@@ -50,10 +52,12 @@ def looked_up(config: MemoirConfig, model: CausalLM, tokenizer: Any) -> MemoirCo
 
 
 def applied(config: MemoirConfig, model: CausalLM, tokenizer: Any) -> MemoirConfig:
-    """The settings with what their `tuned` file says where the user left them open; `tuned` is then the file's bare name.
+    """The settings, with those left open taken from the `tuned` file; `tuned` becomes the file's name without its
+    folder.
 
     Raises:
-        ValueError: there is no such file, it is malformed, or it holds for another model or another way of asking or editing.
+        ValueError: there is no such file, it is malformed, or it is for another model or another way of asking or
+            editing.
     """
     if config.tuned is None or config.tuned == OFF:
         return config
@@ -85,7 +89,7 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"tuned: {path} is not JSON ({error}): run `memoir-fast tune` again") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise ValueError(f"tuned: {path} is no file of `memoir-fast tune` in format {FORMAT}: run it again")
+        raise ValueError(f"tuned: {path} is not a file of `memoir-fast tune` in format {FORMAT}: run it again")
     parts = [found.get(name) for name in ("fingerprint", "measured", "settings")]
     if not all(isinstance(part, dict) for part in parts) or not set(found["settings"]) <= set(TUNABLE):
         raise ValueError(

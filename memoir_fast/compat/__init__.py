@@ -1,1 +1,1 @@
-"""Fronts for code written against the published editor and against EasyEdit; see `easyedit` and `run_editing`."""
+"""Drop-in replacements for the published editor and for EasyEdit; see `easyedit` and `run_editing`."""

@@ -27,17 +27,17 @@ from .params import MEMOIRHyperParams
 from .requests import Request, checked, learned
 from .tensors import load_background
 
-# EasyEdit passes the bare model again and again: its front, for as long as anyone holds it.
+# EasyEdit passes the bare model at every call; this finds its `MemoirModel`, as long as anyone holds that.
 _fronts: weakref.WeakValueDictionary[int, MemoirModel] = weakref.WeakValueDictionary()
-# And, where background features are collected, those of a model's requests so far.
+# When background features are collected: those of a model's requests so far.
 _collected: weakref.WeakKeyDictionary[nn.Module, torch.Tensor] = weakref.WeakKeyDictionary()
 
 
 def memoir_of(model: Any, tok: Any, hparams: MEMOIRHyperParams) -> MemoirModel:
-    """The memory that a model carries already, or a new one beside it.
+    """The `MemoirModel` of a model that has a memory already, or a new one.
 
     Raises:
-        ValueError: the model carries a memory that was not made here, or the settings do not fit the model.
+        TypeError, ValueError: the model has a memory that was not made here, or the settings do not fit the model.
     """
     if isinstance(model, EditedModel):
         return model.memoir
@@ -64,22 +64,25 @@ def apply_memoir_to_model(
     keep_original_weight: bool = False,
     **kwargs: Any,
 ) -> tuple[Any, WeightsCopy]:
-    """What EasyEdit's algorithm dictionary calls: edit `requests` into the model.
+    """Edit `requests` into the model; the function that EasyEdit's algorithm dictionary calls.
 
     Args:
         model: a Hugging Face model, or what an earlier call returned.
-        requests: dictionaries with `prompt` and `target_new`; `{}` in a prompt is filled with `subject`.
-        hparams: with RUN_SAVE_BACKGROUND_FEATURES nothing is edited: the features of the requests' `loc_prompt` texts are collected,
-            over all calls with this model, and written to `dir_to_save_background_features`.
-        copy: edit a copy of a model that carries no memory yet.
-        return_orig_weights, keep_original_weight: accepted; the second value always restores.
-        kwargs: what EasyEdit hands to every method (`train_ds`, ...), not needed.
+        tok: its tokenizer.
+        requests: dictionaries with `prompt` and `target_new`; `{}` in a prompt is replaced by `subject`.
+        hparams: the settings. With RUN_SAVE_BACKGROUND_FEATURES nothing is edited; the features of the requests'
+            `loc_prompt` texts are collected, over all calls with this model, and written to
+            `dir_to_save_background_features`.
+        copy: edit a copy of the model; only for a model without a memory.
+        return_orig_weights, keep_original_weight: accepted; the second value returned always restores.
+        kwargs: what EasyEdit passes to every method (`train_ds`, ...); ignored.
 
     Returns:
-        (EditedModel, WeightsCopy); while features are collected, the model as it came and nothing to restore.
+        (EditedModel, WeightsCopy); when features are collected, the unchanged model and nothing to restore.
 
     Raises:
-        ValueError: a request is not text where it should be, see `requests.checked`; the memory is as it was.
+        ValueError: a request is malformed, see `requests.checked`. Errors of editing are those of `MemoirModel.edit`.
+            The memory is left as it was.
     """
     wanted = checked(requests)
     if hparams.RUN_SAVE_BACKGROUND_FEATURES:
@@ -100,7 +103,11 @@ def collect_background(
     """Measure the prompt features of the requests' `loc_prompt` texts and write them as (n, D) float32.
 
     Args:
-        afresh: write these alone; otherwise with those of earlier calls, because EasyEdit's own editor hands over one request a call.
+        model, tok: the base model and its tokenizer.
+        requests: each with a `loc_prompt`.
+        hparams: names the file, `dir_to_save_background_features`.
+        afresh: write only these features. Otherwise those of earlier calls are included, because EasyEdit's own editor
+            passes one request per call.
 
     Raises:
         ValueError: a request has no `loc_prompt`, or there is no such folder.
@@ -125,7 +132,7 @@ def collect_background(
 
 
 def _features(model: Any, tok: Any, texts: list[str], hparams: MEMOIRHyperParams) -> torch.Tensor:
-    """(n, D) float32: the mean projection inputs over each text's tokens, not de-centred; nothing stays attached to the model."""
+    """(n, D) float32: each text's mean projection input, background included. Nothing stays attached to the model."""
     config = hparams.config()
     if attachment_of(model) is not None:
         memoir = memoir_of(model, tok, hparams)

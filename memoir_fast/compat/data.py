@@ -1,4 +1,4 @@
-"""Records of the published data files, as `BaseEditor.edit_requests` takes them."""
+"""Reads the published data files into records for `BaseEditor.edit_requests`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ..base import files, json_text
 from ..errors import quoted
 from .requests import NO_TRUTH, Request
 
-# Per data type: field here -> names in the files, the first found wins. `?` marks a field that may be missing.
+# Per data type: field here -> its names in the files, of which the first found is used. `?` marks a field that may be
+# missing.
 _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "ZsRE": {"prompt": ("src", "prompt"), "target_new": ("alt", "target_new"), "rephrase_prompt?": ("rephrase", "rephrase_prompt"),
              "locality_prompt?": ("loc", "locality_prompt"), "locality_ground_truth?": ("loc_ans", "locality_ground_truth"),
@@ -33,10 +34,11 @@ _MAY_HAVE_SEVERAL = ("target_new", "ground_truth", "locality_ground_truth")
 
 @dataclass(frozen=True)
 class Record:
-    """One edit with its tests; what a file does not have is None. Answers of which any is right are a list.
+    """One edit with its tests; fields that a file lacks are None. A list of answers means that any of them is right.
 
     Attributes:
-        locality, portability: KnowEdit's prompts by name, each {"prompt": [texts], "ground_truth": [an answer, or alternatives]}.
+        locality, portability: KnowEdit's prompts by name, each {"prompt": [texts], "ground_truth": [an answer, or a
+            list of alternatives]}.
     """
 
     prompt: str
@@ -50,7 +52,7 @@ class Record:
     portability: dict[str, dict[str, list]] | None = None
 
     def request(self) -> Request:
-        """The record as a request; its locality prompt is called `neighborhood`, as in the published script."""
+        """The record as a request. Its locality prompt gets the name `neighborhood`, as in the published script."""
         found: Request = {
             "prompt": self.prompt,
             "target_new": self.target_new,
@@ -69,13 +71,19 @@ class Record:
 
 
 def load_records(path: str | Path, data_type: str = "ZsRE", size: int | None = None) -> list[Record]:
-    """The first `size` records of a JSON list or a JSONL file: flat ones, ROME's nested CounterFact, or KnowEdit's with lists of prompts.
+    """The first `size` records (all, when None) of a JSON list or a JSONL file.
 
-    Where some records can be tested for locality and others not (no prompt, or an empty answer), a warning says which.
+    Records may be flat, ROME's nested CounterFact, or KnowEdit's with lists of prompts. If only some of them can be
+    tested for locality (others have no prompt, or an empty answer), a warning says which.
+
+    Args:
+        path: the file.
+        data_type: one of `DATA_TYPES`.
+        size: the number of records.
 
     Raises:
-        ValueError: the file is missing or has fewer records, or a record lacks a field or holds something else than text; the
-            message names the file, the line (or place in the list) and the field.
+        ValueError: the file is missing or has fewer records, or a record lacks a field or has a field that is not text.
+            The message names the file, the line (or place in the list) and the field.
     """
     if data_type not in _NAMES:
         raise ValueError(f"data_type must be one of {DATA_TYPES}, got {data_type!r}")
@@ -105,7 +113,7 @@ def load_records(path: str | Path, data_type: str = "ZsRE", size: int | None = N
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """(where, value) of each record."""
+    """(place for messages, value) of each record."""
     where = f"data: {path}"
     text = json_text.text_of(files.read_named(path, "data", json_text.LONGEST_LINES), where)
     if not text.lstrip().startswith("["):
@@ -129,7 +137,7 @@ def _record(value: Any, where: str, names: dict[str, tuple[str, ...]]) -> Record
             content = _without_empty(content)
             content = content[0] if len(content) == 1 else content or None
         if optional and (content is None or (isinstance(content, str) and not content.strip())):
-            continue  # an empty answer or rephrasing cannot be measured, and does not stop a run
+            continue  # an empty answer or rephrasing is not measured, but does not stop a run
         texts = content if field in _MAY_HAVE_SEVERAL and isinstance(content, list) else [content]
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise ValueError(f"{where}: field {' / '.join(sources)} must be text and not empty, got {quoted(content)}")
@@ -147,7 +155,8 @@ def _record(value: Any, where: str, names: dict[str, tuple[str, ...]]) -> Record
 
 
 def _flattened(value: dict[str, Any], where: str) -> dict[str, Any]:
-    """ROME's CounterFact: the rewrite lies inside, with `{}` for its subject, beside lists of paraphrases and neighbours."""
+    """A record of ROME's CounterFact, flattened. It nests the rewrite, with `{}` for the subject, beside lists of
+    paraphrases and neighbours."""
     rewrite = value["requested_rewrite"]
     try:
         true = rewrite["target_true"]["str"]
@@ -170,7 +179,7 @@ def _flattened(value: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _asked(entries: Any, where: str) -> dict[str, list] | None:
-    """KnowEdit's list of {"prompt", "ground_truth"} as two lists; None where none of them has an answer."""
+    """KnowEdit's list of {"prompt", "ground_truth"} as two lists; None if none of them has an answer."""
     found: dict[str, list] = {"prompt": [], "ground_truth": []}
     for entry in entries if isinstance(entries, list) else [entries]:
         if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
@@ -183,7 +192,7 @@ def _asked(entries: Any, where: str) -> dict[str, list] | None:
 
 
 def _without_empty(answers: Any) -> list[Any]:
-    """The answers of which any is right, out of lists in lists, without empty ones."""
+    """The alternative answers from nested lists, without empty ones."""
     if isinstance(answers, list):
         return [inner for answer in answers for inner in _without_empty(answer)]
     return [] if answers is None or (isinstance(answers, str) and not answers.strip()) else [answers]

@@ -1,8 +1,9 @@
-"""EasyEdit's names over this library: change the import, keep the rest.
+"""EasyEdit's interface to this library: change the import, keep the rest.
 
     from memoir_fast.compat.easyedit import BaseEditor, MEMOIRHyperParams, apply_memoir_to_model, summary_metrics
 
-Nothing of EasyEdit is needed. The defaults are the published editor's: `recipe="published"`, the YAML's threshold, conflicts kept.
+EasyEdit need not be installed. The defaults are the published editor's: `recipe="published"`, the YAML file's
+threshold, and contradicting edits are all kept.
 """
 
 from __future__ import annotations
@@ -35,21 +36,21 @@ __all__ = [
 ]
 
 ALG_DICT = {"MEMOIR": apply_memoir_to_model}
-_NOT_NEEDED = ("keep_original_weight", "train_ds")  # accepted by every verb
+_NOT_NEEDED = ("keep_original_weight", "train_ds")  # every method accepts and ignores these
 Edited = tuple[list[dict[str, Any]], Any, WeightsCopy]
 
 
 class BaseEditor:
     """EasyEdit's editor.
 
-    With `hparams.RUN_SAVE_BACKGROUND_FEATURES` its verbs edit and measure nothing: they collect the features of `loc_prompts` and return
-    an empty list of metrics, the model as it is, and nothing to restore.
+    With `hparams.RUN_SAVE_BACKGROUND_FEATURES` its methods edit and measure nothing. They collect the features of
+    `loc_prompts` and return an empty list of metrics, the unchanged model, and nothing to restore.
 
     Args:
-        hparams: `model_name` may be a hub id, a folder, "smollm2", or a (model, tokenizer) pair.
+        hparams: the settings; `model_name` may be a hub id, a folder, "smollm2", or a (model, tokenizer) pair.
 
     Raises:
-        ValueError: there is no such device.
+        ValueError: there is no such device, or as `load_model`.
     """
 
     def __init__(self, hparams: MEMOIRHyperParams):
@@ -78,18 +79,19 @@ class BaseEditor:
         """Edit, and measure before and after.
 
         Args:
-            prompts, target_new, ...: lists of one length, or single texts. A target that is a list of texts has alternatives: the first
-                is learned, any counts as right.
-            sequential_edit: keep every edit (True), or restore the model after each has been measured.
+            prompts, target_new, ...: lists of the same length, or single texts. A target that is a list of texts has
+                alternatives: the first is learned, and any of them counts as right.
+            sequential_edit: keep every edit (True), or restore the model after each one is measured.
             requests: the same as dictionaries, instead of the lists.
-            loc_prompts: unrelated texts; only needed where background features are collected.
+            loc_prompts: unrelated texts; only needed when background features are collected.
             kwargs: see `edit_requests`.
 
         Returns:
             (metrics: a list of dictionaries, the edited model, an object that restores it).
 
         Raises:
-            ValueError: an argument has another length, or holds what is not text. TypeError: an unknown keyword.
+            ValueError: an argument has the wrong length or is not text.
+            TypeError: a keyword is unknown.
         """
         if requests is None:
             requests = requests_from(
@@ -102,13 +104,15 @@ class BaseEditor:
         self, requests: Iterable[Request], sequential_edit: bool = False, verbose: bool = True, test_generation: bool = False,
         eval_metric: str = "token em", pre_edit: list[dict[str, Any]] | None = None, pre_file: str | None = None, **kwargs: Any,
     ) -> Edited:  # fmt: skip
-        """`edit` for requests that are dictionaries already; they come back in the metrics with every key they have.
+        """`edit` for requests given as dictionaries; the metrics contain them with all their keys.
 
         Args:
-            eval_metric: "token em" (also "token_em", "exact match", "acc": all the share of the target's tokens), "ppl" (perplexity of the
-                target) or "ood_ppl" (share of the reworded passage's tokens that get more than 0.8).
-            pre_edit: metrics from before, as a list; else they are measured, and written to `pre_file` where one is named.
-            test_generation: also a free continuation of each prompt, under "fluency_text".
+            eval_metric: "token em" (also "token_em", "exact match", "acc"; all mean the share of the target's tokens),
+                "ppl" (the target's perplexity) or "ood_ppl" (the share of the reworded passage's tokens with a
+                probability above 0.8).
+            pre_edit: metrics from before the edits, one per request. None measures them.
+            pre_file: a file to write these measured metrics to.
+            test_generation: also generate a free continuation of each prompt, under "fluency_text".
         """
         _refuse_unknown(kwargs, self.edit_requests)
         scores.check_metric(eval_metric)
@@ -128,7 +132,7 @@ class BaseEditor:
         return self._finished(memoir, found, whole, verbose)
 
     def edit_dataset(self, ds: Iterable[Request], keep_original_weight: bool = False, verbose: bool = True) -> Edited:
-        """`edit_requests` for the records of a data set, each taken back before the next."""
+        """`edit_requests` for a data set's records; each edit is taken back before the next."""
         return self.edit_requests(list(ds), verbose=verbose)
 
     def batch_edit(
@@ -137,11 +141,11 @@ class BaseEditor:
         sequential_edit: bool = True, verbose: bool = True, *, subject: Texts | None = None, loc_prompts: Any = None,
         test_generation: bool = False, eval_metric: str = "token em", **kwargs: Any,
     ) -> Edited:  # fmt: skip
-        """Edit `hparams.batch_size` facts at a time, optimised jointly. Arguments and what comes back as for `edit`.
+        """Edit `hparams.batch_size` facts at a time, optimised jointly. Arguments and results as for `edit`.
 
         Args:
-            sequential_edit: keep every edit and measure after all of them (True), or restore the model after each batch, which is measured
-                before.
+            sequential_edit: keep every edit and measure after all of them (True), or measure each batch and then
+                restore the model.
         """
         _refuse_unknown(kwargs, self.batch_edit)
         scores.check_metric(eval_metric)
@@ -162,7 +166,8 @@ class BaseEditor:
     def normal_edit(
         self, prompts: Texts, target_new: Texts, sequential_edit: bool = False
     ) -> tuple[None, Any, WeightsCopy]:
-        """Edit one fact after the other and keep them; nothing is measured. Returns (None, the edited model, an object that restores it)."""
+        """Edit one fact after another and keep them, without measuring. Returns (None, the edited model, an object that
+        restores it)."""
         edited, restore = apply_memoir_to_model(self.model, self.tok, requests_from(prompts, target_new), self.hparams)
         self.model = edited
         return None, edited, restore
@@ -173,7 +178,8 @@ class BaseEditor:
         sequential_edit: bool = False, verbose: bool = True, *, subject: Texts | None = None, loc_prompts: Any = None,
         requests: list[Request] | None = None, max_new_tokens: int = 32, **kwargs: Any,
     ) -> Edited:  # fmt: skip
-        """`edit`, with the model's own answers in place of scores: `rewrite_ans`, `rephrase_ans`, `locality_ans`, `portability_ans`."""
+        """`edit`, with the model's answers instead of scores: `rewrite_ans`, `rephrase_ans`, `locality_ans`,
+        `portability_ans`."""
         _refuse_unknown(kwargs, self.generate_edit)
         if requests is None:
             requests = requests_from(
@@ -193,7 +199,8 @@ class BaseEditor:
         self, memoir: MemoirModel, wanted: list[Request], found: list[dict[str, Any]],
         measure: Callable[[Request], dict[str, Any]], size: int, sequential_edit: bool,
     ) -> None:  # fmt: skip
-        """Edit `size` requests at a time and complete their entries: measured after all, or each time before they are taken back."""
+        """Edit `size` requests at a time and complete their entries in `found`, which are measured after all edits or,
+        without `sequential_edit`, before each batch is taken back."""
         for start in range(0, len(wanted), size):
             places = range(start, min(start + size, len(wanted)))
             restore = None if sequential_edit else WeightsCopy(memoir)
@@ -223,7 +230,7 @@ class BaseEditor:
 
 
 def _refuse_unknown(given: dict[str, Any], *verbs: Callable[..., Any]) -> None:
-    """Raises TypeError for keywords that would say nothing, with the nearest one that says something."""
+    """Raise TypeError for unknown keywords, suggesting the nearest known one."""
     known = [name for verb in verbs for name in inspect.signature(verb).parameters if name != "kwargs"]
     for name in given:
         if name not in known and name not in _NOT_NEEDED:
@@ -233,7 +240,7 @@ def _refuse_unknown(given: dict[str, Any], *verbs: Callable[..., Any]) -> None:
 
 
 def _device(device: int | str) -> str:
-    """torch's name of a device. Raises ValueError where a GPU is named and torch sees none."""
+    """torch's name for a device. Raises ValueError if a GPU is named and torch sees none."""
     name = f"cuda:{device}" if isinstance(device, int) or str(device).isdigit() else str(device)
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device: {device!r} means {name}, and torch sees no GPU here; set `device: cpu`")

@@ -1,4 +1,4 @@
-"""What the published editor hands back: a model that is called as theirs is, and the way back to before."""
+"""What the published editor returns: a model with the same interface as theirs, and an object that restores it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..journal.volatile import VolatileJournal
 from ..model import MemoirModel
 from .tensors import memory_tensors
 
-# torch's own methods that return the module they were called on: called on an `EditedModel` they return that.
+# torch's methods that return the module they were called on; called on an `EditedModel`, they return the `EditedModel`.
 _CHAINED = ("eval", "train", "to", "cuda", "cpu", "float", "half", "bfloat16", "double", "requires_grad_", "zero_grad")
 
 
 @dataclass(frozen=True)
 class Hasher:
-    """TopHash's permutation (D,) int64, and how many features it keeps of how many."""
+    """TopHash's permutation (D,) int64, how many features there are, and how many it keeps."""
 
     permutation: torch.Tensor
     top_k: int
@@ -28,12 +28,13 @@ class Hasher:
 
 @dataclass(frozen=True)
 class AdapterLayer:
-    """The edited projection as the published editor's adapter shows it; a copy of the moment, to look at.
+    """The edited projection with the attributes of the published editor's adapter; a snapshot for reading.
 
     Attributes:
-        layer, original_layer: the projection, which editing leaves as it is; weight: its weight.
+        layer, original_layer: the projection, which editing does not change.
+        weight: the projection's weight.
         new_weight: (d, D) float32, the residual memory.
-        masks_for_edited_samples: (M, D) bool, one row an edit.
+        masks_for_edited_samples: (M, D) bool, one row per edit.
         hasher: see `Hasher`.
         loaded_irrelevant_sample_mean_features: (D,) float32, the background.
     """
@@ -55,7 +56,7 @@ class AdapterLayer:
 
 
 class EditedModel:
-    """A `MemoirModel` that is called as the published editor's model is; everything else is the base model's.
+    """A `MemoirModel` with the published editor's interface; all other attributes are the base model's.
 
     Attributes:
         memoir: the `MemoirModel`.
@@ -70,7 +71,7 @@ class EditedModel:
         return self.memoir.model
 
     def __call__(self, *args: Any, last_prompt_token_loc_inference: Any = None, **kwargs: Any) -> Any:
-        """The forward pass; `last_prompt_token_loc_inference` (an int, or one a row) is where each prompt ends."""
+        """The forward pass. last_prompt_token_loc_inference: where each prompt ends, an int or one per row."""
         if last_prompt_token_loc_inference is not None:
             tokens = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
             last = torch.as_tensor(last_prompt_token_loc_inference, device=tokens.device).reshape(-1, 1)
@@ -86,7 +87,7 @@ class EditedModel:
         return self.memoir.generate(*args, **kwargs)
 
     def get_adapter_layer(self) -> AdapterLayer:
-        """The edited projection and what is stored beside it, as they are now."""
+        """A snapshot of the edited projection and of the memory beside it."""
         memory, tensors = self.memoir.memory, memory_tensors(self.memoir)
         hasher = Hasher(tensors["permutation"], memory.top_k, memory.in_features)
         layer = self.model.get_submodule(self.memoir.target.path)
@@ -95,19 +96,20 @@ class EditedModel:
         )
 
     def reset_layer(self) -> None:
-        """Take every edit back: the model answers as the base model does."""
+        """Take every edit back, so that the model answers like the base model."""
         for edit in sorted(self.memoir.edits, reverse=True):
             self.memoir.delete(edit)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The base model's tensors under `model.`, and beside the edited projection's the memory as `compat.tensors` writes it:
-        `new_weight`, `masks` and `permutation`. Nothing reads it back as a whole; `save_pretrained` keeps what a memory needs."""
+        """The base model's tensors under `model.`, and beside the edited projection's the memory's `new_weight`,
+        `masks` and `permutation`, as in `compat.tensors`. It cannot be loaded again; use `save_pretrained` to store a
+        memory."""
         place = f"model.{self.memoir.target.path}"
         base = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         return base | {f"{place}.{name}": tensor for name, tensor in memory_tensors(self.memoir).items()}
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        """Refused: a memory is more than its tensors."""
+        """Raises NotImplementedError, because a memory is more than its tensors."""
         raise NotImplementedError(
             "an edited model is not loaded from a state_dict: keep the memory with model.memoir.save_pretrained(folder), or its tensors "
             "with memoir_fast.compat.tensors.export_memory, and read these"
@@ -134,10 +136,10 @@ class EditedModel:
 
 
 class WeightsCopy:
-    """Undoes the edits made since it was taken: call it, or walk its `items()` as some versions of EasyEdit do.
+    """Undoes the edits made since it was created: call it, or iterate over `items()` as some versions of EasyEdit do.
 
-    No base weight was changed, so what `items()` yields (parameter name, original tensor) may be written back or not; asking for
-    it restores the memory. Without a memory there is nothing to undo.
+    Calling `items()` restores the memory. Base weights were never changed, so the (parameter name, original tensor)
+    pairs that it returns need not be written back. Without a memory there is nothing to undo.
     """
 
     def __init__(self, memoir: MemoirModel | None):
@@ -145,7 +147,7 @@ class WeightsCopy:
         if memoir is None:
             return
         if not isinstance(memoir.journal, VolatileJournal):
-            raise ValueError("model: its edits lie in a store; take edits back with delete() or rollback()")
+            raise ValueError("model: its edits are kept in a store; take them back with delete() or rollback()")
         self._journal, self._mark = memoir.journal, memoir.journal.mark()
 
     def __call__(self) -> None:
@@ -154,7 +156,7 @@ class WeightsCopy:
             self._journal.return_to(self._mark)
 
     def items(self) -> list[tuple[str, torch.Tensor]]:
-        """Restore, and the edited projection's own parameters, by their present names."""
+        """Restore, and return the edited projection's own parameters with their present names."""
         if self._memoir is None:
             return []
         self()

@@ -1,4 +1,4 @@
-"""The published editor's YAML settings, and what they mean here."""
+"""The published editor's YAML settings, and their meaning here."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from ..errors import quoted
 
 _Kind = TypeVar("_Kind", int, float)
 _MOST_BRACKETS = 200
-_LONGEST = 1 << 18  # bytes of a file of settings
+_LONGEST = 1 << 18  # the most bytes of a settings file
 SHIPPED = resources.files("memoir_fast.compat") / "hparams"
 
 
 @dataclass
 class MEMOIRHyperParams:
-    """The published keys. `from_hparams` reads them from YAML; floats may be written as text (`1e-3`).
+    """The published settings. `from_hparams` reads them from YAML; floats may be written as text (`1e-3`).
 
-    `objective_optimization` and `max_length` are accepted for the files' sake: the objective is "only_label", and sequences are refused
-    beyond the model's context instead of being cut (EasyEdit reads `max_length`, 30 where a file has none, when it measures).
-    With `RUN_SAVE_BACKGROUND_FEATURES` nothing is edited: background features are collected and written to
-    `dir_to_save_background_features`, which is written to in no other case.
+    `objective_optimization` and `max_length` are accepted because the files have them. The objective is always
+    "only_label", and sequences longer than the model's context are refused, not cut. (EasyEdit uses `max_length`, 30 if
+    a file has none, when it measures.) With `RUN_SAVE_BACKGROUND_FEATURES` nothing is edited; background features are
+    collected and written to `dir_to_save_background_features`, which is not written to otherwise.
+
+    Raises:
+        ValueError: a value is not accepted; the message names the setting.
     """
 
     model_name: Any
@@ -80,14 +83,14 @@ class MEMOIRHyperParams:
         """Settings from a YAML file: a path (with or without .yaml), or the name of a shipped file (`smollm2`, `llama3-8b`, ...).
 
         Raises:
-            ValueError: there is no such file, it is not a mapping, it does not say `alg_name: MEMOIR` (EasyEdit's files of some other
-                methods say nothing), or a value is not what its key means.
+            ValueError: there is no such file, it is not a mapping, it does not say `alg_name: MEMOIR` (EasyEdit's files
+                for some other methods have no `alg_name`), or a value is not accepted.
         """
         import yaml
 
         text, where = _read(str(hparams_name_or_path))
         try:
-            if text.count("[") + text.count("{") > _MOST_BRACKETS:  # the scanner's time grows with their square
+            if text.count("[") + text.count("{") > _MOST_BRACKETS:  # the scanner takes time quadratic in them
                 raise ValueError(f"more than {_MOST_BRACKETS} brackets")
             if any(isinstance(token, (yaml.AnchorToken, yaml.AliasToken)) for token in yaml.scan(text)):
                 raise ValueError("anchors or aliases (& and *), which can describe values without end: write them out")
@@ -110,7 +113,8 @@ class MEMOIRHyperParams:
             raise ValueError(f"{where}: {error}") from None
 
     def config(self) -> MemoirConfig:
-        """The same settings as a `MemoirConfig`: the authors' optimisation, a fixed threshold."""
+        """The same settings as a `MemoirConfig`, with the authors' optimisation and a fixed threshold. Raises as
+        that."""
         return MemoirConfig(
             layer=self.inner_params[0] if self.inner_params else None,
             top_k=self.top_k,
@@ -138,7 +142,7 @@ def _read(name: str) -> tuple[str, str]:
 
 
 def _truth(name: str, value: Any) -> bool:
-    """True or False, also as the texts that a command line hands over."""
+    """True or False, or one of them as text from a command line."""
     found = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(
         str(value).strip().lower()
     )

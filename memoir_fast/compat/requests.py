@@ -1,7 +1,7 @@
-"""Requests as EasyEdit's editor makes them: checked once, at the entrance, before anything is measured or edited.
+"""Requests in the format of EasyEdit's editor, checked once before anything is measured or edited.
 
-A request is a dictionary with `prompt` and `target_new`; `rephrase_prompt`, `locality`, `portability` and whatever else the user put into
-it stay as they are. Where an answer may be one of several texts, a list of them, the first is the one that is learned and any counts as right.
+A request is a dictionary with `prompt` and `target_new`; `rephrase_prompt`, `locality`, `portability` and any other
+keys stay as they are. If an answer is a list of texts, the first one is learned, and any of them counts as right.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 Request: TypeAlias = dict[str, Any]
 Texts: TypeAlias = str | Sequence[Any]
 Inputs: TypeAlias = dict[str, dict[str, Any]]
-NO_TRUTH = "<|endoftext|>"  # what EasyEdit puts for a ground truth that was not given
+NO_TRUTH = "<|endoftext|>"  # EasyEdit's placeholder for a missing ground truth
 
 
 def requests_from(
@@ -27,10 +27,10 @@ def requests_from(
     subject: Texts | None = None,
     loc_prompts: Texts | None = None,
 ) -> list[Request]:
-    """The requests that lists of one length, or single texts, stand for; not checked yet.
+    """Requests from lists of the same length, or from single texts; not checked yet.
 
     Raises:
-        ValueError: prompts or targets are missing, or a list has another length; the message names it.
+        ValueError: prompts or targets are missing, or a list has the wrong length; the message names it.
     """
     if prompts is None or target_new is None:
         raise ValueError("prompts and target_new must be given (or requests)")
@@ -49,7 +49,7 @@ def requests_from(
             called = "rephrase_prompts" if name == "rephrase_prompt" else name
             for request, value in zip(requests, _column(called, values, len(requests)), strict=True):
                 request[name] = value
-    if loc_prompts is not None:  # fewer than requests are taken in turns
+    if loc_prompts is not None:  # if there are fewer than requests, they are used in turn
         unrelated = _listed("loc_prompts", loc_prompts)
         for number, request in enumerate(requests if unrelated else []):
             request["loc_prompt"] = unrelated[number % len(unrelated)]
@@ -63,11 +63,13 @@ def requests_from(
 
 
 def checked(requests: Iterable[Request]) -> list[Request]:
-    """Copies of the requests with `{}` filled by their subjects; every text in them has been looked at.
+    """Checked copies of the requests, with `{}` replaced by their subjects.
+
+    Empty answers among the locality and portability prompts are not errors; they are not measured, and a warning says
+    so.
 
     Raises:
-        ValueError: a request lacks its prompt or target, or holds something else than text; the message names the place. An empty
-            answer among the locality and portability prompts is no error: it cannot be measured, and a warning says so.
+        ValueError: a request lacks its prompt or target, or something in it is not text; the message names the place.
     """
     found, empty = [], 0
     for number, request in enumerate(requests):
@@ -79,7 +81,7 @@ def checked(requests: Iterable[Request]) -> list[Request]:
                 raise ValueError(f"requests[{number}]: {name} is missing")
         _text(f"prompt[{number}]", filled["prompt"])
         for name in ("rephrase_prompt", "subject", "loc_prompt"):
-            if filled.get(name) not in (None, ""):  # what need not be there may be empty
+            if filled.get(name) not in (None, ""):  # optional fields may be empty
                 _text(f"{name}[{number}]", filled[name])
         target = filled["target_new"]
         if len(alternatives(f"target_new[{number}]", target)) == 1 and not isinstance(target, str):
@@ -107,10 +109,10 @@ def learned(request: Request) -> str:
 
 
 def alternatives(name: str, value: Any) -> list[str]:
-    """The texts of which any is right: a text, or a list of texts.
+    """The texts of which any is right, from a text or a list of texts.
 
     Raises:
-        ValueError: it is a number, NaN, None, an empty text or list, or a list that holds anything but texts.
+        ValueError: the value is a number, NaN, None, an empty text or list, or a list with anything but texts.
     """
     several = isinstance(value, (list, tuple))
     values = list(value) if several else [value]
@@ -120,7 +122,7 @@ def alternatives(name: str, value: Any) -> list[str]:
 
 
 def pairs_of(entry: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """(prompt, the answers of which any is right) of a locality or portability entry; those without an answer are left out."""
+    """(prompt, alternative answers) of a locality or portability entry; prompts without an answer are left out."""
     return [(prompt, answers) for prompt, answers in _pairs("entry", entry) if answers]
 
 
@@ -167,7 +169,7 @@ def _listed(name: str, value: Texts) -> list[Any]:
 
 
 def _aliases(value: Any) -> bool:
-    """Whether a value is a list of several texts: with a single prompt, the alternatives of its one target."""
+    """Whether a value is a list of several texts; with a single prompt these are the alternatives of its target."""
     return isinstance(value, (list, tuple)) and len(value) > 1
 
 

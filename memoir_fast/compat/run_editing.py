@@ -1,10 +1,11 @@
 """The published script: `python -m memoir_fast.compat.run_editing --editing_method=MEMOIR --hparams_dir=smollm2 --data_dir=data
 --data_type=ZsRE --ds_size=100 --sequential_edit --output_dir=out`
 
-Reads the JSON or JSONL file in `{data_dir}/{data_type}/` (where there are several, the one with "edit" in its name), or
-`{data_dir}/{data_type}.json[l]`, any case, and writes the metrics to
-`{output_dir}/{model}_{method}_N={ds_size}_Sequential={bool}.json`. Any field of the YAML is an override: `--n_iter=10`. With
-`--RUN_SAVE_BACKGROUND_FEATURES=True` the unrelated texts of the file (of the one with "train" in its name, if there is one) are measured instead.
+Reads the JSON or JSONL file in `{data_dir}/{data_type}/` (if there are several, the one with "edit" in its name) or
+`{data_dir}/{data_type}.json[l]`, ignoring case, and writes the metrics to
+`{output_dir}/{model}_{method}_N={ds_size}_Sequential={bool}.json`. Any setting of the YAML file can be overridden:
+`--n_iter=10`. With `--RUN_SAVE_BACKGROUND_FEATURES=True`, background features are measured instead, on the unrelated
+texts of the file (or of the one with "train" in its name, if there is one).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _METRICS = {
 
 
 def find_file(data_dir: str, data_type: str, part: str = "edit") -> Path:
-    """The data file of a type; among several the one with `part` in its name. ValueError when there is none, or more than one."""
+    """The data file of a type; of several, the one with `part` in its name. Raises ValueError if there is not exactly
+    one."""
     top = Path(data_dir)
     folder = top / data_type
     found = sorted(folder.glob("*.json*")) if folder.is_dir() else []
@@ -63,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> Path:
-    """Edit and measure; returns the file written."""
+    """Edit and measure; returns the file written. Raises ValueError for bad input, OSError if writing fails."""
     hparams = MEMOIRHyperParams.from_hparams(args.hparams_dir)
     overrides = {e.name: getattr(args, e.name) for e in fields(hparams) if getattr(args, e.name) is not None}
     if "inner_params" in overrides:
@@ -89,7 +91,8 @@ def run(args: argparse.Namespace) -> Path:
 
 
 def collect(args: argparse.Namespace, hparams: MEMOIRHyperParams) -> Path:
-    """Measure background features on the unrelated texts, "prompt answer" each; returns the file written."""
+    """Measure background features on the unrelated texts, each "prompt answer"; returns the file written. Raises as
+    `run`."""
     records = load_records(find_file(args.data_dir, args.data_type, "train"), args.data_type, args.ds_size)
     requests = []
     for record in records:

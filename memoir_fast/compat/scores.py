@@ -1,4 +1,4 @@
-"""EasyEdit's scores of a request, before and after its edit."""
+"""EasyEdit's scores for a request, before and after its edit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..evaluation.metrics import mean
 from ..model import MemoirModel
 from .requests import Request, alternatives, learned, pairs_of
 
-# What `eval_metric` may be called there -> what is measured. Its "exact match" is the share of the target's tokens, as all of its names are.
+# EasyEdit's names for `eval_metric` -> what is measured. There, "exact match" too is the share of the target's tokens.
 _MEASURES = {"token em": "token", "token_em": "token", "exact match": "token", "exact_match": "token", "acc": "token",
              "ppl": "ppl", "ood_ppl": "ood"}  # fmt: skip
 EVAL_METRICS = tuple(_MEASURES)
@@ -20,7 +20,7 @@ LIKELY = 0.8
 
 
 def check_metric(eval_metric: str) -> None:
-    """Raises ValueError for a name that EasyEdit does not know either."""
+    """Raise ValueError for a name that is not one of EasyEdit's."""
     if eval_metric not in _MEASURES:
         raise ValueError(f"eval_metric must be one of {EVAL_METRICS}, got {eval_metric!r}")
 
@@ -31,9 +31,10 @@ def measure(
     """The scores of one checked request in the model's present state.
 
     Returns:
-        rewrite_acc, rephrase_acc: one number in a list (with "ppl": rewrite_ppl, rephrase_ppl, a float); with "ood_ppl" also ood_acc, the
-        share of the reworded passage's tokens that get more than 0.8, or of the prompt's where there is none. locality: the argmax
-        tokens under `<name>_output`; portability: `<name>_acc`; with test_generation, fluency_text.
+        "rewrite_acc" and "rephrase_acc", a list with one number (with "ppl": "rewrite_ppl" and "rephrase_ppl", a
+        float); with "ood_ppl" also "ood_acc", the share of tokens with a probability above 0.8, of the reworded passage
+        or else the prompt; "locality", the argmax tokens under `<name>_output`; "portability", `<name>_acc`;
+        with test_generation, "fluency_text".
     """
     kind = _MEASURES[eval_metric]
     prompt, answers = request["prompt"], alternatives("target_new", request["target_new"])
@@ -63,7 +64,7 @@ def measure(
 
 
 def texts(memoir: MemoirModel, request: Request, max_new_tokens: int) -> dict[str, Any]:
-    """The model's own answers to everything that a request asks."""
+    """The model's free answers to all prompts of a request."""
     found: dict[str, Any] = {"rewrite_ans": memoir.ask(request["prompt"], max_new_tokens)}
     if request.get("rephrase_prompt"):
         found["rephrase_ans"] = memoir.ask(request["rephrase_prompt"], max_new_tokens)
@@ -75,7 +76,10 @@ def texts(memoir: MemoirModel, request: Request, max_new_tokens: int) -> dict[st
 
 
 def compare_locality(entry: dict[str, Any]) -> None:
-    """Replace the tokens after an edit by their agreement with those before: EasyEdit's `neighborhood_acc`."""
+    """Replace the tokens after an edit by their agreement with those before, EasyEdit's `neighborhood_acc`.
+
+    Raises ValueError if a locality is missing among the metrics from before.
+    """
     before, after = entry["pre"].get("locality", {}), entry["post"]["locality"]
     for name in [n for n in after if n.endswith("_output")]:
         if name not in before:
@@ -86,7 +90,8 @@ def compare_locality(entry: dict[str, Any]) -> None:
 
 
 def given_before(pre_edit: list[dict[str, Any]] | None, count: int) -> list[dict[str, Any]] | None:
-    """Metrics that were taken before, as entries to complete; None where there are none."""
+    """The metrics from before the edits, as entries to complete; None if none are given. Raises ValueError for another
+    form."""
     if pre_edit is None:
         return None
     if not isinstance(pre_edit, list) or not all(isinstance(entry, dict) for entry in pre_edit):
@@ -97,7 +102,7 @@ def given_before(pre_edit: list[dict[str, Any]] | None, count: int) -> list[dict
 
 
 def place_of(pre_file: str | Path) -> Path:
-    """Where the metrics from before are to be written. Raises ValueError where there is no such folder."""
+    """The path to write the metrics from before to. Raises ValueError if its folder does not exist."""
     if not Path(pre_file).parent.is_dir():
         raise ValueError(
             f"pre_file: there is no folder {str(Path(pre_file).parent)!r} to write {Path(pre_file).name!r} in"
@@ -106,7 +111,7 @@ def place_of(pre_file: str | Path) -> Path:
 
 
 def write_before(path: Path, found: list[dict[str, Any]]) -> None:
-    """Write metrics from before, for `pre_edit` of another run."""
+    """Write the metrics from before, for another run's `pre_edit`. Raises OSError."""
     path.write_text(json.dumps(found, indent=1, ensure_ascii=False), "utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The published editor's tensors: background features and memories, in and out."""
+"""Reads and writes the published editor's tensors: background features and memories."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..reading.background import MEAN_TEXTS
 
 
 def load_background(path: str | Path) -> torch.Tensor:
-    """(D,) float32: the mean of background features saved as a `.pt` tensor: of the first 100 rows of (n, D), or (D,) itself.
+    """(D,) float32: a background from a `.pt` file: the mean of the first 100 rows of features (n, D), or a mean (D,).
 
     Raises:
         ValueError: the file is missing, is not a plain tensor, or holds NaN or infinity.
@@ -66,7 +66,7 @@ def import_memory(model: MemoirModel, path: str | Path) -> None:
 
 
 def export_memory(model: MemoirModel, path: str | Path) -> None:
-    """Write the memory as `import_memory` reads it."""
+    """Write the memory to a `.pt` file for `import_memory`. Raises OSError."""
     torch.save(memory_tensors(model), path)
 
 
@@ -84,7 +84,7 @@ def memory_tensors(model: MemoirModel) -> dict[str, torch.Tensor]:
 
 
 def permutation_of(path: str | Path) -> torch.Tensor:
-    """(D,) int32: the permutation in a published memory file."""
+    """(D,) int32: the permutation in a published memory file. Raises ValueError if it has none."""
     found = _load(path)
     if not isinstance(found, dict) or not isinstance(found.get("permutation"), torch.Tensor):
         raise ValueError(f"{path}: has no permutation")
@@ -92,7 +92,8 @@ def permutation_of(path: str | Path) -> torch.Tensor:
 
 
 def _load(path: str | Path) -> Any:
-    """What a `.pt` file holds, plain tensors of which none is larger than the file itself."""
+    """The contents of a `.pt` file: plain tensors, none of them larger than the file itself. Raises ValueError
+    otherwise."""
     path = Path(path)
     descriptor = files.open_regular(path, os.O_RDONLY, follow=True)
     with os.fdopen(descriptor, "rb") as file:
@@ -107,7 +108,7 @@ def _load(path: str | Path) -> Any:
                 raise ValueError("its parts are compressed, which torch.save never does")
             file.seek(0)
             found = torch.load(file, weights_only=True, map_location="cpu")
-        except Exception as error:  # torch.load fails in many ways on what is not its own, or holds code
+        except Exception as error:  # torch.load fails in many ways on files that are not its own or contain code
             raise ValueError(
                 f"{path}: not a file of plain tensors as torch.save writes it ({str(error)[:200]})"
             ) from None

@@ -1,1 +1,1 @@
-"""From a fact to a finished update: optimised, not yet part of a memory."""
+"""Turns a fact into a finished update, optimised but not yet part of a memory."""

@@ -1,4 +1,4 @@
-"""Optimise one edit: everything below the projection once, then SGD on the memory through what comes after it."""
+"""Optimise edits: run everything below the projection once, then do SGD on the memory through the layers above it."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ class Finished:
     """Optimised edits that are not yet part of the memory: one, or several made together.
 
     Attributes:
-        requests: what was edited, b of them.
-        updates: what each of them adds to the memory.
-        losses: per request, its loss before each step, and the one at which it stopped; steps: per request, SGD steps made.
+        requests: the b facts that were edited.
+        updates: per request, what it adds to the memory.
+        losses: per request, the loss before each step and the loss at which it stopped.
+        steps: per request, the number of SGD steps made.
         final: per request, its loss after the last step.
-        seconds: wall time of all together.
+        seconds: wall time of all of them together.
     """
 
     requests: list[EditRequest]
@@ -56,12 +57,13 @@ class Finished:
 
 
 class Editor:
-    """Turns requests into finished edits; changes nothing itself. One thread at a time (`MemoirModel` sees to that).
+    """Turns requests into finished edits; the memory is not changed. Used by one thread at a time (`MemoirModel` sees
+    to that).
 
     Args:
         model: the causal language model with the memory attached.
         memory, router, target: see `MemoirModel`.
-        encoder: texts to tokens.
+        encoder: turns texts into tokens.
         contexts: the model's short contexts, see `text/contexts.py`.
     """
 
@@ -88,15 +90,21 @@ class Editor:
         given: list[Update] | None = None,
         scale: float | None = None,
     ) -> Finished:
-        """Run the edits' SGD, all in the same steps; one request alone is the published edit.
+        """Run the SGD of all edits together, step by step; a single request is the published edit.
 
         Args:
-            without: updates that will be taken back before these edits are made.
-            given: updates that will be made before them; scale: the memory's scale then, None for the present one.
+            requests: the facts to learn.
+            config: the settings, the same for all of them.
+            without: updates that will be taken back before these edits are written.
+            given: updates that will be written before these edits.
+            scale: the memory's scale at that point; None for the present one.
 
         Raises:
-            ValueError: a request leaves no target token or is longer than the context; see `Encoder.pair`.
+            ValueError: a request has no target token or does not fit the model's context (see `Encoder.pair`), or the
+                layers above the projection pass no gradient back.
             EditError: a loss or its gradient became infinite or NaN.
+
+        Source: MEMOIR (Wang et al., NeurIPS 2025), section 3; the update rules are in `editing/rules.py`.
         """
         began, config = time.perf_counter(), settled(config)
         edits = [self._sequences(request, config) for request in requests]
@@ -115,8 +123,8 @@ class Editor:
         return Finished(list(requests), updates, losses, steps, final, time.perf_counter() - began)
 
     def _sequences(self, request: EditRequest, config: MemoirConfig) -> list[Sequence]:
-        """What an edit is trained on: prompt and target in the template's variants, some wordings made from the prompt, perhaps the user's
-        rephrasings, and some contexts in front."""
+        """What an edit is trained on: prompt and target in the template's variants, wordings generated from the prompt,
+        the user's rephrasings if the settings say so, and the prompt behind some contexts."""
         wanted = default_contexts(self.encoder.is_chat) if config.contexts is None else config.contexts
         prompt, target, encoder = request.prompt, request.target, self.encoder
         chosen = self.contexts[:wanted]
@@ -124,7 +132,7 @@ class Editor:
         made = default_wordings(encoder.is_chat) if config.wordings is None else config.wordings
         more = []
         for text in reworded(prompt)[:made]:
-            with contextlib.suppress(ValueError):  # too long for the model's context, where the prompt itself just fits
+            with contextlib.suppress(ValueError):  # the prompt just fits the model's context, this wording does not
                 more.append(encoder.pair(text, target))
         if config.train_rephrasings:
             more += [pair for text in request.rephrasings for pair in encoder.pairs(text, target)]
@@ -132,7 +140,8 @@ class Editor:
 
     @torch.no_grad()
     def _masks(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mask of each edit's identity prompt; it serves all sequences of the edit."""
+        """The mask of each edit's identity prompt, which all sequences of the edit use: (edits, k) int32, and
+        packed."""
         memory, words = self.memory, replay.layout.words
         if memory.feature == "last":
             words = [part[-1:] for part in words]
@@ -145,7 +154,8 @@ class Editor:
     def _prepare(
         self, replay: Suffix | Replay, indices: torch.Tensor, config: MemoirConfig, memory: ResidualMemory
     ) -> tuple[torch.Tensor, TokenWrite | BlockWrite]:
-        """The rows that may move, and the write's start: A (and U) with zeros outside each edit's own mask."""
+        """The rows that may change, and the write before its first step, with A (and U) zero outside each edit's own
+        mask."""
         layout = replay.layout
         rows = indices[0] if len(indices) == 1 else indices.unique()
         places = torch.searchsorted(rows.long(), indices.long())
@@ -187,16 +197,16 @@ class Editor:
                 break
             write.step(gradient, moving, found)
         final = [seen[-1] for seen in losses]
-        if any(moving):  # the steps ran out: what the last one did is not known yet
+        if any(moving):  # the steps ran out, so the loss after the last one is not known yet
             terms, _ = replay.losses_and_gradient(base + write.contribution())
             found = torch.zeros(edits, device=terms.device).index_add_(0, layout.owners, terms).tolist()
             final = [after if still else last for after, still, last in zip(found, moving, final, strict=True)]
         return losses, steps, final
 
     def _replay(self, layout: Layout, config: MemoirConfig) -> Suffix | Replay:
-        """The layers above the projection, by hand where they are of a known kind, otherwise by the model's own code."""
+        """The layers above the projection: hand-written for known architectures, otherwise the model's own code."""
         kind: Callable[..., Suffix | Replay] = Replay
-        fast = config.precision == "fast"  # which computes in bfloat16 anyway, be it the model's own weights
+        fast = config.precision == "fast"  # computes in bfloat16 anyway, so bfloat16 weights are accepted
         if supports(self.model, self.target, (torch.float32, torch.bfloat16) if fast else (torch.float32,)):
             kind = functools.partial(Suffix, sparse=fast)
         return kind(self.model, self.router, self.target, layout, halved=self._halves(config))
@@ -204,14 +214,15 @@ class Editor:
     # ---- choices made once per model -----------------------------------------------------------------------------
 
     def _halves(self, config: MemoirConfig) -> Halved | None:
-        """bfloat16 copies for `precision="fast"`, where the device multiplies them faster and the model is not in it already."""
+        """bfloat16 copies for `precision="fast"`; None where they would not be faster or the model is in bfloat16
+        already."""
         if config.precision == "exact" or self.model.dtype == torch.bfloat16 or not _halving_pays(self.memory.V.device):
             return None
         weights = [
             p for layer in layers_of(self.model, self.target)[self.target.layer + 1 :] for p in layer.parameters()
         ]
         weights += self.model.get_output_embeddings().parameters()
-        state = [(p.data_ptr(), p._version) for p in weights]  # training and loading weights change it
+        state = [(p.data_ptr(), p._version) for p in weights]  # changes when weights are trained or loaded
         if self._halved is None or self._halved_of != state:
             self._halved, self._halved_of = halved_copies(self.model, self.target), state
         return self._halved
@@ -228,7 +239,8 @@ class Editor:
 
     @torch.no_grad()
     def _packing_works(self, sequences: list[Sequence]) -> bool:
-        """Whether this model keeps packed sequences apart (some ignore position_ids): compare with padded rows."""
+        """Whether this model keeps packed sequences apart (some ignore position_ids), found by comparing with padded
+        rows."""
         seen = []
         for packed in (False, True):
             layout = lay_out([sequences], packed, self.memory.V.device)
@@ -242,7 +254,8 @@ class Editor:
 
 @contextlib.contextmanager
 def _at_rest(model: CausalLM) -> Iterator[None]:
-    """In eval mode, and with parameters that ask for no gradient (autograd would keep what their gradients need); given back after."""
+    """Put the model in eval mode and switch off its parameters' gradients (autograd would store what they need); undone
+    at exit."""
     asking = [p for p in model.parameters() if p.requires_grad]
     for parameter in asking:
         parameter.requires_grad_(False)
@@ -255,14 +268,15 @@ def _at_rest(model: CausalLM) -> Iterator[None]:
 
 
 def _halving_pays(device: torch.device) -> bool:
-    """Whether a device has units for bfloat16 products; a CPU without them is several times slower than in float32."""
+    """Whether a device has bfloat16 units; a CPU without them is several times slower in bfloat16 than in float32."""
     if device.type != "cpu":
         return True
     return any(getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
 
 
 def _settled(losses: list[float], config: MemoirConfig) -> bool:
-    """The stop, tested before a step on the last two losses; the authors' code has not recorded the newest yet and looks at the two before."""
+    """Whether to stop, decided before each step from the last two losses. The authors' code has not recorded the newest
+    loss at that point, so it compares the two before."""
     recorded = losses[:-1] if config.recipe == "published" else losses
     if len(recorded) < 2 or not recorded[-1] <= config.stop_loss:
         return False

@@ -1,4 +1,4 @@
-"""How an edit's token sequences are laid out in one forward pass: padded rows, or packed into a single row."""
+"""Lays an edit's token sequences out for one forward pass: as padded rows, or packed into a single row."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from ..text.encoder import Sequence
 class Layout:
     """The n tokens of one or more edits inside a forward pass over R rows of T positions.
 
-    The last token of each sequence is left out: it predicts nothing, so no gradient ever reaches it.
+    The last token of each sequence is left out: it predicts nothing, so it gets no gradient.
 
     Attributes:
         inputs: keyword arguments of the model's forward pass.
         shape: (R, T).
         tokens: (n,) flat positions (row * T + column) of the real tokens.
-        sequences: (n,) the sequence of each token, ascending; positions: (n,) its place in it.
-        aims: (m,) the places among the n tokens that predict a target token.
-        acting: (a,) the places among the n tokens at which the memory acts, ascending.
-        words: per edit, the (w,) flat positions of its identity sequence's routing tokens (its prompt).
-        parts: per edit, its tokens among the acting.
-        owners: (m,) the edit of each target.
-        targets: (m,) flat positions that predict a target token; labels: (m,) those tokens.
-        weights: (m,) float32; an edit's loss is the weighted sum of its cross entropies (mean over a sequence's target
-            tokens, or with `counted` their sum over n + counted, then mean over sequences).
+        sequences: (n,) the number of each token's sequence, ascending.
+        positions: (n,) each token's place in its sequence.
+        aims: (m,) which of the n tokens predict a target token, as indices into `tokens`.
+        acting: (a,) which of the n tokens the memory acts at, as ascending indices into `tokens`.
+        words: per edit, (w,) flat positions of the prompt's tokens in its identity sequence; they make the mask.
+        parts: per edit, its slice of `acting`.
+        owners: (m,) the edit that each target token belongs to.
+        targets: (m,) flat positions that predict a target token.
+        labels: (m,) the target tokens.
+        weights: (m,) float32. An edit's loss is the weighted sum of its cross entropies: the mean over a sequence's n
+            target tokens (with `counted`, their sum divided by n + counted), then the mean over sequences.
     """
 
     inputs: dict[str, Any]
@@ -49,12 +51,15 @@ class Layout:
 def lay_out(
     edits: list[list[Sequence]], packed: bool, device: torch.device, counted: int = 0, acts: str = "all"
 ) -> Layout:
-    """The layout of some edits' sequences; the first one of each is its identity, whose words make the mask.
+    """The layout of some edits' sequences. The first sequence of an edit is its identity, whose prompt makes the mask.
 
     Args:
-        counted: positions without a label that each sequence's loss is divided by as well: 1 in the authors' code, whose mask of the
-            target begins one position early.
-        acts: at which tokens the memory acts, as `MemoirConfig.acts` says.
+        edits: per edit, its sequences.
+        packed: one row for all sequences; otherwise one padded row each.
+        device: where the tensors go.
+        counted: added to each sequence's number of target tokens when its loss is averaged. It is 1 in the authors'
+            code, whose target mask begins one position early.
+        acts: at which tokens the memory acts, see `MemoirConfig.acts`.
     """
     sequences = [sequence for edit in edits for sequence in edit]
     lengths = [len(s.tokens) - 1 for s in sequences]
@@ -82,10 +87,10 @@ def lay_out(
             weights.append(torch.full((len(answer),), 1.0 / ((len(answer) + counted) * len(edit))))
     inputs: dict[str, Any] = {"input_ids": input_ids.view(rows, width).to(device), "use_cache": False}
     if packed:
-        # Positions that start again tell transformers where a packed sequence begins (no attention_mask then).
+        # Without an attention_mask, transformers takes a restart of the positions for the start of a packed sequence.
         inputs["position_ids"] = position_ids.view(rows, width).to(device)
     else:
-        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])  # right padding hides behind causality
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])  # causality hides the padding, at the right
 
     def join(part: list[torch.Tensor]) -> torch.Tensor:
         return torch.cat(part).to(device)
@@ -108,7 +113,8 @@ def lay_out(
 
 
 def _acting(edits: list[list[Sequence]], acts: str) -> tuple[list[torch.Tensor], list[slice]]:
-    """Of each sequence the places among all tokens at which the memory acts, and per edit its share of these."""
+    """Per sequence, the tokens at which the memory acts, as indices into all tokens; and per edit, its slice of
+    them."""
     places, parts, seen, taken = [], [], 0, 0
     for edit in edits:
         first = taken
@@ -122,9 +128,10 @@ def _acting(edits: list[list[Sequence]], acts: str) -> tuple[list[torch.Tensor],
 
 
 def packing_pays(sequences: list[Sequence], layer_parameters: int, hidden: int) -> bool:
-    """True when one packed row costs fewer operations than padded rows, per layer and token.
+    """True when one packed row takes fewer operations per layer than padded rows.
 
-    A token costs 2 operations per layer parameter, and a score and a value product with each position of its row.
+    A token costs 2 operations per layer parameter, plus a score and a value product (4 `hidden` operations) with each
+    position of its row.
     """
     lengths = [len(s.tokens) - 1 for s in sequences]
     total, padded = sum(lengths), len(lengths) * max(lengths)

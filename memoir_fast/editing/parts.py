@@ -9,7 +9,7 @@ from torch import nn
 
 
 class RmsNorm(Protocol):
-    """What is used of an RMS norm of transformers: weight (h,)."""
+    """The attributes used of a transformers RMS norm; weight is (h,)."""
 
     weight: torch.Tensor
     variance_epsilon: float
@@ -32,23 +32,24 @@ class Norm:
         self.weight, self.eps = module.weight.detach().float(), module.variance_epsilon
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (..., h) float32, normed."""
+        """x (..., h) float32, normalised."""
         self._x = x
         out, self._inverse = _rms(x, self.weight, self.eps)
         return out
 
     def backward(self, gradient: torch.Tensor) -> torch.Tensor:
-        """The gradient for the last input of `forward`, from its output's; same shapes."""
+        """The gradient with respect to the last input of `forward`, from that of its output; same shapes."""
         return _rms_backward(gradient, self._x, self.weight, self._inverse)
 
 
 def affine(module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    """x (n, in) float32 through a linear layer, in the dtype of its weight: (n, out) float32."""
+    """x (n, in) float32 through a linear layer, computed in its weight's dtype: (n, out) float32."""
     return nn.functional.linear(x.to(module.weight.dtype), module.weight, module.bias).float()
 
 
 def back(gradient: torch.Tensor, module: nn.Linear, onto: torch.Tensor | None = None) -> torch.Tensor:
-    """The gradient (n, in) float32 for the input of `affine`, from its output's (n, out); added into `onto` where there is one."""
+    """The gradient (n, in) float32 with respect to the input of `affine`, from its output's (n, out); added to `onto`
+    if given."""
     weight = module.weight
     if weight.dtype == torch.float32 and onto is not None:
         return onto.addmm_(gradient, weight)

@@ -1,4 +1,5 @@
-"""Tokens of a layout as attention sees them, for `suffix.py`: turned by their positions, and as slots of a grid of sequences."""
+"""A layout's tokens as attention needs them, for `suffix.py`: rotated by their positions and arranged in a grid of
+sequences."""
 
 from __future__ import annotations
 
@@ -8,9 +9,14 @@ from .layout import Layout
 
 
 class Places:
-    """Some tokens of the layout as queries, with rotary angles, and as slots of a (sequences, width) grid.
+    """Some tokens of a layout, with their rotary angles and their slots in a (sequences, width) grid.
 
-    Sequences are aligned at their first of these tokens; what is left of the grid at the right is padding.
+    Each row of the grid holds one sequence's tokens from the left; the rest of the row is padding.
+
+    Args:
+        layout: the edit's tokens.
+        tokens: indices into the layout's tokens, ascending.
+        angles: cosines and sines (n, size) of all the layout's tokens.
     """
 
     def __init__(self, layout: Layout, tokens: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]):
@@ -27,22 +33,23 @@ class Places:
         self.positions = self.positions.view(self.grid)
         self.cos, self.sin = (angle[tokens][:, None] for angle in angles)
         half = self.sin.shape[-1] // 2
-        # x * cos + rotate(x) * sin, where rotate swaps the halves and turns the sign of the first.
+        # The rotation is x * cos + swap(x) * sin; swap exchanges the halves and negates the first, done here on the
+        # sines.
         self.sin = torch.cat([-self.sin[..., :half], self.sin[..., half:]], -1)
 
     def rotate(self, x: torch.Tensor) -> torch.Tensor:
-        """x (tokens, heads, size) turned by each token's angles."""
+        """x (tokens, heads, size) rotated by each token's angles."""
         half = x.shape[-1] // 2
         return (x * self.cos).addcmul_(torch.cat([x[..., half:], x[..., :half]], -1), self.sin)
 
     def rotate_back(self, gradient: torch.Tensor) -> torch.Tensor:
-        """The gradient for the input of `rotate`."""
+        """The gradient with respect to the input of `rotate`, from its output's; same shape."""
         half = gradient.shape[-1] // 2
         turned = gradient * self.sin
         return torch.cat([turned[..., half:], turned[..., :half]], -1).addcmul_(gradient, self.cos)
 
     def spread(self, x: torch.Tensor, groups: int) -> torch.Tensor:
-        """(tokens, groups * g, size) to (sequences * groups, g * width, size), zeros as padding."""
+        """x (tokens, groups * g, size) to (sequences * groups, g * width, size), padded with zeros."""
         heads, size = x.shape[1:]
         rows, width = self.grid
         if not self.full:
@@ -51,7 +58,7 @@ class Places:
         return x.reshape(rows * groups, heads // groups * width, size)
 
     def collect(self, x: torch.Tensor, groups: int) -> torch.Tensor:
-        """The way back from `spread`: (tokens, heads, size)."""
+        """The inverse of `spread`: (tokens, heads, size)."""
         rows, width = self.grid
         size = x.shape[-1]
         x = x.view(rows, groups, -1, width, size).permute(0, 3, 1, 2, 4).reshape(rows * width, -1, size)

@@ -1,8 +1,8 @@
 """Run only what comes after the edited projection, through the model's own code.
 
-During an edit nothing before the projection changes. The first pass records what the modules before it returned; later
-passes run the model's own forward with those modules answering from the record, so every architecture (parallel blocks,
-norms after the projection, sliding windows, capped logits) is served by its own implementation.
+During an edit nothing before the projection changes. The first pass records what the modules before it returned; in
+later passes these modules return the record and the rest of the model's forward runs as it is. So every architecture
+(parallel blocks, norms after the projection, sliding windows, capped logits) runs its own implementation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..reading.probe import run_to_projection
 from ..reading.router import Router
 from .layout import Layout
 
-# bfloat16 copies of the layers above the target, by number, and of the head.
+# bfloat16 copies of the layers above the target (by layer number) and of the head.
 Halved: TypeAlias = tuple[dict[int, nn.Module], nn.Module]
 Forward: TypeAlias = Callable[..., Any]
 
@@ -32,13 +32,14 @@ class Replay:
 
     Args:
         model: the causal language model, with the memory attached.
-        router: its router, whose tap stands at the projection.
+        router: the memory's router, which can tap the projection.
         target: where the projection is.
         layout: the edit's tokens.
         halved: (layers, head) copies in bfloat16 that run instead of the layers above the target and the head, or None.
 
     Attributes:
-        activations: (R, T, D) the projection's input; outputs: (R, T, d) its base output; both fixed during the edit.
+        activations: (R, T, D) the projection's input, fixed during the edit.
+        outputs: (R, T, d) the projection's output without the memory, fixed during the edit.
     """
 
     def __init__(self, model: CausalLM, router: Router, target: Target, layout: Layout, halved: Halved | None = None):
@@ -67,8 +68,18 @@ class Replay:
             self._records.setdefault(module, []).append(output)
 
     def losses_and_gradient(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The targets' weighted losses (m,) when the projection returns `outputs` (a, d) float32 for the acting tokens and its base output
-        for the others, and the gradient (a, d) float32 of their sum."""
+        """The targets' losses and the gradient of their sum.
+
+        Args:
+            outputs: (a, d) float32, what the projection returns at the acting tokens; elsewhere it returns its base
+                output.
+
+        Returns:
+            (m,) the weighted losses, and (a, d) float32 the gradient with respect to `outputs`.
+
+        Raises:
+            ValueError: the layers above the projection pass no gradient back.
+        """
         tokens = self.layout.tokens[self.layout.acting]
         with torch.enable_grad():
             whole = self.outputs.detach().clone()
@@ -84,7 +95,7 @@ class Replay:
         return losses.detach(), gradient.reshape(-1, outputs.shape[1])[tokens].float()
 
     def losses(self, outputs: torch.Tensor) -> torch.Tensor:
-        """(m,) the targets' weighted losses when the projection returns `outputs` (R, T, d); differentiable."""
+        """(m,) the targets' weighted losses if the projection returned `outputs` (R, T, d); differentiable."""
         with contextlib.ExitStack() as stack:
             for module, forward in self._forwards():
                 stack.enter_context(_patched(module, forward, self._owner))
@@ -97,7 +108,7 @@ class Replay:
         return losses * self.layout.weights
 
     def _forwards(self) -> Iterator[tuple[nn.Module, Forward]]:
-        """(module, forward) of every module that does not run as it is."""
+        """(module, forward) of every module whose forward is replaced."""
         number = self.target.layer
         if number:
             below = self._records[self.layers[number - 1]][0]
@@ -117,12 +128,13 @@ class Replay:
         yield head, lambda hidden: small_head(self._at_targets(hidden).to(torch.bfloat16)).float()
 
     def _at_targets(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Only target positions enter the loss, so only they go through the head."""
+        """The hidden states that enter the loss; only these go through the head."""
         return hidden.reshape(-1, hidden.shape[-1])[self.layout.targets]
 
 
 def _without_denormals(gradient: torch.Tensor) -> torch.Tensor:
-    """Unlikely tokens get gradients too small for a normal float, and a CPU multiplies those a hundred times slower."""
+    """The gradient without denormal numbers: very unlikely tokens cause them, and a CPU multiplies them a hundred times
+    slower."""
     return gradient.masked_fill(gradient.abs() < 1e-20, 0.0)
 
 
@@ -134,7 +146,8 @@ def halved_copies(model: CausalLM, target: Target) -> Halved:
 
 
 def _answering(outputs: list[Any], original: Forward) -> Forward:
-    """A forward that returns the recorded outputs in order, then (a module used again later) runs as it is."""
+    """A forward that returns the recorded outputs in order; if the module is used again after that, the original
+    runs."""
     remaining = iter(outputs)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -160,7 +173,7 @@ def _in_bfloat16(module: nn.Module, back: torch.dtype | None) -> Forward:
 
 @contextlib.contextmanager
 def _patched(module: nn.Module, forward: Forward, owner: int) -> Iterator[None]:
-    """Another forward for this module in the owner's thread; other threads, and later passes, see the original."""
+    """Replace this module's forward in the owner's thread; other threads, and later passes, see the original."""
     original, own = module.forward, module.__dict__.get("forward")
     module.forward = lambda *args, **kwargs: (forward if threading.get_ident() == owner else original)(*args, **kwargs)
     try:

@@ -1,4 +1,4 @@
-"""What is asked for: one fact."""
+"""A request to edit: one fact."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ class EditRequest:
     """One fact: after the edit, `prompt` is answered by `target`.
 
     Attributes:
-        rephrasings: further wordings of the prompt, by which the edit is found too.
-        not_prompts: prompts that must go on reading the base model, however close they come.
-        subject: words that a prompt must hold to read the edit ("Norvane Robotics"); "" for none.
-        key: the user's own name for the fact: an edit with a stored key takes that edit's place, and does nothing where it says the same.
+        prompt: the question, or the beginning of the text to complete.
+        target: the answer to give.
+        rephrasings: other wordings of the prompt that read the edit too.
+        not_prompts: prompts that must keep the base model's answer, however similar they are.
+        subject: words that a prompt must contain to read the edit ("Norvane Robotics"); "" for none.
+        key: the user's own name for the fact. An edit with a stored key replaces the edit stored under it, or does
+            nothing if both say the same.
 
     Raises:
-        TypeError, ValueError: a text is not text, or empty.
+        TypeError: a value is not text, or not a list of texts.
+        ValueError: a text is empty or holds half a surrogate pair, or a text is both a wording and a `not_prompts`
+            entry.
     """
 
     prompt: str
@@ -56,12 +61,13 @@ class EditRequest:
 
     @property
     def wordings(self) -> tuple[str, ...]:
-        """The prompt, the rephrasings and the not_prompts, in the order in which their codes are kept."""
+        """The prompt, the rephrasings and the not_prompts, in the order in which their codes are stored."""
         return (self.prompt.strip(), *self.rephrasings, *self.not_prompts)
 
 
 def requests_of(facts: Iterable[Any]) -> list[EditRequest]:
-    """The requests of (prompt, target) pairs or `EditRequest`s, checked. Raises TypeError for anything else, and as `EditRequest`."""
+    """(prompt, target) pairs or `EditRequest`s as requests. Raises TypeError for anything else, and otherwise as
+    `EditRequest`."""
     found = []
     for number, fact in enumerate(facts):
         if isinstance(fact, EditRequest):
@@ -74,7 +80,8 @@ def requests_of(facts: Iterable[Any]) -> list[EditRequest]:
 
 
 def tuple_of(name: str, values: Iterable[str]) -> tuple[str, ...]:
-    """Texts as a tuple. Raises TypeError for a single text, which would be taken apart into letters, and for what is no collection."""
+    """Texts as a tuple. Raises TypeError for a single text (it would be split into letters) and for anything not
+    iterable."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of texts, got {quoted(values)}")
     return tuple(values)

@@ -1,20 +1,24 @@
-"""The update rules of an edit, or of several made together, without touching the memory until they are committed.
+"""The update rules for one edit, or for several made together. They do not touch the memory.
 
-With A (n, k) the active features of the n training tokens, every rule moves the active rows along `U^T g`, g the loss's
-gradient for the projection's outputs:
+Let A (n, k) be the active features of the n training tokens and g (n, d) the gradient of the loss with respect to the
+projection's outputs. Every rule moves the active rows along `U^T g`:
 
-* `sgd` (the method of MEMOIR): U = A. Plain SGD on the k active rows.
-* `preconditioned`: U = A P with `P = r (C + lam I)^-1`, C (k, k) the sum of A^T A over the edits so far on these features: what
-  earlier edits read is stiff, what nobody reads is soft (recursive least squares inside the sparse memory). r keeps the
-  trace of A P A^T that of A A^T, so that steps are as long as without; with C = 0 it is plain SGD.
+* `sgd` (the published method): U = A. Plain SGD on the k active rows.
+* `preconditioned`: U = A P with `P = r (C + lam I)^-1`, where C (k, k) is the sum of A^T A over the earlier edits on
+  these features. Directions that earlier edits read are stiff, unread ones are soft (recursive least squares inside the
+  sparse memory). r makes the trace of A P A^T equal that of A A^T, so steps are as long as without P; with C = 0 it is
+  plain SGD.
 
-The length of a `preconditioned` step adapts itself (`adaptive_rate`) unless the user asks for a learning rate: where a loss rose, half of
-the last step is taken back instead of a new one made.
+A `preconditioned` step chooses its own length (`adaptive_rate`) unless the user sets a learning rate. When a loss rose,
+no new step is made; half of the last step is taken back.
 
-A velocity of past gradients may carry the steps on (momentum); it lives in token space, (n, d) in both forms, and weight decay
-stays out of it. Both forms below hold the same iterates `s * V0 + U^T G`: `TokenWrite` keeps G (n, d) and the matrix
-`K = A U^T`; `BlockWrite` keeps the (k, d) block itself, which is cheaper once n exceeds about 2k. Edits made together share one A
-whose columns are the union of their masks, zero outside each edit's own; each has its own part of the tokens, and its own clipping.
+With momentum, a velocity of past gradients is kept. It is (n, d), in token space, in both forms below, and weight decay
+does not apply to it. Both forms hold the same iterates `s * V0 + U^T G`. `TokenWrite` keeps G (n, d) and the matrix `K
+= A U^T`; `BlockWrite` keeps the (k, d) block itself, which is cheaper once n exceeds about 2k. Edits made together
+share one A, whose columns are the union of their masks and are zero outside each edit's own mask. Each edit has its own
+part of the tokens and its own clipping.
+
+Source: MEMOIR (Wang et al., NeurIPS 2025), section 3, for `sgd`; `preconditioned` is this library's.
 """
 
 from __future__ import annotations
@@ -35,12 +39,13 @@ from ..memory.update import Update
 
 @dataclass(frozen=True)
 class UpdateRule:
-    """An update rule, and what it takes for the settings that the user left to it.
+    """An update rule, and its values for the settings that the user left open.
 
     Attributes:
         tracks: whether it needs the memory's record C of what earlier edits read.
-        adapts: whether its step adapts itself (see `adaptive_rate`) where the user asked for no learning rate, momentum or decay.
-        values: its own learning rate, momentum, weight decay and stop, for steps of a fixed rate.
+        adapts: whether it chooses its step length (see `adaptive_rate`) if the user set no learning rate, momentum or
+            decay.
+        values: its own `edit_lr`, `momentum`, `weight_decay` and `stop_delta`, for steps at a fixed rate.
     """
 
     tracks: bool
@@ -48,19 +53,21 @@ class UpdateRule:
     values: dict[str, float]
 
     def settled(self, config: MemoirConfig) -> MemoirConfig:
-        """The settings with this rule's values where the user chose nothing. `edit_lr` stays None where the step adapts itself."""
+        """The settings with this rule's values where the user chose none. `edit_lr` stays None if the step length
+        adapts."""
         values: dict[str, float | None] = dict(self.values)
         if self.adapts and config.edit_lr is None and not config.momentum and not config.weight_decay:
             values |= {"edit_lr": None, "momentum": 0.0}
         return config.updated(**{name: value for name, value in values.items() if getattr(config, name) is None})
 
 
-_AIM = 0.01  # the loss that an adaptive step makes for; half of the loss at which an edit stops
-_LONGEST = 100.0  # the first step allowed, in P's metric; those of real models take less than 10
-_LEAST_NORM = 1e-30  # squared: below, there is no gradient to follow, and a step along it would overflow
-_GROWTH = 1.3  # by which the longest step allowed grows with every step after which the loss fell
+_AIM = 0.01  # the loss that an adaptive step aims at; half of the default loss at which an edit stops
+_LONGEST = 100.0  # the longest first step, in P's metric; first steps of real models are below 10
+_LEAST_NORM = 1e-30  # a squared norm; below it there is no gradient to follow, and a step along it would overflow
+_GROWTH = 1.3  # factor by which the longest step allowed grows with every step after which the loss fell
 
-# Plain SGD at the rate that suits a small model, and what kept most edits over long streams in the fewest steps (docs/results.md).
+# "sgd": a rate that suits a small model. "preconditioned": what kept most edits over long streams in the fewest steps
+# (docs/results.md).
 RULES = {
     "sgd": UpdateRule(False, False, {"edit_lr": 3.0, "momentum": 0.0, "weight_decay": 1e-5, "stop_delta": 1e-4}),
     "preconditioned": UpdateRule(True, True, {"edit_lr": 6.0, "momentum": 0.8, "weight_decay": 0.0, "stop_delta": 1.0}),
@@ -75,7 +82,8 @@ def rule_of(config: MemoirConfig) -> UpdateRule:
 
 
 def settled(config: MemoirConfig) -> MemoirConfig:
-    """The settings with nothing left open: what an edit is made with. Raises ValueError as `MemoirConfig` does."""
+    """The settings an edit is made with: open ones are filled in by the update rule. Raises ValueError as
+    `MemoirConfig`."""
     return rule_of(config).settled(config)
 
 
@@ -84,13 +92,13 @@ class _Write(ABC):
 
     Args:
         features: A (n, k) float32, the active features of the training tokens.
-        before: (n, d) float32, the memory's output for them before the edit.
+        before: (n, d) float32, the memory's output for these tokens before the edit.
         config: learning rate, momentum, weight decay and clip norm.
-        moves: U (n, k) float32, what a gradient is multiplied with; None for A itself.
-        parts: the tokens of each edit as slices; None for a single edit.
+        moves: U (n, k) float32, whose transpose multiplies the gradient; None for A itself.
+        parts: per edit, the slice of its tokens; None for a single edit.
 
     Attributes:
-        decay: s, by which the edits' weight decay shrinks the whole memory.
+        decay: s, the factor by which the edits' weight decay shrinks the whole memory.
     """
 
     def __init__(
@@ -109,25 +117,26 @@ class _Write(ABC):
         self.adapts, self._clip = config.edit_lr is None, config.clip_norm
         self._lr = 0.0 if config.edit_lr is None else config.edit_lr
         self._keep = 1.0 - self._lr * cast(float, config.weight_decay)
-        # With steps that adapt: each edit's last step and its longest one allowed, in P's metric, and whether the last was taken back.
+        # For adaptive steps, per edit: the last step's length and the longest one allowed, both in P's metric, and
+        # whether the last step is being taken back.
         self._length, self._reach = [0.0] * len(self.parts), [_LONGEST] * len(self.parts)
         self._halving = [False] * len(self.parts)
         self._best, self._small = [math.inf] * len(self.parts), config.stop_loss
         self._momentum, self._velocity = cast(float, config.momentum), torch.zeros_like(before)
 
-    # ---- what each form does in its own way --------------------------------------------------------------------------
+    # ---- what each form does differently -----------------------------------------------------------------------------
 
     @abstractmethod
     def _output(self) -> torch.Tensor:
-        """(n, d) float32: `U^T G` read with A."""
+        """(n, d) float32: `A U^T G`, the output of the edits' delta."""
 
     @abstractmethod
     def _squared_norm(self, gradient: torch.Tensor, part: slice) -> torch.Tensor:
-        """The squared norm () of an edit's step along its gradient (its tokens, d)."""
+        """The squared norm, a scalar tensor, of an edit's step along its gradient (its tokens, d)."""
 
     @abstractmethod
     def _move(self, velocity: torch.Tensor) -> None:
-        """One step along a velocity (n, d)."""
+        """Make one step along a velocity (n, d)."""
 
     @abstractmethod
     def _result(self, part: slice, columns: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -136,7 +145,7 @@ class _Write(ABC):
     # ---- what both do ------------------------------------------------------------------------------------------------
 
     def contribution(self) -> torch.Tensor:
-        """(n, d) float32: what the memory adds to the projection's output now."""
+        """(n, d) float32: what the memory adds to the projection's output at this point."""
         return self._output() + self.before * self.decay
 
     def step(self, gradient: torch.Tensor, moving: list[bool] | None = None, losses: list[float] | None = None) -> None:
@@ -144,8 +153,11 @@ class _Write(ABC):
 
         Args:
             gradient: (n, d) float32, of the losses with respect to the projection's output.
-            moving: which edits still move (all, when None).
-            losses: each edit's loss here; needed where steps adapt.
+            moving: which edits still move; None for all.
+            losses: each edit's present loss; needed if step lengths adapt.
+
+        Raises:
+            ValueError: step lengths adapt and no losses were given.
         """
         for number, part in enumerate(self.parts):
             velocity = self._velocity[part]
@@ -158,7 +170,8 @@ class _Write(ABC):
             elif losses is None:
                 raise ValueError("losses: a step that adapts itself needs each edit's loss")
             elif losses[number] > self._best[number]:
-                # The last step was too long: back to half of it, then to a quarter, ... and none as long is tried again at once.
+                # The last step was too long: go back to half of it, then to a quarter and so on; the next one may not
+                # be longer.
                 velocity.mul_(0.5 if self._halving[number] else -0.5)
                 self._halving[number] = True
                 self._length[number] *= 0.5
@@ -170,7 +183,7 @@ class _Write(ABC):
         self.decay *= self._keep
 
     def _adapted(self, number: int, loss: float, squared: float) -> float:
-        """The step length of an edit whose loss fell, within what it may reach."""
+        """The rate for an edit whose loss fell, such that the step is no longer than allowed."""
         rate = adaptive_rate(loss, _AIM, squared)
         length = rate * math.sqrt(squared)
         self._length[number] = min(length, self._reach[number])
@@ -183,25 +196,27 @@ class _Write(ABC):
         """What the edits add to the memory, one update each.
 
         Args:
-            rows: (k,) int32, the memory's row of each column of A; masks: (edits, k of one edit) int32, among `rows`;
+            rows: (k,) int32, the memory's row for each column of A.
+            masks: (edits, k of one edit) int32, each edit's rows, all among `rows`.
             signatures: (edits, ceil(D/8)) uint8, the masks packed.
+            memory: the memory that the edits were optimised against.
         """
         scale, found = memory.scale * self.decay, []
         for number, (mask, signature, part) in enumerate(zip(masks, signatures, self.parts, strict=True)):
             columns = torch.searchsorted(rows.long(), mask.long())
             features = None if memory.C is None else self.features[part][:, columns]
-            decay = self.decay if number == 0 else 1.0  # the edits shared one decay
+            decay = self.decay if number == 0 else 1.0  # the edits share one decay; the first carries it
             found.append(Update(mask, signature, decay, scale, features=features, **self._result(part, columns)))
         return found
 
     def _rate(self, squared: float) -> float:
-        """The step length: the learning rate, less when the gradient's norm (in P's metric) exceeds the clip norm."""
+        """The learning rate, lowered when the gradient's norm (in P's metric) exceeds the clip norm."""
         norm = math.sqrt(squared)
         return self._lr * min(1.0, self._clip / norm) if norm > 0 else self._lr
 
 
 class TokenWrite(_Write):
-    """Token space: G (n, d) and K = A U^T; a step costs n * n * d."""
+    """The write in token space: G (n, d) and K = A U^T (n, n); a step costs n * n * d."""
 
     def __init__(
         self,
@@ -231,7 +246,7 @@ class TokenWrite(_Write):
 
 
 class BlockWrite(_Write):
-    """The (k, d) block itself, of a single edit; a step costs 2 * n * k * d."""
+    """The write as the (k, d) block itself, for a single edit; a step costs 2 * n * k * d."""
 
     def __init__(
         self,
@@ -266,11 +281,16 @@ def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> tor
     Args:
         features: A (n, k) float32; C: (k, k) float32, symmetric positive semi-definite up to rounding.
         ridge: lam as a multiple of the tokens' mean energy |a|^2 on the mask, so that it means the same for every model.
+
+    Raises:
+        RuntimeError: C is far from positive, so it is damaged.
+
+    Source: this library's; recursive least squares with a ridge.
     """
     energy = features.square().sum(1).mean()
     lam = ridge * float(energy)
     matrix = (C + C.T) / 2
-    for _ in range(6):  # rounding may leave C slightly indefinite: more ridge until it factors
+    for _ in range(6):  # rounding may leave C slightly indefinite, so the ridge grows until the matrix factors
         factor, failed = torch.linalg.cholesky_ex(matrix + lam * torch.eye(len(C), device=C.device))
         if int(failed) == 0:
             break
@@ -282,13 +302,17 @@ def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> tor
 
 
 def adaptive_rate(loss: float, aim: float, squared_norm: float) -> float:
-    """The step length after which the loss would be `aim`, were it log(1 + e^-m) with m linear along the gradient.
+    """The rate of the step that would bring the loss to `aim` if it were log(1 + e^-m), with m linear along the
+    gradient.
 
-    A cross entropy is such a function of the margin m by which the right token leads. Far from the aim this is Polyak's step (the loss
-    over the squared norm), near it the step that multiplies the odds. It has no unit, so that nothing in it depends on the model.
+    A cross entropy is such a function of the margin m by which the right token leads. Far from the aim this is Polyak's
+    step (the loss over the squared norm); near it, the step that multiplies the odds. It has no unit and no constant
+    that depends on the model.
 
     Args:
-        loss: of the edit now; squared_norm: of its gradient, in the update rule's metric.
+        loss: the edit's present loss.
+        aim: the loss to reach.
+        squared_norm: of its gradient, in the update rule's metric.
     """
     if squared_norm <= _LEAST_NORM or loss <= 0:
         return 0.0
@@ -304,8 +328,8 @@ def make_write(
     moves: torch.Tensor | None = None,
     parts: list[slice] | None = None,
 ) -> TokenWrite | BlockWrite:
-    """The cheaper form: token space while n < 2k, and for edits made together, whose blocks could not be told apart. Arguments
-    as for the forms."""
+    """The cheaper form: token space while n < 2k, and for edits made together, which could not be told apart in one
+    block. Arguments as for the forms."""
     tokens, active = features.shape
     form = TokenWrite if tokens < 2 * active or (parts is not None and len(parts) > 1) else BlockWrite
     return form(features, before, config, moves, parts)

@@ -1,11 +1,17 @@
-"""What comes after the edited projection, forward and backward by hand, for blocks like Llama's.
+"""The layers above the edited projection, with hand-written forward and backward passes, for blocks like Llama's.
 
-An edit needs one number and one gradient per step: the loss, and its gradient with respect to the projection's outputs.
-Written out, the step leaves out what `replay.py` cannot: the last layer's queries and FFN and the head run at target
-positions only, tokens before the memory acts are computed once (nothing behind them reaches them) and give later ones their keys and
-values, attention runs per sequence without padding elsewhere, nothing is recorded for a gradient that is not needed, and the head's two
-products run over blocks of the vocabulary. Models of other families, quantised, adapted or
-dispatched ones go through `replay.py`; the tests hold both to the same values.
+An edit needs two things per step: the loss, and its gradient with respect to the projection's outputs. Writing the step
+out saves work that `replay.py` cannot save:
+
+* the last layer's queries and FFN, and the head, run at target positions only;
+* tokens before those at which the memory acts are computed once (attention is causal, so they never change); later
+  tokens use their stored keys and values;
+* attention runs per sequence, and nothing else runs on padding;
+* nothing is recorded for gradients that are not needed;
+* the head's two products run over blocks of the vocabulary.
+
+Other model families, and quantised, adapted or dispatched models, go through `replay.py`. The tests hold both to the
+same values.
 """
 
 from __future__ import annotations
@@ -32,7 +38,7 @@ _FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen
 _HEAD_BLOCK = 2048  # rows of the head's matrix at a time: a CPU multiplies blocks of this size fastest
 _HEAD_TARGETS = 256  # target tokens at a time: a passage of 1,300 of them would need a quarter of a gigabyte of logits
 _CANDIDATES = 4096  # tokens that compete between two full passes over the vocabulary, with `sparse`
-_FULL_EVERY = 8  # steps; and at the first ones, while the answer still moves most
+_FULL_EVERY = 8  # steps between full passes; more of them at the start, where the answer moves most
 _FULL_AT = (1, 2, 3, 5)
 _LEAST_LOGIT = -46.0  # below the largest; e^-46 = 1e-20. Smaller terms turn denormal, which a CPU multiplies slowly
 
@@ -53,7 +59,7 @@ class _Mlp(Protocol):
 
 
 class _Layer(Protocol):
-    """What is used of a decoder layer of transformers."""
+    """The attributes used of a transformers decoder layer."""
 
     self_attn: _Attention
     mlp: _Mlp
@@ -62,8 +68,8 @@ class _Layer(Protocol):
 
 
 def supports(model: CausalLM, target: Target, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
-    """Whether what comes after the target is made of such blocks, in one of these dtypes, on one device, and not adapted, quantised or
-    observed by anyone's hooks."""
+    """Whether `Suffix` can run what comes after the target: known blocks in one of these dtypes, on one device, and not
+    adapted, quantised or observed by anyone's hooks."""
     if type(model).__name__ not in _FAMILIES or not type(model).__module__.startswith("transformers."):
         return False
     config, head = model.config, model.get_output_embeddings()
@@ -84,7 +90,8 @@ def supports(model: CausalLM, target: Target, dtypes: tuple[torch.dtype, ...] = 
 
 
 def _observed(module: nn.Module) -> bool:
-    """Whether something but the module itself takes part in its forward pass: hooks, or accelerate's dispatch to devices."""
+    """Whether anything besides the module takes part in its forward pass: hooks, or accelerate's dispatch to
+    devices."""
     before = any(hook is not contiguous_input for hook in module._forward_pre_hooks.values())
     return before or bool(module._forward_hooks) or hasattr(module, "_hf_hook")
 
@@ -99,17 +106,18 @@ def _linears(layer: Any) -> Iterable[tuple[Any, Iterable[str]]]:
 
 
 class Suffix:
-    """One edit's steps; the same interface as `Replay`.
+    """The forward and backward passes of one edit's steps; the same interface as `Replay`.
 
     Args:
         model, router, target: as for `Replay`; `supports(model, target)` must hold.
         layout: the edit's tokens.
-        sparse: but for the first steps and every eighth, only the 4,096 likeliest tokens compete in the softmax; the
-            others keep the mass that they had.
+        sparse: except in the first steps and every eighth, only the 4,096 likeliest tokens compete in the softmax; the
+            others keep the probability mass that they had.
         halved: (layers, head) copies in bfloat16 for the matrix products, or None.
 
     Attributes:
-        activations: (R, T, D) the projection's input; outputs: (R, T, d) its base output; both fixed during the edit.
+        activations: (R, T, D) the projection's input, fixed during the edit.
+        outputs: (R, T, d) the projection's output without the memory, fixed during the edit.
     """
 
     def __init__(
@@ -158,7 +166,8 @@ class Suffix:
 
     @torch.no_grad()
     def _prime(self, hidden: torch.Tensor) -> None:
-        """Keep each layer's keys and values of the tokens that never change. hidden: (n, h), what the first layer gets without the memory."""
+        """Store each layer's keys and values of the tokens that never change. hidden: (n, h), the first layer's input
+        without the memory."""
         for block in self._blocks[:-1]:
             hidden = block.prime(hidden)
         for block in self._blocks[-1:]:
@@ -166,8 +175,8 @@ class Suffix:
 
     @torch.no_grad()
     def losses_and_gradient(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The targets' weighted losses (m,) when the projection returns `outputs` (a, d) float32 for the acting tokens and its base output
-        for the others, and the gradient (a, d) float32 of their sum."""
+        """As `Replay.losses_and_gradient`: outputs (a, d) float32 to (m,) weighted losses and the gradient (a, d) of
+        their sum."""
         hidden = self._residual + outputs
         for block in self._blocks:
             hidden = block.forward(hidden)
@@ -189,9 +198,10 @@ class _Block:
     """One decoder layer.
 
     Attributes:
-        every: all tokens, whose keys and values are read; moving: those that change from step to step, which `forward` is given.
-        queries: those whose output anyone reads (the moving ones, or the targets in the last layer); within: their places among the moving
-            ones, None for all of them.
+        every: all tokens; their keys and values are read.
+        moving: the tokens that change from step to step; `forward` gets these.
+        queries: the tokens whose output is needed: the moving ones, or in the last layer the targets.
+        within: the queries as indices into the moving tokens; None for all of them.
     """
 
     layer: _Layer
@@ -210,7 +220,7 @@ class _Block:
         self.q_norm, self.k_norm = (
             Norm(getattr(attention, n)) if hasattr(attention, n) else None for n in ("q_norm", "k_norm")
         )
-        # A key is seen by the queries that do not come before it in its sequence; padding keys come last.
+        # A query sees the keys up to its own position in its sequence; padding keys come last, so it never sees them.
         keys = torch.arange(self.every.grid[1], device=self.every.tokens.device)
         hidden = keys[None, None, :] > self.queries.positions[:, :, None]  # (sequences, queries, keys)
         heads = attention.q_proj.weight.shape[0] // self.size // self.groups
@@ -222,12 +232,12 @@ class _Block:
         return x if norm is None else norm.forward(x)
 
     def prime(self, x: torch.Tensor) -> torch.Tensor:
-        """`keep`, and this layer's output for all tokens, as long as the memory says nothing."""
+        """`keep`, then return this layer's output (n, h) for all tokens without the memory."""
         self.keep(x)
         return _Block(self.layer, self.every, self.every, self.every).forward(x)
 
     def keep(self, x: torch.Tensor) -> None:
-        """Take the keys and values of all tokens x (n, h) for those of the tokens that never change."""
+        """Store the keys and values of all tokens x (n, h); `forward` replaces those of the moving tokens."""
         self._fixed = self._keys_and_values(self.norm.forward(x), self.every)
 
     def _keys_and_values(self, normed: torch.Tensor, places: Places) -> tuple[torch.Tensor, torch.Tensor]:
@@ -236,7 +246,7 @@ class _Block:
         return k, affine(attention.v_proj, normed).view(len(normed), -1, self.size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The output (q, h) at the queries, of the moving tokens x (a, h)."""
+        """The moving tokens x (a, h) to the output (q, h) at the queries."""
         attention = self.layer.self_attn
         normed = self.norm.forward(x)
         asking = normed if self.within is None else normed[self.within]
@@ -261,7 +271,7 @@ class _Block:
 
     def backward(self, gradient: torch.Tensor) -> torch.Tensor:
         attention, mlp, kept = self.layer.self_attn, self.layer.mlp, self._kept
-        self._kept = {}  # free before the next step's forward pass makes its own
+        self._kept = {}  # free the memory before the next step's forward pass
         inner = back(gradient, mlp.down_proj)
         gate = torch.ops.aten.silu_backward(inner * kept["up"], kept["gate"])
         inner = back(inner.mul_(kept["active"]), mlp.up_proj, back(gate, mlp.gate_proj))
@@ -286,7 +296,7 @@ class _Block:
 
 
 def _heads(weight: torch.Tensor, layout: Layout, sparse: bool) -> list[_Head]:
-    """The head for each group of targets; they take turns with one buffer for the logits."""
+    """A head for each group of targets; they share one buffer for the logits, in turn."""
     buffer = torch.empty(len(weight) * min(len(layout.labels), _HEAD_TARGETS), device=weight.device)
     groups = zip(layout.labels.split(_HEAD_TARGETS), layout.weights.split(_HEAD_TARGETS), strict=True)
     alone = len(layout.labels) <= _HEAD_TARGETS
@@ -294,7 +304,8 @@ def _heads(weight: torch.Tensor, layout: Layout, sparse: bool) -> list[_Head]:
 
 
 class _Head:
-    """The output embedding (V, h), the weighted cross entropy of some targets and its gradient, in blocks of the vocabulary."""
+    """The output embedding (V, h), and the weighted cross entropy of some targets with its gradient, by blocks of the
+    vocabulary."""
 
     def __init__(
         self,
@@ -310,15 +321,15 @@ class _Head:
         self.sparse = sparse and len(weight) > 2 * _CANDIDATES
         self._steps = 0
         self._logits = buffer[: len(weight) * len(labels)].view(len(weight), -1)
-        # With `sparse`: the candidates, each label's place among them, and the log-mass of the others.
+        # With `sparse`: the candidates, each label's place among them, and the log of the other tokens' mass.
         self._chosen: torch.Tensor | None = None
         self._places: torch.Tensor | None = None
         self._rest: torch.Tensor | None = None
         self._alone = alone
-        self._some: torch.Tensor | None = None  # the candidates' rows of the matrix: kept where there is one group only
+        self._some: torch.Tensor | None = None  # the candidates' rows of the matrix, kept if there is only one group
 
     def losses_and_gradient(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """hidden (m, h) to the weighted losses (m,) and their sum's gradient (m, h)."""
+        """hidden (m, h) to the weighted losses (m,) and the gradient (m, h) of their sum."""
         self._steps += 1
         if self.sparse and self._steps % _FULL_EVERY != 1 and self._steps not in _FULL_AT:
             assert self._chosen is not None and self._places is not None
@@ -337,10 +348,11 @@ class _Head:
         logits: torch.Tensor,
         rest: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The losses and the gradient over the rows of `matrix`, and the log of the mass of all tokens."""
+        """The losses (m,) and the gradient (m, h) over the rows of `matrix`, and the log of the mass of all tokens
+        (m,)."""
         blocks = [slice(start, min(start + _HEAD_BLOCK, len(matrix))) for start in range(0, len(matrix), _HEAD_BLOCK)]
         columns, peaks = hidden.to(matrix.dtype).T.contiguous(), []
-        for block in blocks:  # (block, h) @ (h, m): the large matrix on the left is what a CPU's product likes best
+        for block in blocks:  # (block, h) @ (h, m): a CPU is fastest with the large matrix on the left
             if matrix.dtype == torch.float32:
                 torch.mm(matrix[block], columns, out=logits[block])
             else:
@@ -366,7 +378,7 @@ class _Head:
         return losses, gradient, mass
 
     def _choose(self, mass: torch.Tensor) -> None:
-        """Candidates for the next steps, from a full pass whose gradient for the logits is still in the buffer."""
+        """Choose the candidates for the next steps. The logits' gradient from the full pass is still in the buffer."""
         logits = self._logits
         logits[self.labels, self.columns] += self.weights
         chosen = logits.amax(1).index_fill_(0, self.labels, torch.inf).topk(_CANDIDATES).indices
@@ -374,5 +386,5 @@ class _Head:
         place[chosen] = torch.arange(len(chosen), device=mass.device)
         self._chosen, self._places = chosen, place[self.labels]
         self._some = self.weight[chosen] if self._alone else None
-        left = 1 - logits[chosen].sum(0) / self.weights  # the chance of all others together
+        left = 1 - logits[chosen].sum(0) / self.weights  # the probability of all other tokens together
         self._rest = mass + left.clamp(min=1e-20).log()

@@ -1,1 +1,1 @@
-"""Facts, and what an edited model gets right."""
+"""Test facts, and measures of what an edited model gets right."""

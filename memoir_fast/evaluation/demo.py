@@ -1,4 +1,4 @@
-"""The demo: edit shipped facts and show what the model answers before and after, by free generation."""
+"""The demo: edits shipped facts, and shows the model's free answers before and after."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .protocol import ANSWER_TOKENS, edit_all, measure
 if TYPE_CHECKING:
     from ..model import MemoirModel
 
-# Part of a fact -> what its questions are, and what is right there.
+# Part of a fact -> what its question is, and what a right answer is.
 _PARTS = {
     "prompt": ("the edited question", "answered with the new fact, and ended"),
     "rephrase": ("the same in other words", "answered with the new fact, and ended"),
@@ -26,11 +26,17 @@ _SHOWN = 3  # facts whose questions are printed one by one
 
 
 def run_demo(model: MemoirModel, say: Callable[[str], None]) -> dict[str, Any]:
-    """Edit the twenty facts of `data/demo.jsonl`, and tell through `say` what the model answers; returns all of it for JSON.
+    """Edit the twenty facts of `data/demo.jsonl` and report the model's answers.
+
+    Args:
+        model: a model to edit.
+        say: called with each line of the report.
 
     Returns:
-        the scores of `protocol.measure`; "count"; "seconds_per_edit"; "threshold"; "right": part -> how many of the facts' questions are
-        answered rightly; "rows": {"part", "question", "before", "after", "right"} of every question.
+        all of it for JSON: the scores of `protocol.measure`; "count"; "seconds_per_edit"; "threshold"; "right", for
+            each part the
+        number of questions answered rightly; "rows", for each question {"part", "question", "before", "after",
+        "right"}.
     """
     with resources.as_file(resources.files("memoir_fast") / "data" / "demo.jsonl") as path:
         facts = load_facts(path)
@@ -69,7 +75,7 @@ def _right(part: str, fact: Fact, before: str, after: str) -> bool:
 
 
 def _show(rows: list[dict[str, Any]], facts: list[Fact], say: Callable[[str], None]) -> None:
-    """The first facts' questions and answers."""
+    """Report the first facts' questions and answers."""
     for number, fact in enumerate(facts[:_SHOWN]):
         say(f"\nEdit: {fact.prompt} -> {fact.target}")
         say(f"    {'asked afterwards':<60} {'answer before':<38} answer now")
@@ -79,7 +85,7 @@ def _show(rows: list[dict[str, Any]], facts: list[Fact], say: Callable[[str], No
 
 
 def _figures(scores: dict[str, Any], seconds: float, threshold: float, say: Callable[[str], None]) -> None:
-    """The exact figures."""
+    """Report the exact figures."""
     free = scores["free_generation"]
     say("")
     for name in ("reliability", "generalization", "locality"):

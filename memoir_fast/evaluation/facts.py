@@ -1,4 +1,4 @@
-"""Facts to edit, with the questions that test them: read from JSONL."""
+"""Facts to edit, and the questions that test them, read from JSONL files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ..base import json_text
 from ..editing.request import EditRequest
 
-# Field of Fact -> names under which benchmark files carry it, the first found wins.
+# Field of Fact -> its names in benchmark files; the first one found is used.
 _FIELDS = {
     "prompt": ("prompt",),
     "target": ("target", "target_new"),
@@ -30,10 +30,10 @@ class Fact:
     Attributes:
         prompt, target: the edit.
         rephrase: the prompt in other words (generalization).
-        other_question, other_subject: near misses: another question on the prompt's subject, and the prompt's question on another
-            subject.
-        unrelated: a question that the edit must not touch (locality); unrelated_answer: the text behind it at whose
-            positions the base model's tokens must stay.
+        other_question, other_subject: near misses: another question about the prompt's subject, and the prompt's
+            question about another subject.
+        unrelated: a question that the edit must not affect (locality).
+        unrelated_answer: an answer to it; at its positions the base model's tokens must not change.
         kind: a label for tables.
     """
 
@@ -58,8 +58,11 @@ def load_facts(path: str | Path, count: int | None = None) -> list[Fact]:
 
 
 def load_requests(path: str | Path, count: int | None = None) -> list[EditRequest]:
-    """The first `count` edits (all, when None) of a JSONL file, each line with prompt and target and, where there are any, rephrasings,
-    not_prompts, subject and key. Raises ValueError as `load_facts`, and where a field is malformed."""
+    """The first `count` edits (all, when None) of a JSONL file.
+
+    Each line has prompt and target, and optionally rephrasings, not_prompts, subject and key. Raises ValueError as
+    `load_facts`, or if a field is malformed.
+    """
     found = []
     for record, where in _records(path, count):
         fact = _fact(record, where)
@@ -72,7 +75,7 @@ def load_requests(path: str | Path, count: int | None = None) -> list[EditReques
 
 
 def _records(path: str | Path, count: int | None) -> Iterator[tuple[dict[str, Any], str]]:
-    """(object, where it stands) of the first lines of a JSONL file."""
+    """(object, place for messages) of the first `count` lines of a JSONL file."""
     given = 0
     for record, where in json_text.lines(path, "edits"):
         if given == count:

@@ -1,4 +1,4 @@
-"""What an edited model gets right. Each number is returned with the protocol by which it was measured."""
+"""Measures what an edited model gets right. Each score has a named protocol."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ FREE_LOCALITY = (
 def target_logits(
     model: MemoirModel, pairs: list[tuple[str, str]], progress: Callable[[int], object] | None = None
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield (logits (t, V) float32, labels (t,) int64) for each (prompt, target): the positions predicting the target. progress: told
-    of each batch how many pairs it held."""
+    """Yield (logits (t, V) float32, labels (t,) int64) for each (prompt, target), at the positions that predict the
+    target.
+
+    progress: called after each batch with its number of pairs. Raises ValueError as `Encoder.pair`.
+    """
     size = model.config.batch_size
     chosen = "logits_to_keep" in inspect.signature(model.model.forward).parameters
     for start in range(0, len(pairs), size):
@@ -41,7 +44,7 @@ def target_logits(
         batch = pad(sequences, model.model.device)
         columns = (
             (batch.labels != -100).any(0).nonzero().flatten()
-        )  # the vocabulary is the dearest layer of a small model
+        )  # the output layer is the costliest one of a small model
         logits = model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
@@ -86,8 +89,12 @@ def perplexity(
 
 @torch.no_grad()
 def likely_share(model: MemoirModel, texts: list[str], least: float) -> list[float]:
-    """Per text, the share of its tokens that get a probability above `least`, given those before; the text itself is the prompt that routes.
-    The first token of a sequence has none before it and does not count: NaN for a plain text of one token."""
+    """Per text, the share of its tokens whose probability, given those before, is above `least`. The text itself is the
+    prompt.
+
+    The first token of a sequence has none before it and does not count, so the result is NaN for a plain text of one
+    token.
+    """
     found = []
     for text in texts:
         batch = pad([model.encoder.prompt(text)], model.model.device)
@@ -100,21 +107,21 @@ def likely_share(model: MemoirModel, texts: list[str], least: float) -> list[flo
 
 
 def agreement(first: list[list[int]], second: list[list[int]]) -> list[float]:
-    """Per pair of token lists of one length, the share of equal positions (protocol `LOCALITY`)."""
+    """Per pair of equally long token lists, the share of equal positions (protocol `LOCALITY`)."""
     return [sum(a == b for a, b in zip(x, y, strict=True)) / len(x) for x, y in zip(first, second, strict=True)]
 
 
 def whole_answers(model: MemoirModel, prompts: list[str], max_new_tokens: int = 32) -> list[str]:
-    """Free answers as they are: greedy, up to where the model ends them or `max_new_tokens`."""
+    """Free answers, greedy and not cut, up to where the model ends them or `max_new_tokens`."""
     return [text.strip() for text in model.ask(list(prompts), max_new_tokens=max_new_tokens)]
 
 
 def answers(model: MemoirModel, prompts: list[str], max_new_tokens: int = 32) -> list[str]:
-    """Free answers: greedy, cut at the end of the first sentence."""
+    """Free answers, greedy and cut at the end of the first sentence."""
     return [first_sentence(text) for text in whole_answers(model, prompts, max_new_tokens)]
 
 
 def mean(values: Iterable[float]) -> float:
-    """Arithmetic mean; NaN of nothing."""
+    """The arithmetic mean; NaN without values."""
     values = list(values)
     return sum(values) / len(values) if values else math.nan

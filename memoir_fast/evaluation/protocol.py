@@ -1,4 +1,4 @@
-"""Edit a stream of facts one after the other, then measure: the protocol behind `memoir-fast eval`."""
+"""The protocol behind `memoir-fast eval`: edit a stream of facts one after the other, then measure."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ if TYPE_CHECKING:
     from ..journal.edit_record import EditResult
     from ..model import MemoirModel
 
-ANSWER_TOKENS = 24  # the longest free answer looked at; targets are shorter
+ANSWER_TOKENS = 24  # tokens of the longest free answer; targets are shorter
 
 
 def edit_all(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> list[EditResult]:
-    """Make the facts' edits in order; returns their results. Raises as `MemoirModel.edit`; the edits before the failing one are made."""
+    """Make the facts' edits in order and return their results. Raises as `MemoirModel.edit`; edits before a failing one
+    stay."""
     with tqdm(facts, desc="editing", unit="edit", disable=quiet) as bar:
         return [model.edit(fact.prompt, fact.target) for fact in bar]
 
 
 def measure(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> dict[str, Any]:
-    """Teacher-forced and free-generation scores of facts that were edited before; see `metrics` for the protocols.
+    """Teacher-forced and free-generation scores of facts that have been edited.
 
-    The free answers themselves are under "answers", in the facts' order.
+    Returns:
+        shares 0..1: "reliability", "generalization", "locality", their "average", and those in "free_generation";
+        "protocols", how each was measured (see `metrics`); and "answers", the free answers in the facts' order.
     """
     with tqdm(total=7, desc="measuring", unit="part", disable=quiet) as bar:
         rephrased = [f for f in facts if f.rephrase]
@@ -37,7 +40,7 @@ def measure(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> dict[
         with model.disabled():
             before = metrics.answers(model, [f.unrelated for f in local], ANSWER_TOKENS)
             bar.update()
-            # Where a file gives no answer to an unrelated question, the base model's own serves.
+            # If a file gives no answer to an unrelated question, the base model's own is used.
             given = [(f.unrelated, f.unrelated_answer or text) for f, text in zip(local, before, strict=True)]
             pairs = [(prompt, answer) for prompt, answer in given if answer]
             base = metrics.predictions(model, pairs)
@@ -80,7 +83,8 @@ def measure(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> dict[
 
 
 def evaluate(model: MemoirModel, facts: list[Fact], quiet: bool = False) -> dict[str, Any]:
-    """Edit and measure; the result is ready for JSON."""
+    """Edit and measure. Returns the scores of `measure` with settings and mean costs (seconds, steps, loss), ready for
+    JSON."""
     results = edit_all(model, facts, quiet)
     scores = measure(model, facts, quiet)
     return {
@@ -99,10 +103,12 @@ def _share(test: Callable[[str, str], bool], texts: list[str], facts: list[Fact]
 
 
 def score_report(model: MemoirModel, related: list[str] | None = None) -> dict[str, Any]:
-    """The two distributions that the threshold must part: unrelated prompts' scores, and related prompts' ones.
+    """The two distributions that the threshold must separate: the scores of unrelated and of related prompts, as
+    quantiles.
 
     Args:
-        related: rephrasings of stored edits; None takes the stored prompts behind the model's short contexts.
+        related: rephrasings of stored edits; None takes the stored prompts, each behind two of the model's short
+            contexts.
     """
     if related is None:
         related = [f"{context} {e['prompt']}" for e in model.edits.values() for context in model.contexts[:2]]

@@ -1,8 +1,9 @@
-"""Which layer, how many contexts and, for a rule of fixed steps, which learning rate serve a model? Found on a handful of facts.
+"""Finds the layer, the number of contexts and, for rules with a fixed rate, the learning rate that suit a model.
 
-Each candidate edits the same facts into a memory of its own and is asked by free generation. One setting after the other is settled: among
-the candidates that are at most one answer worse than the best, it is the layer nearest to the default, the fewest contexts, the learning
-rate nearest to the update rule's: a handful of facts cannot tell closer ones apart.
+Each candidate edits the same few facts into its own memory and is judged by free generation. The settings are chosen
+one after another. So few facts cannot distinguish close candidates; so among those at most one answer worse than the
+best, the layer nearest to the default, the fewest contexts and the learning rate nearest to the update rule's are
+chosen.
 """
 
 from __future__ import annotations
@@ -27,23 +28,25 @@ from .facts import Fact, load_facts
 from .protocol import ANSWER_TOKENS, edit_all
 
 _OFFSETS = (-4, -2, -1, 0, 1)  # layers tried around the default, in sixteenths of the depth
-_CONTEXTS = {True: (0, 3), False: (0, 3, 10)}  # by whether prompts are chats
-_RATES = (0.1, 0.3, 1.0)  # of the update rule's own learning rate
-_ALIKE = 1  # answers in which candidates may differ and count as equally good
+_CONTEXTS = {True: (0, 3), False: (0, 3, 10)}  # whether prompts are chats -> numbers tried
+_RATES = (0.1, 0.3, 1.0)  # tried, as factors of the update rule's own learning rate
+_ALIKE = 1  # candidates this many right answers apart count as equally good
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What one choice of settings reached.
+    """The results of one choice of settings.
 
     Attributes:
         settings: the choice.
-        reliability, generalization: shares of the edited prompts and their rephrasings that are answered with the target and nothing
-            behind it (with `end="none"`: whose first sentence begins with it).
-        locality: share of unrelated prompts that are answered as before, up to the first sentence end.
-        seconds: mean wall time of an edit; steps: mean number of its steps.
-        right: all right answers together, of `asked`.
-        failed: "" or why its edits could not be made.
+        reliability, generalization: the shares, 0..1, of edited prompts and of rephrasings that are answered with the
+            target and nothing after it (with `end="none"`: whose first sentence begins with it).
+        locality: the share of unrelated prompts that are answered as before, up to the first sentence end.
+        seconds: mean wall time per edit.
+        steps: mean number of steps per edit.
+        right: the number of right answers.
+        asked: the number of questions.
+        failed: why its edits could not be made, or "".
     """
 
     settings: dict[str, int | float | None]
@@ -63,8 +66,9 @@ class Tuning:
 
     Attributes:
         rows: the candidates in the order in which they were tried.
-        settings: the choice, of `layer`, `contexts` and `edit_lr`; settings that the user fixed are not in it.
-        model: the base model's fingerprint; measured: how it was asked and edited, see `base/tuned.py`.
+        settings: the choice among `layer`, `contexts` and `edit_lr`; settings that the user fixed are not included.
+        model: the base model's fingerprint.
+        measured: how it was asked and edited, see `base/tuned.py`.
     """
 
     rows: list[Candidate]
@@ -73,8 +77,12 @@ class Tuning:
     measured: dict[str, Any]
 
     def save(self, path: str | Path | None = None) -> Path:
-        """Keep the choice; returns the file. With None it lies in the user's cache, where `MemoirModel.from_pretrained` and the command line
-        find it for this model; a file elsewhere is read with the setting `tuned`."""
+        """Write the choice to a file and return its path. Raises OSError.
+
+        Args:
+            path: where to; it is then used by naming it in the setting `tuned`. None writes to the user's cache, where
+                `MemoirModel.from_pretrained` and the command line find it for this model.
+        """
         place = tuned.place_of(self.model, self.measured) if path is None else Path(path)
         tuned.save(place, self.model, self.measured, self.settings, [asdict(row) for row in self.rows])
         return place
@@ -96,19 +104,21 @@ def tune(
     background: Any = None,
     told: Callable[[Candidate], object] = lambda candidate: None,
 ) -> Tuning:
-    """Find the settings that serve a model; nothing is kept unless the result's `save` is called.
+    """Find the settings that suit a model. Nothing is stored unless the result's `save` is called.
 
     Args:
         model, tokenizer: a Hugging Face causal language model and its tokenizer.
-        config: the other settings; `layer`, `contexts` and `edit_lr` are tried only where it leaves them open (None). The update rules
-            whose steps adapt themselves have no learning rate to find.
-        facts: with a rephrasing and an unrelated prompt each; None takes `shipped_facts`.
-        layers, context_counts: what is tried; None takes five layers around the default, and 0 and 3 contexts (plain text: and 10).
+        config: the other settings. Of `layer`, `contexts` and `edit_lr`, those left open (None) are tried. Update rules
+            that adapt their steps have no learning rate to find.
+        facts: each with a rephrasing and an unrelated prompt; None takes `shipped_facts`.
+        layers, context_counts: the values to try. None tries five layers around the default, and 0 and 3 contexts (in
+            plain text also 10).
         background: see `MemoirModel`.
         told: called with each candidate as soon as it is measured.
 
     Raises:
-        ValueError: there is nothing to find, there are no facts, one lacks a test question, or a layer or a number of contexts is not one that the model has.
+        ValueError: there is nothing to find, there are no facts, a fact lacks a test question, no candidate could be
+            edited, or the model has no such layer.
     """
     trial = _Trial(
         model, tokenizer, config or MemoirConfig(), list(shipped_facts() if facts is None else facts), background, told
@@ -117,7 +127,7 @@ def tune(
     counts = sorted(_CONTEXTS[trial.measured["chat_template"]] if context_counts is None else context_counts)
     if trial.config.layer is None:
         tried = _layers(text_config(model).num_hidden_layers) if layers is None else layers
-        # With the middle number of contexts: time grows with it, and which layer serves does not hang on the last of them.
+        # With the middle number of contexts: more take longer, and the best layer hardly depends on the number.
         middle = {"contexts": counts[(len(counts) - 1) // 2]} if trial.config.contexts is None and counts else {}
         trial.settle("layer", tried, lambda value: (abs(value - usual), value), middle)
     if trial.config.contexts is None:
@@ -134,7 +144,7 @@ def tune(
 
 
 class _Trial:
-    """The candidates so far, and what is settled."""
+    """The candidates so far, and the settings chosen so far."""
 
     def __init__(self, model: CausalLM, tokenizer: Any, config: MemoirConfig, facts: list[Fact], background: Any,
                  told: Callable[[Candidate], object]):  # fmt: skip
@@ -143,7 +153,7 @@ class _Trial:
                 "facts: give at least one, each with a rephrasing and an unrelated prompt (rephrase, unrelated)"
             )
         self.model, self.tokenizer, self.facts, self.background, self.told = model, tokenizer, facts, background, told
-        self.config = config.updated(tuned=tuned.OFF)  # a choice made earlier must not be what is measured
+        self.config = config.updated(tuned=tuned.OFF)  # an earlier choice must not affect the measurement
         self.measured = tuned.measured_by(tokenizer, self.config)
         self.model_identity = identity(model, tokenizer, self.config.layer)
         self.rows: list[Candidate] = []
@@ -153,8 +163,11 @@ class _Trial:
     def settle(
         self, name: str, values: Iterable[Any], rank: Callable[[Any], Any], beside: dict[str, Any] | None = None
     ) -> None:
-        """Try the values of one setting, with those settled before and some `beside`, and settle it: the lowest rank among those as good
-        as the best."""
+        """Try the values of one setting and choose the one of lowest rank among those as good as the best.
+
+        The settings chosen before are kept; `beside` holds further ones to try the values with. Raises ValueError if no
+        value could be edited.
+        """
         tried = [self._resolved({**self.chosen, **(beside or {}), name: value}) for value in values]
         found = {settings[name]: self._measured(settings) for settings in tried}
         made = {value: candidate for value, candidate in found.items() if not candidate.failed}
@@ -165,7 +178,7 @@ class _Trial:
         self.chosen[name] = min((v for v, candidate in made.items() if candidate.right >= best - _ALIKE), key=rank)
 
     def _resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """What an edit with these settings is made with."""
+        """The values that these settings stand for in an edit."""
         config = self.config.updated(**settings)
         contexts = default_contexts(self.measured["chat_template"]) if config.contexts is None else config.contexts
         found = {"layer": find_target(self.model, config.layer).layer, "contexts": contexts}
@@ -175,7 +188,7 @@ class _Trial:
         known = next((row for row in self.rows if row.settings == settings), None)
         if known is not None:
             return known
-        # A layer that the user named by a path stays that path: its number says less.
+        # If the user named the layer by a path, the path is kept, because it says more than the number.
         layer = self.config.layer if self.config.layer is not None else settings["layer"]
         config = self.config.updated(**{**settings, "layer": layer})
         with MemoirModel(self.model, self.tokenizer, config, self.background) as memoir:
@@ -213,6 +226,6 @@ def _begun(answer: str, fact: Fact) -> bool:
 
 
 def _layers(depth: int) -> list[int]:
-    """The layers to try for a model of so many."""
+    """The layers to try for a model with `depth` of them."""
     found = {default_layer(depth) + round(offset * depth / 16) for offset in _OFFSETS}
     return sorted(number for number in found if 0 <= number < depth)

@@ -1,1 +1,1 @@
-"""What happened to each edit, kept so that it can be undone."""
+"""Records what happened to each edit, so that it can be undone."""

@@ -1,4 +1,4 @@
-"""Setting the threshold from prompts that must not read an edit; `MemoirModel` inherits it."""
+"""Set the threshold from prompts that must not read an edit; `MemoirModel` inherits this."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from .memory_state import WORDS, MemoryState
 
 
 class Calibrated:
-    """For whatever has a threshold and a journal.
+    """The calibrating methods of an object that has a threshold and a journal.
 
     Attributes:
-        threshold: from which score on an edit is read; kept: the memory as it was made or opened.
+        threshold: the score from which an edit is read.
+        kept: the memory as it was made or opened.
     """
 
     inner: Any
@@ -38,16 +39,21 @@ class Calibrated:
     kept: MemoryState
 
     def calibrate(self, rate: float | None = None, background: str | BackgroundTexts | None = None) -> float:
-        """Set the threshold from the unrelated prompts for a wanted false-activation rate, and keep it calibrated.
+        """Set the threshold from unrelated prompts for a given false-activation rate, and keep it calibrated.
 
         Args:
-            rate: see `MemoirConfig.false_activation_rate`; None keeps it.
-            background: other unrelated prompts to calibrate with, `BackgroundTexts` or a JSONL path (all but its first hundred
-                are used; the mean that masks are made with stays); None keeps those in use. A store keeps them. A warning says when nearly
-                all of them are of one kind (`BackgroundTexts.one_kind`).
+            rate: see `MemoirConfig.false_activation_rate`; None keeps the present one.
+            background: other unrelated prompts to calibrate with, `BackgroundTexts` or the path of a JSONL file; None
+                keeps those in use. All but the first hundred are used; the mean that masks are made with stays the
+                same. A store keeps the prompts. A warning says when nearly all of them are of one kind
+                (`BackgroundTexts.one_kind`).
 
         Returns:
             the threshold; with router="mask", where each edit has its own, their median.
+
+        Raises:
+            TypeError, ValueError: the rate or the background is not accepted.
+            StoreError: the store is open for reading only, closed, or cannot be written.
         """
         config = self.config.updated(threshold=None, **({} if rate is None else {"false_activation_rate": rate}))
         with self.journal.writing:
@@ -65,22 +71,26 @@ class Calibrated:
             return self.threshold.median
 
     def trade_off(self, facts: int = 120, plot: str | None = None) -> dict[str, Any]:
-        """What the threshold costs and brings: the share of prompts of each kind that would read an edit, over thresholds from 0 to 1.
+        """What each threshold costs and gains: the share of prompts of each kind that would read an edit, from 0 to 1.
 
-        Unrelated prompts are those that this memory is calibrated with. Rewordings and near misses are of facts that the library makes
-        itself, stored apart from this memory's and looked up by the same rule; see docs/howto/calibrate.md for what that can tell.
+        The unrelated prompts are those that this memory is calibrated with. Rewordings and near misses are of facts
+        that the library makes up; these are stored apart from this memory's and looked up by the same rule.
+        docs/howto/calibrate.md says what can be concluded from them.
 
         Args:
-            facts: how many are made, at most one a relation; about six questions each.
-            plot: a file to draw it to (.svg, .png, .pdf), with matplotlib (`pip install memoir-fast[plot]`).
+            facts: how many facts to make up, at most one per relation; each comes with about six questions.
+            plot: a file to draw the result to (.svg, .png, .pdf), with matplotlib (`pip install memoir-fast[plot]`).
 
         Returns:
-            "threshold" (with router="mask" the edits' median), "thresholds", and as long as these "unrelated", "other_subject" (same
-            wording), "same_subject" (other relation) and "rewordings" (read, and the right fact); the same under "at_threshold" for the present
-            threshold; "prompts", how many there are of each kind.
+            "threshold", the present one (with router="mask" the edits' median);
+            "thresholds", and for each of them the shares "unrelated", "other_subject" (same wording), "same_subject"
+            (other relation) and "rewordings" (these read the right fact);
+            "at_threshold", the same shares at the present threshold;
+            "prompts", the number of prompts of each kind.
 
         Raises:
-            ImportError: `plot` without matplotlib. ValueError: a kind of file that it does not write.
+            ImportError: `plot` was given and matplotlib is missing.
+            ValueError: the plot's file type is not supported.
         """
         if plot is not None:
             drawable(plot)
@@ -90,9 +100,13 @@ class Calibrated:
         return found
 
     def refresh(self) -> int:
-        """Take in what the store's writer has added since, and what it calibrates with now; returns how many records.
+        """Take over what the store's writer has added, and what it now calibrates with; returns the number of records.
 
-        Answers that have begun stay as they are. A threshold or a rate that this model was given itself stays too.
+        Answers that have begun do not change, nor does a threshold or rate that was given to this model.
+
+        Raises:
+            ValueError: a file of the store is missing or damaged.
+            StoreError: the folder holds another store now.
         """
         with self.journal.writing:
             before = self.journal.settings
@@ -105,7 +119,7 @@ class Calibrated:
             return count
 
     def _take_settings(self, before: MemoirConfig, after: MemoirConfig) -> None:
-        """Follow the store's settings of calibration where this model has the store's."""
+        """Follow changes of the store's calibration settings, unless this model was given its own."""
         config = self.config
         for name in ("threshold", "false_activation_rate"):
             if getattr(config, name) == getattr(before, name):
@@ -116,7 +130,8 @@ class Calibrated:
             self.threshold.fixed = config.threshold
 
     def _take_prompts(self, calibration: torch.Tensor, words: dict[str, torch.Tensor] | None) -> None:
-        """Calibrate with the store's prompts. Those of a rule that the store does not know were measured for this model and stay."""
+        """Calibrate with the store's prompts. If the store has none for this model's rule, those measured here stay in
+        use."""
         kept, threshold = self.kept, self.threshold
         if isinstance(threshold, WordThreshold):
             assert kept.words is not None
@@ -128,7 +143,7 @@ class Calibrated:
             threshold.of_others(kept.calibration)
 
     def _others(self, texts: BackgroundTexts) -> dict[str, torch.Tensor]:
-        """Calibrate with other unrelated prompts from now on; returns them as a journal keeps them."""
+        """Calibrate with other unrelated prompts from now on; returns them as a journal stores them."""
         model, router, size = self.inner, self.router, self.config.batch_size
         threshold = self.threshold
         if isinstance(threshold, WordThreshold):

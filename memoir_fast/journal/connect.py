@@ -1,4 +1,4 @@
-"""Connects a router with the edits of a journal: by their words, or by their masks."""
+"""Connects a router to a journal's edits, which are found by their words or by their masks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .wordings import StoredWordings
 
 
 def depth_for(model: Any, target: Target, state: MemoryState | None, config: MemoirConfig) -> int | None:
-    """The decoder layer whose input the words are coded by; None where masks route."""
+    """The number of the decoder layer whose input the word codes are made from; None with router="mask"."""
     if config.router != "tokens":
         return None
     if state is not None and state.words is not None:
@@ -44,8 +44,14 @@ def measured_words(
     texts: BackgroundTexts,
     known: dict[str, Any] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The tensors of a model's matcher and of the unrelated prompts; see `MemoryState.words`. config: resolved settings; known: the model's
-    fingerprint, where it was taken already."""
+    """The tensors of a model's matcher and of the unrelated prompts; see `MemoryState.words`.
+
+    Args:
+        config: resolved settings.
+        depth: see `depth_for`.
+        texts: the unrelated prompts.
+        known: the model's fingerprint, if it was taken already.
+    """
     key = digest(identity(model, encoder.tokenizer, config.layer, known))
     return words_of(model, router, encoder, depth, texts, key, config.seed, config.batch_size)
 
@@ -58,7 +64,7 @@ def complete(
     config: MemoirConfig,
     depth: int | None,
 ) -> None:
-    """Measure what the settings' rule needs and a stored memory lacks, for it was made by the other rule."""
+    """Measure what the settings' router needs and a stored memory lacks because it was made for the other router."""
     if depth is not None and state.words is None:
         state.words = measured_words(model, router, encoder, config, depth, texts_of(None))
     if depth is None and not len(state.calibration):
@@ -66,23 +72,27 @@ def complete(
 
 
 def keep_rule(state: MemoryState, stored: MemoirConfig, router: str) -> None:
-    """Let a journal that can be written keep the rule by which it was just opened, with what was measured for it.
+    """Store the router setting that a memory was just opened with, and what was measured for it, if the journal is
+    writable.
 
     Args:
-        stored: its settings until now; router: the rule.
+        state: the opened memory.
+        stored: its settings until now.
+        router: the new setting.
     """
     if router != stored.router:
-        with contextlib.suppress(StoreError):  # a reader uses it by itself
+        with contextlib.suppress(StoreError):  # a reader uses the setting without storing it
             state.journal.configure(stored.updated(router=router), state.measured())
 
 
 def connect(
     model: Any, router: Router, encoder: Encoder, config: MemoirConfig, state: MemoryState
 ) -> Threshold | WordThreshold:
-    """Let the router decide among the journal's edits; returns its threshold.
+    """Let the router choose among the journal's edits; returns its threshold.
 
     Args:
-        config: resolved settings; state: the memory, complete for their rule.
+        config: resolved settings.
+        state: the memory, with everything measured that the settings' router needs.
     """
     memory, journal = router.memory, state.journal
     if config.router == "mask":
@@ -107,7 +117,7 @@ def connect(
 
 
 def hand_over(router: Router, threshold: Threshold | WordThreshold, journal: Journal) -> None:
-    """Another journal keeps the edits of the router's memory from now on."""
+    """Let another journal keep the edits of the router's memory from now on."""
     router.connect(threshold.of, journal.tags_of)
     if router.words is not None and isinstance(router.words.keys.wordings_of, StoredWordings):
         router.words.keys.wordings_of.journal = journal

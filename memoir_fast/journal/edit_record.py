@@ -1,4 +1,4 @@
-"""What is known of one edit. Ledgers, logs, results and JSON take their fields from here."""
+"""What is known about one edit. Ledgers, logs, results and JSON take their fields from here."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ class EditRecord:
     """One edit as people and programs see it; also a row of a store's ledger.
 
     Attributes:
-        id: its number. prompt, target: what was asked for. author, tags, metadata: the user's notes. created: ISO 8601, UTC.
+        id: the edit's number.
+        prompt, target: what was asked for.
+        author, tags, metadata: the user's notes.
+        created: ISO 8601, UTC.
         status: see `STATUSES` in `state.py`.
-        loss: the training loss when it stopped; steps: SGD steps; seconds: wall time of making it. None where that is not known.
-        nearest: the stored edit whose mask overlapped this one most when it was made, None when there was none; overlap: by how much, 0..1.
+        loss: the training loss when it stopped; None if not known, as for steps and seconds.
+        steps: SGD steps made.
+        seconds: wall time of making the edit.
+        nearest: the stored edit whose mask overlapped this one's most when it was made; None if there was none.
+        overlap: that overlap, 0..1.
         supersedes: the edits that it replaced.
-        seq: the journal's record that made it; 0 for an edit that came from a memory folder.
-        rephrasings: further wordings of the prompt; not_prompts: prompts that must not read it; subject: words that a prompt must hold;
-            key: the user's own name for the fact. See `EditRequest`.
+        seq: the number of the journal's record that made it; 0 for an edit that came from a memory folder.
+        rephrasings, not_prompts, subject, key: see `EditRequest`.
     """
 
     id: int
@@ -45,7 +50,8 @@ class EditRecord:
 
     @classmethod
     def of(cls, header: dict[str, Any], **changes: Any) -> EditRecord:
-        """The record of an edit's header, with some fields changed; what the header does not know keeps its default."""
+        """An `EditRecord` from an edit's header, with some fields changed; fields missing in the header keep their
+        defaults."""
         return cls(**{name: header[name] for name in FIELDS if name in header} | changes)
 
     def row(self) -> dict[str, Any]:
@@ -54,28 +60,32 @@ class EditRecord:
 
 
 FIELDS = tuple(f.name for f in fields(EditRecord))
-# The fields that an edit's record in a journal carries, with the types that a reader accepts; status and seq come from the journal.
+# The fields of an edit's record in a journal, with the types that a reader accepts. status and seq come from the
+# journal.
 HEADER: dict[str, Any] = {
     "id": int, "prompt": str, "target": str, "author": str, "created": str, "loss": _NUMBER, "steps": _COUNT, "seconds": _NUMBER,
     "nearest": _COUNT, "overlap": _NUMBER, "supersedes": list, "tags": list, "metadata": dict,
 }  # fmt: skip
-# Fields that came later: a record without one of them has the default. codes: what the prompt, the rephrasings and the not_prompts say,
-# in this order, see `reading/matching/matcher.py` (`Wording.packed`); empty where no matcher read them.
+# Fields added later; a record without them has the defaults. codes: one text each for the prompt, the rephrasings and
+# the not_prompts, in this order (`Wording.packed` in `reading/matching/matcher.py`); empty if no matcher read them.
 LATER: dict[str, Any] = {"rephrasings": list, "not_prompts": list, "subject": str, "key": str, "codes": list}
 
 
 @dataclass(frozen=True)
 class EditResult:
-    """What one edit did; the fields are the `EditRecord`'s, and:
+    """What one edit did. The fields not listed are those of `EditRecord`.
 
     Attributes:
-        converged: whether the loss after the last step is within `MemoirConfig.stop_loss`: the fact was learned.
+        converged: whether the loss after the last step is at most `MemoirConfig.stop_loss`, so the fact was learned.
         threshold: the score from which a prompt reads this edit now.
-        similar: up to three stored edits (ids) that the prompt might have asked for too, likeliest first; those that it superseded count.
+        similar: ids of up to three stored edits that the prompt might ask for too, likeliest first; superseded ones
+            count.
         also_answers: the `not_prompts` that would read this edit if they had not been named.
-        existing: nothing was written, because the same fact is stored under the same `key`.
-        answers: prompt and rephrasings -> what the model answers to them now, up to a few tokens beyond the target; {} where `verify` did not
-            ask for it. took: whether all of these are the target, and end (begin with it, where `MemoirConfig.end` is "none"); None.
+        existing: nothing was written, because the same fact is already stored under the same `key`.
+        answers: with `verify`, what the model now answers to the prompt and to each rephrasing, up to a few tokens
+            beyond the target; otherwise {}.
+        took: with `verify`, whether all answers are the target and end there (or, if `MemoirConfig.end` is "none",
+            begin with it); otherwise None.
     """
 
     id: int

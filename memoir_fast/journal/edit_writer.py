@@ -1,4 +1,4 @@
-"""Makes edits: optimises them, works out what they replace, and has the journal keep them."""
+"""Makes edits: optimises them, works out which ones they replace, and hands them to the journal."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from .journal import Journal, now
 from .record import DTYPES
 from .succession import folded
 
-# The score from which a stored edit is named as similar to a new one.
+# The score from which a stored edit is reported as similar to a new one.
 _RESEMBLES = 0.1
-_DEEPEST = 100  # levels of metadata
+_DEEPEST = 100  # levels of nesting in metadata
 
 
 @dataclass
 class _Planned:
-    """A request on its way: what its wordings say (empty where masks route), what it replaces, and what it resembles."""
+    """A request in progress: what its wordings say (empty with router="mask"), which edits it replaces and which it
+    resembles."""
 
     request: EditRequest
     read: list[tuple[Wording, PromptCode]]
@@ -42,11 +43,13 @@ class _Planned:
 
 @dataclass
 class _Pending:
-    """The edits of one batch that are optimised and not yet kept.
+    """The edits of one batch that are optimised but not yet kept.
 
     Attributes:
-        first: the id of the first; plans, updates: one an edit, in order; finished: the groups.
-        taken: the edits that they replace, stored ones and earlier ones of the batch.
+        first: the id of the first of them.
+        plans, updates: one per edit, in order.
+        finished: one per group that was optimised together.
+        taken: ids of the edits that they replace, stored ones and earlier ones of the batch.
     """
 
     first: int
@@ -56,22 +59,23 @@ class _Pending:
     taken: set[int] = field(default_factory=set)
 
     def plan_of(self, edit: int) -> _Planned:
-        """The request that makes an edit."""
+        """The plan that made an edit of this batch."""
         return self.plans[edit - self.first]
 
     def standing(self) -> list[int]:
-        """The ids of those that no later one replaces."""
+        """The ids of those that no later edit of the batch replaces."""
         return [edit for edit in range(self.first, self.first + len(self.plans)) if edit not in self.taken]
 
 
 class EditWriter:
-    """The way from requests to kept edits; one batch at a time, under the journal's `writing`.
+    """Turns requests into kept edits, one batch at a time, holding the journal's `writing` lock.
 
-    Two prompts ask the same when their texts are the same up to case and blanks, or when the words' rule is sure of it in both directions
-    and no number, name or day differs. What the masks share never decides.
+    Two prompts ask the same if their texts are equal up to case and blanks, or if the matcher is sure of it in both
+    directions and no number, name or day differs. The overlap of masks plays no part.
 
     Args:
-        editor: optimises; journal: keeps.
+        editor: optimises the edits.
+        journal: keeps them.
     """
 
     def __init__(self, editor: Editor, journal: Journal):
@@ -80,7 +84,11 @@ class EditWriter:
     def make(
         self, requests: list[EditRequest], config: MemoirConfig, note: dict[str, Any], batch_size: int
     ) -> list[EditResult]:
-        """Make edits in order, `batch_size` in the same steps; see `MemoirModel.edit_many`."""
+        """Make edits in order, `batch_size` of them together; arguments, result and errors as `MemoirModel.edit_many`.
+
+        Args:
+            note: "author", "tags" and "metadata", see `note_of`.
+        """
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size must be an int >= 1, got {batch_size!r}")
         self.journal.check_writable()
@@ -92,7 +100,7 @@ class EditWriter:
         return results
 
     def _read(self, requests: list[EditRequest], config: MemoirConfig) -> list[_Planned]:
-        """What the requests' wordings say; the layers up to the early one run, once for all of them."""
+        """What the requests' wordings say. Only the layers up to the early tap run, once for all of them."""
         editor, words = self.editor, self.editor.router.words
         if words is None:
             return [_Planned(request, []) for request in requests]
@@ -101,12 +109,12 @@ class EditWriter:
         return [_Planned(request, [next(read) for _ in request.wordings]) for request in requests]
 
     def _batch(self, planned: list[_Planned], config: MemoirConfig, note: dict[str, Any]) -> list[EditResult]:
-        """Make the edits of one batch, all of them or none: they are optimised in groups, and kept together at the end."""
+        """Make the edits of one batch, all or none: they are optimised in groups and kept together at the end."""
         pending = _Pending(self.journal.next_id)
-        existing: list[int | None] = []  # per request, the edit that says the same already
+        existing: list[int | None] = []  # per request, the edit that already says the same
         group: list[_Planned] = []
         for plan in planned:
-            if any(self._meets(plan, before) for before in group):  # that one must be optimised first
+            if any(self._meets(plan, before) for before in group):  # `before` must be optimised first
                 self._optimise(group, pending, config)
                 group = []
             existing.append(self._known(plan, pending))
@@ -117,7 +125,8 @@ class EditWriter:
         return [next(made) if old is None else self._existing(old) for old in existing]
 
     def _known(self, plan: _Planned, pending: _Pending) -> int | None:
-        """The edit that says the same under the same key, stored or pending; else sets what the request replaces and resembles."""
+        """The stored or pending edit that says the same under the same key. If there is none, set which edits the
+        request replaces and resembles, and return None."""
         same, key = self._place(plan), plan.request.key
         met = [edit for edit in pending.standing() if self._meets(plan, pending.plan_of(edit))]
         named = next((edit for edit in met if key and pending.plan_of(edit).request.key == key), None)
@@ -141,7 +150,7 @@ class EditWriter:
         return None
 
     def _optimise(self, group: list[_Planned], pending: _Pending, config: MemoirConfig) -> None:
-        """Optimise some requests in the same steps, as if those before them were made already."""
+        """Optimise some requests together, as if the pending ones were already in the memory."""
         if group:
             stored = [edit for edit in sorted(pending.taken) if edit < pending.first]
             given = [pending.updates[edit - pending.first] for edit in pending.standing()]
@@ -160,7 +169,7 @@ class EditWriter:
             pending.finished.append(finished)
 
     def _place(self, plan: _Planned) -> list[int]:
-        """The active edits that ask the same; sets what the request resembles."""
+        """The active edits that ask the same, ascending; also sets which edits the request resembles."""
         same, words = set(self.journal.same_text(plan.request.prompt)), self.editor.router.words
         if words is not None:
             with self.journal.memory.lock:
@@ -171,7 +180,7 @@ class EditWriter:
         return sorted(same)
 
     def _meets(self, plan: _Planned, before: _Planned) -> bool:
-        """Whether two requests of one batch belong to the same fact: one key, or one question with two targets."""
+        """Whether two requests of one batch are about the same fact: the same key, or one question with two targets."""
         one, other = plan.request, before.request
         if one.key and one.key == other.key:
             return True
@@ -204,7 +213,7 @@ class EditWriter:
         return EditResult(edit, **kept, seconds=0.0, threshold=found, existing=True)
 
     def _keep(self, pending: _Pending, note: dict[str, Any], config: MemoirConfig) -> list[EditResult]:
-        """Keep the edits of a batch, in one piece."""
+        """Hand a batch's edits to the journal, all or none."""
         plans, finished = pending.plans, pending.finished[0]
         for more in pending.finished[1:]:
             finished = finished.joined(more)
@@ -231,7 +240,7 @@ class EditWriter:
             })  # fmt: skip
         names = ("loss", "steps", "nearest", "overlap", "supersedes")
         ids = journal.add(facts, finished.updates)
-        seconds = (finished.seconds + time.perf_counter() - began) / len(facts)  # with what keeping them took
+        seconds = (finished.seconds + time.perf_counter() - began) / len(facts)  # includes the time to keep them
         return [
             EditResult(
                 edit,
@@ -250,7 +259,7 @@ class EditWriter:
             return float(self.editor.router.threshold([edit])[0])
 
     def _also(self, edit: int, plan: _Planned) -> list[str]:
-        """The not_prompts that would read the edit if they were not kept out."""
+        """The not_prompts that would read the edit if they were not excluded."""
         request, words = plan.request, self.editor.router.words
         if words is None:
             return []
@@ -265,7 +274,12 @@ class EditWriter:
 
 
 def note_of(author: str, tags: Iterable[str], metadata: dict[str, Any] | None) -> dict[str, Any]:
-    """What the user wants kept with an edit, checked. Raises TypeError for another kind of value, or metadata that is not JSON."""
+    """The user's notes on an edit, checked, as the fields "author", "tags" and "metadata".
+
+    Raises:
+        TypeError: a value has the wrong type, or the metadata is not JSON.
+        ValueError: the metadata is nested too deeply, or a text holds half a surrogate pair.
+    """
     if not isinstance(author, str):
         raise TypeError(f"author must be text, got {quoted(author)}")
     if not isinstance(metadata, (dict, type(None))):

@@ -1,4 +1,5 @@
-"""A journal: what happened to each edit of a memory, kept so that it can be undone. On disk it is a `Store`, otherwise volatile."""
+"""A journal records what happened to each edit, so that it can be undone. On disk it is a `Store`; otherwise it is
+volatile."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ _Verb = TypeVar("_Verb", bound=Callable)
 
 
 def exclusive(verb: _Verb) -> _Verb:
-    """Decorates a journal's method that changes the memory: one at a time, under the journal's `writing`."""
+    """Decorator for a journal's methods that change the memory: each holds the journal's `writing` lock."""
 
     @functools.wraps(verb)
     def alone(self: Journal, *args: Any, **kwargs: Any) -> Any:
@@ -37,16 +38,18 @@ def exclusive(verb: _Verb) -> _Verb:
 
 
 class Journal(ABC):
-    """The common part: what may happen to an edit, and what follows from it.
+    """What both kinds of journal share: the changes an edit can go through, and their consequences.
 
-    Every change is one record: kept first, then applied to the memory as a whole, so that a reader sees all of it or nothing.
+    Every change is one record. It is kept first and then applied to the memory as a whole, so a reader sees all of it
+    or none.
 
     Attributes:
-        memory: the residual memory; state: what the records add up to.
-        conflict: what becomes of a stored edit that asks the same with another target: "supersede" it, "keep" both, or "reject" the new
-            one. Whether two prompts ask the same is told by their words, see `EditWriter`.
-        record_dtype: of the records' tensors, a name in `DTYPES`; V is written from the rounded values.
-        writing: held by whoever changes the memory or its settings; reentrant. Readers never take it.
+        memory: the residual memory.
+        state: the result of all records so far.
+        conflict: what happens when a new edit asks what a stored one asks but has another target: "supersede" the
+            stored one, "keep" both, or "reject" the new one. `EditWriter` says when two prompts ask the same.
+        record_dtype: dtype of the records' tensors, a name in `DTYPES`; V is written from the rounded values.
+        writing: a reentrant lock, held while the memory or its settings are changed. Readers never take it.
     """
 
     memory: ResidualMemory
@@ -57,7 +60,7 @@ class Journal(ABC):
     def __init__(self) -> None:
         self.writing = threading.RLock()
 
-    # ---- how records are kept: the subclasses' part --------------------------------------------------------------
+    # ---- how records are kept (subclasses) -----------------------------------------------------------------------
 
     @abstractmethod
     def check_writable(self) -> None:
@@ -65,35 +68,42 @@ class Journal(ABC):
 
     @abstractmethod
     def history(self, after: int = 0) -> list[Entry]:
-        """The records past number `after`."""
+        """The records with numbers above `after`, in order."""
 
     @abstractmethod
     def _commit(self, records: list[tuple[dict, bytes]]) -> None:
-        """Keep records, then apply them; all of them or none."""
+        """Keep records, then apply them; all or none."""
 
     @abstractmethod
     def configure(self, config: MemoirConfig, tensors: dict[str, torch.Tensor] | None = None) -> None:
-        """Keep changed settings (those that did not shape the memory), where settings are kept; and tensors that thresholds and matching are
-        made from: "calibration", and those of `MemoryState.words` with `WORDS` in front of their names."""
+        """Store changed settings and measured tensors, if this journal stores them. Raises StoreError if it cannot
+        write.
+
+        Args:
+            config: the settings; those of `config.SHAPING` are unchanged.
+            tensors: what thresholds and matching are made from: "calibration", and those of `MemoryState.words` with
+                `WORDS` in front of their names.
+        """
 
     def refresh(self) -> int:
-        """Take in what another process has added since; returns how many records."""
+        """Take over what another process has added; returns the number of records."""
         return 0
 
     @property
     def settings(self) -> tuple[MemoirConfig, torch.Tensor, dict[str, torch.Tensor] | None] | None:
-        """What `configure` kept last, `calibration` and `words` as in a `MemoryState`; None where no other process can read the journal."""
+        """What `configure` stored last: the settings, and `calibration` and `words` as in `MemoryState`. None if the
+        journal belongs to this process alone."""
         return None
 
     @abstractmethod
     def flush(self) -> None:
-        """Wait until every edit so far is kept for good."""
+        """Wait until every edit so far is stored durably. Raises StoreError if that fails."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what the journal holds; it cannot be written to afterwards."""
+        """Release the journal's files and locks; it cannot be written to afterwards."""
 
-    # ---- what there is -------------------------------------------------------------------------------------------
+    # ---- queries -------------------------------------------------------------------------------------------------
 
     @property
     def edits(self) -> dict[int, dict[str, Any]]:
@@ -103,7 +113,7 @@ class Journal(ABC):
 
     @property
     def next_id(self) -> int:
-        """The number of the next edit."""
+        """The id that the next edit will get."""
         return self.state.next_id
 
     def tags_of(self, edit: int) -> list[str]:
@@ -111,19 +121,26 @@ class Journal(ABC):
         return self.state.tags.get(edit, [])
 
     def same_text(self, prompt: str) -> list[int]:
-        """The active edits of which the prompt or a rephrasing is this text, up to case and blanks."""
+        """The active edits whose prompt or rephrasing is this text, up to case and blanks."""
         wanted = folded(prompt)
         with self.memory.lock:
             rows = self.state.edits.items()
             return [edit for edit, row in rows if wanted in map(folded, (row["prompt"], *row["rephrasings"]))]
 
     def named(self, key: str) -> int | None:
-        """The active edit with the user's key, or None."""
+        """The active edit stored under the user's key, or None."""
         with self.memory.lock:
             return next((edit for edit, row in self.state.edits.items() if key and row["key"] == key), None)
 
     def conflicts(self, same: Iterable[int], target: str) -> list[int]:
-        """Those of the active edits `same`, which ask what a new edit asks, that it contradicts by its target; ascending.
+        """The active edits that a new edit would replace: those among `same` with another target, ascending.
+
+        Args:
+            same: active edits that ask what the new edit asks.
+            target: the new edit's target.
+
+        Returns:
+            their ids; none with the policy "keep".
 
         Raises:
             ConflictError: there are some, and the policy is "reject".
@@ -140,17 +157,18 @@ class Journal(ABC):
 
     @exclusive
     def add(self, facts: list[dict[str, Any]], updates: list[Update]) -> list[int]:
-        """Make finished edits part of the memory, all of them or none.
+        """Make finished edits part of the memory, all or none.
 
         Args:
-            facts: per edit its fields of `HEADER` but for the id.
-            updates: per edit its update.
+            facts: per edit, its fields of `HEADER` except the id.
+            updates: per edit, its update.
 
         Returns:
             the new ids.
 
         Raises:
-            StoreError: they could not be kept. EditError: an update is not finite.
+            StoreError: the edits could not be kept.
+            EditError: an update or a loss is not finite.
         """
         self.check_writable()
         dtype = DTYPES[self.record_dtype]
@@ -158,9 +176,9 @@ class Journal(ABC):
         for number, (fact, update) in enumerate(zip(facts, updates, strict=True)):
             update = update.compact().rounded(dtype)
             if not update.is_finite():
-                raise EditError("the edit's update is not finite: not made, the memory is unchanged")
+                raise EditError("the edit's update is not finite; it was not made and the memory is unchanged")
             if not all(math.isfinite(fact[name] or 0) for name in ("loss", "seconds", "overlap")):
-                raise EditError(f"the edit's loss is {fact['loss']}: not made, the memory is unchanged")
+                raise EditError(f"the edit's loss is {fact['loss']}; it was not made and the memory is unchanged")
             header = {"seq": self.state.seq + 1 + number, "kind": "edit", "id": first + number, **fact,
                       "decay": update.decay, "scale": update.scale, "dtype": self.record_dtype}  # fmt: skip
             records.append((header, edit_body(update, dtype)))
@@ -169,10 +187,15 @@ class Journal(ABC):
 
     @exclusive
     def delete(self, edit: int) -> None:
-        """Take an edit back: its update is subtracted, its signature removed, and what it superseded comes back.
+        """Take an edit back: subtract its update, remove its signature, and bring back what it superseded.
 
-        Its prompt is then answered as if the edit had never been made, up to what later edits, made while it was there,
-        learned around it.
+        Its prompt is then answered as if the edit had never been made, except that later edits were learned while it
+        was there.
+
+        Raises:
+            TypeError, ValueError: there is no such edit, it is deleted already, or its update is not kept or is
+                damaged.
+            StoreError: the change could not be kept.
         """
         self._known(edit)
         if self.state.statuses[edit] == "deleted":
@@ -181,10 +204,12 @@ class Journal(ABC):
 
     @exclusive
     def restore(self, edit: int) -> None:
-        """Bring a deleted or superseded edit back; what contradicts it gives way, as before a new edit.
+        """Bring a deleted or superseded edit back. Active edits that contradict it are superseded, as by a new edit.
 
         Raises:
-            ConflictError: the policy is "reject", and something in force contradicts it.
+            ConflictError: the policy is "reject", and an active edit contradicts it.
+            TypeError, ValueError: there is no such edit, its status is another, or an update is not kept or is damaged.
+            StoreError: the change could not be kept.
         """
         self._known(edit)
         statuses = self.state.statuses
@@ -194,7 +219,12 @@ class Journal(ABC):
 
     @exclusive
     def disable(self, edit: int) -> None:
-        """Let no query find an edit, without taking its update back. It goes on standing in for what it superseded."""
+        """Hide an edit from queries without taking its update back. What it superseded does not come back.
+
+        Raises:
+            TypeError, ValueError: there is no such edit, or it is not active.
+            StoreError: the change could not be kept.
+        """
         self._known(edit)
         if self.state.statuses[edit] != "active":
             raise ValueError(f"edit {edit} is {self.state.statuses[edit]}, not active")
@@ -202,7 +232,7 @@ class Journal(ABC):
 
     @exclusive
     def enable(self, edit: int) -> None:
-        """Undo `disable`; what contradicts the edit by now gives way. Raises ConflictError as `restore`."""
+        """Undo `disable`; active edits that contradict the edit by now are superseded. Raises as `restore`."""
         self._known(edit)
         if self.state.statuses[edit] != "disabled":
             raise ValueError(f"edit {edit} is {self.state.statuses[edit]}, not disabled")
@@ -210,7 +240,8 @@ class Journal(ABC):
 
     @exclusive
     def tag(self, edit: int, tags: Iterable[str]) -> None:
-        """Replace an edit's tags."""
+        """Replace an edit's tags. Raises TypeError or ValueError for an unknown edit or bad tags, StoreError if not
+        kept."""
         self._known(edit)
         self.check_writable()
         header = {"seq": self.state.seq + 1, "kind": "tags", "id": edit, "tags": check_tags(tags), "created": now()}
@@ -218,10 +249,19 @@ class Journal(ABC):
 
     @exclusive
     def rollback(self, to: int | str) -> list[int]:
-        """Every edit's status as it was after edit `to` (an id) was made, or at a time (ISO 8601); returns the changed edits.
+        """Give every edit the status that it had just after edit `to` was made, or at a time; returns the changed
+        edits.
 
-        The state at a time is the one between two records of the log, the cut at which the fewest records lie on the wrong side of it by
-        their times: a clock that was put back or forward for a while moves it little. Weight decay that happened since is not undone.
+        For a time, the log is cut between two records such that the fewest records lie on the wrong side of the time;
+        so a clock that was wrong for a while moves the cut only a little. Weight decay since then is not undone.
+
+        Args:
+            to: an edit's id, or an ISO 8601 time (UTC unless it says otherwise).
+
+        Raises:
+            TypeError, ValueError: there is no such edit, the text is not a time, or an update is not kept or is
+                damaged.
+            StoreError: the change could not be kept.
         """
         history = self.history()
         if isinstance(to, str):
@@ -241,7 +281,7 @@ class Journal(ABC):
             [edit, status] for edit, status in wanted.items() if status != self.state.statuses[edit]
         ]
         if changes:
-            # What goes first: so that two edits of one prompt are never in the memory together.
+            # Removals come first, so that two edits of one prompt are never in the memory together.
             self._change(sorted(changes, key=lambda change: change[1] == "active"))
         return [edit for edit, _ in changes]
 
@@ -264,11 +304,11 @@ class Journal(ABC):
         )
 
     def _change(self, changes: list[list[Any]], by: int | None = None) -> None:
-        """Keep and apply changes of statuses; by: the edit for which others give way, if that is why."""
+        """Keep and apply (edit, status) changes. by: the edit that the others are superseded by, if there is one."""
         self.check_writable()
         for edit, status in changes:
             if self.state.needs_update(edit, status):
-                self.state.update_of(edit)  # refused before anything is kept when its record is damaged or forgotten
+                self.state.update_of(edit)  # raises for a damaged or forgotten record, before anything is kept
         header = {"seq": self.state.seq + 1, "kind": "status", "changes": changes, "created": now()}
         header |= {} if by is None else {"by": by}
         self._commit([(header, b"")])
@@ -305,12 +345,13 @@ def _time(text: str, where: str) -> datetime:
 
 
 def _written(entry: Entry) -> datetime:
-    """When a record was written; an edit that was merged tells that beside the time at which it was made."""
+    """When a record was written. A merged edit states it apart from the time at which the edit was made."""
     return _time(entry.header.get("written", entry.header["created"]), f"{entry.path}: record {entry.seq}")
 
 
 def _cut(times: list[datetime], moment: datetime) -> int:
-    """How many records, in order, were there at a moment: as many as leave the fewest on the wrong side of it, at best the most."""
+    """How many records existed at a moment: the cut that leaves the fewest on the wrong side of it; among equals, the
+    latest."""
     best = wrong = sum(time <= moment for time in times)
     place = 0
     for number, time in enumerate(times, 1):

@@ -1,4 +1,4 @@
-"""A new, empty memory for a model: background, contexts and calibration measured."""
+"""A new, empty memory for a model, with its background, contexts and calibration measured."""
 
 from __future__ import annotations
 
@@ -26,13 +26,21 @@ from .volatile import VolatileJournal
 
 
 def new_memory(config: MemoirConfig, target: Target, permutation: torch.Tensor | None) -> ResidualMemory:
-    """An empty memory for a projection. config: with `top_k` resolved; permutation: see `ResidualMemory`."""
+    """An empty memory for a projection.
+
+    Args:
+        config: with `top_k` resolved.
+        permutation: (D,) int32; drawn with `config.seed` when None.
+
+    Raises:
+        ValueError: as `ResidualMemory`, or a setting does not suit the update rule.
+    """
     assert config.top_k is not None
     if permutation is None:
         permutation = torch.randperm(target.in_features, generator=torch.Generator().manual_seed(config.seed))
     memory = ResidualMemory(target.in_features, target.out_features, config.top_k, permutation)
     memory.feature = config.feature
-    settled(config)  # what the rule would refuse is refused now, not at the first edit
+    settled(config)  # refuses bad settings now rather than at the first edit
     if rule_of(config).tracks:
         memory.track()
     return memory
@@ -47,12 +55,17 @@ def new_state(
     background: Any,
     depth: int | None,
 ) -> MemoryState:
-    """Measure what a new memory needs; the model is attached to `router`, whose memory is filled with its background.
+    """Measure what a new memory needs. The model is attached to `router`, whose memory gets its background here.
 
     Args:
-        config: resolved settings; fingerprint: the base model's.
-        background: `BackgroundTexts`, a JSONL path, None for the package's own, or the background itself, (D,) float.
-        depth: of the early tap, see `connect.depth_for`; None where masks route.
+        config: resolved settings.
+        fingerprint: the base model's.
+        background: `BackgroundTexts`, the path of a JSONL file, None for the package's own texts, or the background
+            itself, (D,) float.
+        depth: the early tap's layer, see `connect.depth_for`; None with router="mask".
+
+    Raises:
+        TypeError, ValueError: the background is not accepted; see `texts_of` and `background_of`.
     """
     given = background if isinstance(background, torch.Tensor) else None
     texts: BackgroundTexts = texts_of(None if given is not None else background)
@@ -62,7 +75,7 @@ def new_state(
     memory = router.memory
     memory.background.copy_(background_of(model, router, encoder, texts, config, digest(fingerprint), given))
     width = memory.index.width
-    masks = depth is None  # else nobody asks for them, and each costs a pass up to the projection
+    masks = depth is None  # otherwise they are not needed, and each would cost a pass up to the projection
     calibration = calibration_of(model, router, encoder, texts, config) if masks else np.zeros((0, width), np.uint8)
     with router.disabled(), evaluating(model):
         contexts = make_contexts(model, encoder.tokenizer, device_of(model))

@@ -1,9 +1,10 @@
 """Records of a journal: a JSON header and tensors, each under its own checksum. No pickle.
 
-    magic "MFR1" | header length, u32 | body length, u64 | BLAKE2b-128 of what precedes and the header | header | body
+    magic "MFR1" | header length, u32 | body length, u64 | BLAKE2b-128 of the bytes before it and of the header | header
+    | body
 
-The header names the body's checksum, so headers can be read and trusted without the bodies. The body is a safetensors file: an
-edit's signature and its update (see `memory/update.py`), in float32 or bfloat16.
+Integers are little-endian. The header holds the body's checksum, so headers can be read and trusted without the bodies.
+An edit's body is a safetensors file with its signature and its update (see `memory/update.py`), in float32 or bfloat16.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def digest(*parts: bytes | memoryview) -> bytes:
-    """BLAKE2b of the parts, 16 bytes."""
+    """The 16-byte BLAKE2b digest of the parts, joined."""
     found = hashlib.blake2b(digest_size=DIGEST)
     for part in parts:
         found.update(part)
@@ -46,7 +47,7 @@ def digest(*parts: bytes | memoryview) -> bytes:
 
 
 def encode(header: dict[str, Any], body: bytes = b"") -> bytes:
-    """A record's bytes. Raises ValueError where its header is larger than a reader takes."""
+    """A record's bytes. Raises ValueError if its header is larger than readers accept."""
     text = json.dumps(
         {**header, "body": digest(body).hex()}, ensure_ascii=True, allow_nan=False, separators=(",", ":")
     ).encode()
@@ -61,12 +62,14 @@ def encode(header: dict[str, Any], body: bytes = b"") -> bytes:
 
 @dataclass(frozen=True)
 class Entry:
-    """A record in a file: its header, and where its body lies.
+    """A record in a file: its header, and where its body is.
 
     Attributes:
-        path: the file, opened at each reading; descriptor: the open file, where it has no path that stays.
-        offset, length: the record's bytes in it; body_length: those of its body, at its end.
-        link: hexadecimal digest that the next record names as `after`: of the record as it was first written.
+        path: the file, opened for each reading.
+        offset, length: where the record is in the file, bytes.
+        body_length: bytes of its body, at the record's end.
+        descriptor: the open file, if it has no lasting path.
+        link: hexadecimal digest of the record as first written; the next record names it as `after`.
     """
 
     header: dict[str, Any]
@@ -79,16 +82,17 @@ class Entry:
 
     @property
     def seq(self) -> int:
-        """The record's number, from 1 on; 0 for an edit from a memory folder."""
+        """The record's number, from 1; 0 for an edit from a memory folder."""
         return self.header["seq"]
 
     @property
     def forgotten(self) -> bool:
-        """Whether this edit's update is not kept: given up by `compact(forget_before=...)`, or never there (a memory folder)."""
+        """Whether this edit's update is not kept: dropped by `compact(forget_before=...)`, or never there (a memory
+        folder)."""
         return self.header["kind"] == "edit" and self.body_length == 0
 
     def raw(self) -> bytes:
-        """The record's bytes, as they are on the disk. Raises Damaged where the file ends before them."""
+        """The record's bytes, as they are on disk. Raises Damaged if the file ends too early."""
         descriptor = files.open_regular(self.path, os.O_RDONLY) if self.descriptor is None else self.descriptor
         try:
             data = os.pread(descriptor, self.length, self.offset)
@@ -100,7 +104,7 @@ class Entry:
         return data
 
     def body(self) -> bytes:
-        """The body. Raises Damaged where it fails its checksum or is cut off."""
+        """The body. Raises Damaged if it fails its checksum or is cut off."""
         data = self.raw()
         data = data[len(data) - self.body_length :]
         if digest(data).hex() != self.header["body"]:
@@ -109,13 +113,16 @@ class Entry:
 
 
 def read_entry(data: bytes | memoryview, size: int, path: Path, offset: int) -> Entry:
-    """The record that begins `data` (bytes or a view of them); its body may lie beyond.
+    """The record at the start of `data`; its body need not be in `data`.
 
     Args:
-        size: bytes of the file from this record on; offset: where in the file it begins.
+        data: at least the prefix and the header.
+        size: bytes from the record's start to the file's end.
+        path: the file, for messages.
+        offset: where in the file the record begins, bytes.
 
     Raises:
-        Damaged: it is not a whole, intact header with room for its body.
+        Damaged: there is no whole, intact header with room for its body; `CutOff` if the file ends too early.
     """
     where = f"{path}: the record at byte {offset}"
     if size < PREFIX or len(data) < PREFIX:
@@ -147,8 +154,11 @@ def read_entry(data: bytes | memoryview, size: int, path: Path, offset: int) -> 
 
 
 def was_whole(data: bytes) -> bool:
-    """Whether data, which `read_entry` refuses, is a record that was written whole and changed since: one bit of its lengths was turned
-    over, or its header is still JSON though its checksum fails. A write that did not come to its end leaves neither behind."""
+    """Whether data that `read_entry` refuses was once a whole record and has changed since.
+
+    That is so if one bit of its lengths was flipped, or if its header is JSON but fails its checksum. An interrupted
+    write leaves neither behind.
+    """
     if len(data) < PREFIX or data[:4] != MAGIC:
         return False
     _, header_length, _ = LENGTHS.unpack_from(data)
@@ -178,7 +188,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
 
 
 def check_header(entry: Entry) -> None:
-    """Raise Damaged unless the header has the fields of its kind, each of them within its range."""
+    """Raise Damaged unless the header has the fields of its kind, each within its range."""
     header, where = entry.header, f"{entry.path}: record {entry.seq}"
     if header["kind"] not in _FIELDS:
         raise Damaged(f"{where} is of kind {quoted(header['kind'])}, unknown to this version")
@@ -201,7 +211,7 @@ def check_header(entry: Entry) -> None:
 
 
 def _in_range(name: str, value: Any) -> bool:
-    """Whether a number is one that an edit can have: finite, and what the ledger's columns hold."""
+    """Whether a number is one that an edit can have: finite, and within the range of the ledger's columns."""
     if isinstance(value, int):
         return 0 <= value < 1 << 53
     return not isinstance(value, float) or (math.isfinite(value) and (name == "loss" or value >= 0))
@@ -211,16 +221,22 @@ def _in_range(name: str, value: Any) -> bool:
 
 
 def edit_body(update: Update, dtype: torch.dtype) -> bytes:
-    """An update's tensors; `update.rounded(dtype)` is what `edit_update` gives back."""
+    """An edit's body, from its update; `edit_update` gives back `update.rounded(dtype)`."""
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in update.values().items()}
     return save({"signature": torch.from_numpy(np.ascontiguousarray(update.signature)), **tensors})
 
 
 def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Update:
-    """The update of an edit's record, every size, dtype and value checked.
+    """The update in an edit's record, with every size, dtype and value checked.
 
     Args:
-        sizes: (D, d, k) of the memory; tracked: whether the memory keeps C, so that the features must be there.
+        entry: the edit's record.
+        sizes: (D, d, k) of the memory.
+        tracked: whether the memory keeps C, in which case the features are required.
+
+    Raises:
+        ValueError: the update is not kept.
+        Damaged: the body or a field of the header is damaged.
     """
     D, d, k = sizes
     where, header = f"{entry.path}: record {entry.seq}", entry.header

@@ -1,4 +1,5 @@
-"""What a journal adds up to: the memory, and each edit's status. Live edits, opening and refreshing all go through `apply`."""
+"""The result of a journal's records: the memory and each edit's status. New edits, opening and refreshing all use
+`apply`."""
 
 from __future__ import annotations
 
@@ -13,21 +14,28 @@ from ..memory.update import Update
 from .edit_record import EditRecord
 from .record import Entry, check_header, edit_update
 
-# Whether an edit's update is in V (and C), and whether queries find it.
+# Per status, whether the edit's update is in V (and C), and whether queries find the edit.
 STATUSES = {"active": (True, True), "disabled": (True, False), "superseded": (False, False), "deleted": (False, False)}
 
 
 class State:
-    """The memory with the edits of a journal. Each record is applied as one change: a reader sees the memory before or after it.
+    """The memory with a journal's edits. Each record is applied as one change, so a reader sees the memory before or
+    after it.
 
     Args:
-        memory: an empty memory, or one filled from a snapshot; the records up to it are then applied without effect.
+        memory: an empty memory, or one filled from a snapshot; records up to the snapshot are then applied without
+            effect.
 
     Attributes:
-        seq: the last record applied; entries: id -> the edit's record; statuses: id -> status; tags: id -> list.
-        edits: the active edits' rows (see `EditRecord`), by id.
-        successors, predecessors: id -> the edits that took its place, or whose place it took, when one of them was made or brought back.
-        changed: counts the changes that took something away or brought it back.
+        seq: number of the last record applied.
+        entries: edit id -> its record.
+        statuses: edit id -> its status.
+        tags: edit id -> its tags.
+        edits: edit id -> its row (see `EditRecord`), for active edits.
+        successors, predecessors: edit id -> the edits that replaced it, or that it replaced, by being made or brought
+            back.
+        changed: counts status changes and reloads.
+        next_id: the id that the next edit gets.
     """
 
     def __init__(self, memory: ResidualMemory):
@@ -42,25 +50,25 @@ class State:
         self._ranks: dict[int, tuple[int, int]] = {}
         self.changed = 0
         self.next_id = 0
-        self._disabled: dict[int, np.ndarray] = {}  # signatures that the index has given up for a while
+        self._disabled: dict[int, np.ndarray] = {}  # signatures of disabled edits, which the index does not hold
 
     def by_edit(self) -> dict[str, dict[int, Any]]:
-        """What is kept of each edit, the dictionaries themselves by name."""
+        """The dictionaries that are kept by edit id (not copies), by name."""
         names = ("entries", "statuses", "tags", "edits", "successors", "predecessors", "_ranks", "_disabled")
         return {name: getattr(self, name) for name in names}
 
     def counts(self) -> dict[str, int]:
-        """The numbers that are kept, by name."""
+        """The counters, by name."""
         return {"seq": self.seq, "next_id": self.next_id, "changed": self.changed}
 
     def clear(self) -> None:
-        """Forget everything; the memory is emptied by whoever fills it."""
+        """Forget everything; the caller empties the memory."""
         for kept in self.by_edit().values():
             kept.clear()
         self.seq, self.next_id, self.changed = 0, 0, self.changed + 1
 
     def take(self, other: State) -> None:
-        """Become what another state is, whose memory holds what this one's is about to hold."""
+        """Take over another state; the caller fills this one's memory from the other's."""
         for name, kept in other.by_edit().items():
             setattr(self, name, kept)
         changed = self.changed + 1
@@ -69,7 +77,16 @@ class State:
 
     @torch.no_grad()
     def apply(self, entry: Entry, effect: bool = True) -> None:
-        """Take in the next record. effect: False where the memory holds it already (it came from a snapshot)."""
+        """Apply the next record.
+
+        Args:
+            effect: False if the memory holds its effect already (from a snapshot).
+
+        Raises:
+            Damaged: the record or its body is damaged.
+            ValueError: it does not follow the last record, names an unknown edit or status, or needs an update not
+                kept.
+        """
         header = entry.header
         check_header(entry)
         if entry.seq != self.seq + 1:
@@ -87,7 +104,7 @@ class State:
             self.seq = entry.seq
 
     def adopt(self, rows: list[dict[str, Any]], next_id: int, source: Path) -> None:
-        """Take in active edits that the memory holds already and whose updates are not kept (from a memory folder)."""
+        """Take over a memory folder's active edits, which the memory holds already and whose updates are not kept."""
         for row in rows:
             header = {**EditRecord.of(row).row(), "codes": row.get("codes", []), "kind": "edit", "seq": 0}
             edit = header["id"]
@@ -97,7 +114,7 @@ class State:
         self.next_id = next_id
 
     def update_of(self, edit: int) -> Update:
-        """An edit's update, read from its record."""
+        """An edit's update, read from its record. Raises ValueError as `edit_update`."""
         memory = self.memory
         sizes = (memory.in_features, memory.out_features, memory.top_k)
         return edit_update(self.entries[edit], sizes, memory.C is not None)
@@ -116,11 +133,11 @@ class State:
         return [edit for edit, status in self.statuses.items() if STATUSES[status][0]]
 
     def rank(self, edit: int) -> tuple[int, int]:
-        """Which of two edits was made or brought back later; edits of a memory folder come before all others, by their ids."""
+        """Orders edits by when they were last made active; those from a memory folder come first, ordered by id."""
         return self._ranks.get(edit, (0, edit))
 
     def needs_update(self, edit: int, status: str) -> bool:
-        """Whether a change to `status` reads the edit's update."""
+        """Whether changing an edit to `status` needs its update."""
         (written, found), (write, find) = STATUSES[self.statuses[edit]], STATUSES[status]
         return written != write or (find and not found and edit not in self._disabled)
 
@@ -179,7 +196,7 @@ class State:
         if edit not in self.entries:
             raise ValueError(f"a record tags edit {edit!r}: there is no such edit")
         self.tags[edit] = list(tags)
-        self.memory.index.touch()  # what was chosen by tags is chosen anew
+        self.memory.index.touch()  # selections by tags are made again
         self._note(edit)
 
     def _note(self, edit: int) -> None:

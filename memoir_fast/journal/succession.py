@@ -1,14 +1,16 @@
-"""Which edits stand in for one another: what gives way when an edit is brought back, and what comes back when one goes.
+"""Which edits replace one another: what is superseded when an edit comes back, and what comes back when one is deleted.
 
-Two edits are *rivals* if one took the other's place when it was made or brought back, directly or through others in between; or if they ask the same in the same words
-and answer otherwise, unless the journal keeps both. Each edit has a rank: the record that last made it active. Then:
+Two edits are *rivals* if one replaced the other, directly or through others, when it was made or brought back. They are
+also rivals if they ask the same in the same words and have different targets, unless the journal keeps both. Each edit
+has a rank: the record that last made it active. An edit is then
 
-    an edit is deleted, if it was deleted;
+    deleted, if it was deleted;
     else disabled, if it was disabled;
     else superseded, if a rival that is not deleted has a higher rank;
     else active.
 
-So what is in force depends on which edits are deleted and in which order they were made or brought back, never on the order of deletions.
+So an edit's status depends on which edits are deleted and on the order in which they were made or brought back, never
+on the order of deletions.
 """
 
 from __future__ import annotations
@@ -19,22 +21,23 @@ from .state import State
 
 
 def folded(text: str) -> str:
-    """A text without differences of case and blanks."""
+    """A text with case and blanks normalised, for comparison."""
     return " ".join(text.casefold().split())
 
 
 class Succession:
-    """The rivals among a journal's edits as they are now.
+    """The rivals among a journal's edits at present.
 
     Args:
-        state: of the journal; keeps: its policy is "keep", so that edits which only ask the same are no rivals.
+        state: the journal's.
+        keeps: its conflict policy is "keep", so edits that merely ask the same are not rivals.
     """
 
     def __init__(self, state: State, keeps: bool):
         self.state, self.keeps = state, keeps
 
     def rivals(self, edit: int) -> set[int]:
-        """The edits that stand in for one, or that it stands in for."""
+        """The rivals of an edit; see the module's text."""
         state = self.state
         found = _reached(edit, state.predecessors) | _reached(edit, state.successors)
         if not self.keeps:
@@ -42,17 +45,17 @@ class Succession:
         return found & state.entries.keys() - {edit}
 
     def giving_way(self, edit: int) -> list[int]:
-        """The active edits that cannot be in force beside this one; ascending."""
+        """The active edits that cannot be active beside this one, ascending."""
         return sorted(i for i in self.rivals(edit) if self.state.statuses[i] == "active")
 
     def returning(self, gone: Iterable[int]) -> list[int]:
-        """The superseded edits that come back once these are deleted; ascending."""
+        """The superseded edits that come back once these are deleted, ascending."""
         state, gone = self.state, set(gone)
         waiting = {i for edit in gone for i in self.rivals(edit) if state.statuses[i] == "superseded"} - gone
         return sorted(i for i in waiting if not self._succeeded(i, gone))
 
     def _succeeded(self, edit: int, gone: set[int]) -> bool:
-        """Whether a rival that is not deleted came after an edit."""
+        """Whether an edit has a rival of higher rank that is neither deleted nor about to be."""
         state = self.state
         return any(
             state.statuses[i] != "deleted" and i not in gone and state.rank(i) > state.rank(edit)
@@ -60,7 +63,7 @@ class Succession:
         )
 
     def _contradicting(self, edit: int) -> set[int]:
-        """The edits that ask the same in the same words, and answer otherwise."""
+        """The edits that ask the same in the same words and have another target."""
         entries = self.state.entries
         asked, target = _asked(entries[edit].header), entries[edit].header["target"].strip()
         return {

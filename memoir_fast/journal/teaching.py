@@ -1,4 +1,4 @@
-"""Making edits, and asking at once what was learned; `MemoirModel` inherits it."""
+"""Make edits, and check at once what was learned; `MemoirModel` inherits this."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from ..text.encoder import Encoder
 from .edit_record import EditResult
 from .edit_writer import EditWriter, note_of
 
-# Tokens that an answer may have beyond its target: one that runs on is seen to.
+# Tokens generated beyond the target, so that an answer that does not stop is noticed.
 _ROOM = 8
 
 
 class Teaching:
-    """For whatever answers questions and has a writer of edits.
+    """The editing methods of an object that answers questions and has an `EditWriter`.
 
     Attributes:
-        config, encoder: its settings, and texts to tokens; writer: makes and keeps the edits.
+        config: its settings.
+        encoder: turns texts into tokens.
+        writer: makes and keeps the edits.
     """
 
     config: MemoirConfig
@@ -35,17 +37,19 @@ class Teaching:
         """Teach the memory one fact.
 
         Args:
-            prompt: what will be asked, a user's words in a chat; outer blanks are taken off it and the target.
-            target: the answer, whole: its end is learned with it (`MemoirConfig.end`).
-            author, tags, metadata: kept with the edit; requests can choose edits by their tags, metadata is any JSON object.
-            rephrasings, not_prompts, subject, key: how the edit is found, and told from others; see `EditRequest`.
-            verify: ask the prompt and the rephrasings at once, and put into the result what the model answers.
+            prompt: what will be asked (in a chat, the user's words). Outer blanks are removed from it and from the
+                target.
+            target: the complete answer, since its end is learned too (`MemoirConfig.end`).
+            author, tags, metadata: kept with the edit. Requests can select edits by tag; metadata is any JSON object.
+            rephrasings, not_prompts, subject, key: how the edit is found and told apart from others; see `EditRequest`.
+            verify: ask the prompt and the rephrasings at once, and put the model's answers into the result.
             settings: fields of `MemoirConfig` for this edit only (steps, edit_lr, precision, ...).
 
         Raises:
             TypeError, ValueError: the request cannot be learned; see `EditRequest` and `Encoder.pair`.
-            EditError: the optimisation diverged. StoreError: the journal could not keep the edit, or its conflict policy rejects
-                it. In every case the memory is as it was.
+            EditError: the optimisation diverged.
+            StoreError: the journal could not keep the edit; ConflictError: its conflict policy rejects it. In every
+                case the memory is left as it was.
         """
         request = EditRequest(
             prompt, target, tuple_of("rephrasings", rephrasings), tuple_of("not_prompts", not_prompts), subject, key
@@ -59,15 +63,16 @@ class Teaching:
 
         Args:
             facts: (prompt, target) pairs, or `EditRequest`s.
-            batch_size: so many are optimised in the same steps, each with its own mask, loss and clipping; what they share of
-                the memory then serves all of them. 1 makes them one after the other, as `edit` does.
-            author, tags, metadata, verify, settings: as for `edit`; what is verified is asked when all facts are made.
+            batch_size: how many facts are optimised together, each with its own mask, loss and clipping, so that memory
+                rows they share suit all of them. With 1 they are made one after the other, as by `edit`.
+            author, tags, metadata, verify, settings: as for `edit`; `verify` asks once all facts are made.
 
         Returns:
-            one result a fact; `seconds` is its share of its batch's time.
+            one result per fact; `seconds` is its share of its batch's time.
 
         Raises:
-            as `edit`. The batches before the failing one are made; of the failing one nothing is.
+            TypeError, ValueError, EditError, StoreError: as `edit`. Batches before the failing one stay; nothing of the
+                failing one does.
         """
         if not isinstance(verify, bool):
             raise TypeError(f"verify must be True or False, got {verify!r}")
@@ -77,7 +82,7 @@ class Teaching:
         return self._verified(requests, results) if verify and requests else results
 
     def _verified(self, requests: list[EditRequest], results: list[EditResult]) -> list[EditResult]:
-        """The results with what the model answers to each request's prompt and rephrasings now."""
+        """The results, with the model's present answers to each request's prompt and rephrasings."""
         pair, prompt = self.encoder.pair, self.encoder.prompt
         room = max(len(pair(r.prompt, r.target).tokens) - len(prompt(r.prompt).tokens) for r in requests) + _ROOM
         asked = [(r.prompt.strip(), *r.rephrasings) for r in requests]

@@ -1,4 +1,4 @@
-"""What can be done with an edit after it was made; `MemoirModel` inherits it."""
+"""What can be done with an edit once it is made; `MemoirModel` inherits this."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from .journal import Journal
 
 
 class Undo:
-    """The verbs of a journal, for whatever has one."""
+    """A journal's operations, for an object that has one. Each raises as the `Journal` method of its name."""
 
     journal: Journal
 
     @property
     def edits(self) -> dict[int, dict[str, Any]]:
-        """The active edits' rows by id; see `EditRecord`."""
+        """The active edits' rows, by id; see `EditRecord`."""
         return self.journal.edits
 
     @property
     def next_id(self) -> int:
-        """The number of the next edit."""
+        """The id that the next edit will get."""
         return self.journal.next_id
 
     def delete(self, edit: int) -> None:
@@ -32,7 +32,7 @@ class Undo:
         self.journal.restore(edit)
 
     def disable(self, edit: int) -> None:
-        """Let no prompt find an edit, without taking its update back."""
+        """Hide an edit from prompts without taking its update back."""
         self.journal.disable(edit)
 
     def enable(self, edit: int) -> None:
@@ -44,10 +44,11 @@ class Undo:
         self.journal.tag(edit, tags)
 
     def rollback(self, to: int | str) -> list[int]:
-        """Every edit's status as it was after edit `to`, or at a time (ISO 8601); returns the changed edits."""
+        """Give every edit the status that it had just after edit `to`, or at a time (ISO 8601); returns the changed
+        edits."""
         return self.journal.rollback(to)
 
     def close(self) -> None:
-        """Close the journal: a store is flushed and its lock given back. The model goes on answering, but cannot be edited."""
+        """Close the journal: a store is flushed and its lock released. The model still answers but cannot be edited."""
         with self.journal.writing:
             self.journal.close()

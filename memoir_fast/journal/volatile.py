@@ -1,4 +1,4 @@
-"""The journal of a memory that no store keeps: undo for as long as the process lives."""
+"""The journal of a memory without a store: undo for as long as the process lives."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from .state import State
 
 
 class VolatileJournal(Journal):
-    """Keeps records in a temporary file without a name, which goes with the process: memory use does not grow with the edits.
+    """Keeps records in an unnamed temporary file that disappears with the process, so the updates take no main memory.
 
     Args:
         memory: an empty memory, or one filled from a memory folder.
-        rows, next_id: the edits of that folder, see `State.adopt`.
+        rows: that folder's edits, see `State.adopt`.
+        next_id: the id that the next edit gets.
     """
 
     def __init__(self, memory: ResidualMemory, rows: list[dict[str, Any]] | None = None, next_id: int = 0):
@@ -45,21 +46,21 @@ class VolatileJournal(Journal):
     def check_writable(self) -> None:
         """Raise StoreError once the journal is closed."""
         if self._file.closed:
-            raise StoreError("this memory was closed: it answers, but cannot be changed")
+            raise StoreError("this memory was closed: it still answers, but cannot be changed")
 
     def history(self, after: int = 0) -> list[Entry]:
-        """The records past number `after`."""
+        """The records with numbers above `after`, in order."""
         return [entry for entry in self._entries if entry.seq > after]
 
     def configure(self, config: MemoirConfig, tensors: dict[str, torch.Tensor] | None = None) -> None:
-        """Nothing to keep: both are the model's."""
+        """Does nothing: the model itself holds settings and tensors."""
 
     def flush(self) -> None:
-        """Nothing to wait for; raises as `check_writable`."""
+        """Does nothing but raise as `check_writable`: a temporary file need not be durable."""
         self.check_writable()
 
     def close(self) -> None:
-        """Give the temporary file back; nothing can be edited or taken back afterwards."""
+        """Close the temporary file; nothing can be edited or taken back afterwards."""
         self._file.close()
 
     def _commit(self, records: list[tuple[dict, bytes]]) -> None:
@@ -89,7 +90,8 @@ class VolatileJournal(Journal):
         return entries, end
 
     def _move_out(self) -> None:
-        """Into a file of this process's own: a fork shares the old one, and each of the two would write over the other's records."""
+        """Copy the records into a file of this process's own. After a fork both processes share the old file, and each
+        would overwrite the other's records."""
         data, file = os.pread(self._file.fileno(), self._end, 0), _new_file()
         files.write_all(file.fileno(), data)
         self._entries = [replace(entry, descriptor=file.fileno()) for entry in self._entries]
@@ -99,11 +101,11 @@ class VolatileJournal(Journal):
             self._file,
             file,
             os.getpid(),
-        )  # a mark from before still reads there
+        )  # a mark taken earlier still reads the inherited file
 
     @contextlib.contextmanager
     def _all_or_nothing(self, entries: list[Entry]) -> Iterator[None]:
-        """Put the memory and the state back as they were when applying fails, Ctrl-C included."""
+        """Restore the memory and the state if applying fails or is interrupted (Ctrl-C)."""
         memory, state = self.memory, self.state
         with memory.lock:
             saved = _Saved.of(memory, state, [*self._masks(entries)], self.touched(entries))
@@ -122,17 +124,17 @@ class VolatileJournal(Journal):
             if not entry.forgotten:
                 yield edit_update(entry, sizes, memory.C is not None).rows.long()
 
-    # ---- the compat front's restore points -----------------------------------------------------------------------
+    # ---- restore points, for `compat` ----------------------------------------------------------------------------
 
     def mark(self) -> _Saved:
-        """The whole memory as it is now, to `return_to`."""
+        """A restore point of the whole memory, for `return_to`."""
         with self.memory.lock:
             everything = torch.arange(self.memory.in_features)
             saved = _Saved.of(self.memory, self.state, [everything], list(self.state.entries))
             return replace(saved, entries=len(self._entries), end=self._end)
 
     def return_to(self, mark: _Saved) -> None:
-        """Make the memory what it was when `mark` was taken, to the bit; what was done since is forgotten."""
+        """Restore the memory bit by bit as it was when `mark` was taken; later records are forgotten."""
         with self.writing, self.memory.lock:
             mark.put_back(self.memory, self.state)
             del self._entries[mark.entries :]
@@ -140,13 +142,13 @@ class VolatileJournal(Journal):
 
 
 def _new_file() -> IO[bytes]:
-    """A file without a name, which the system frees with its last process."""
+    """An unnamed file, which the system frees when the last process closes it."""
     return tempfile.TemporaryFile(prefix="memoir_fast-", buffering=0)
 
 
 @dataclass(frozen=True)
 class _Saved:
-    """Some rows of a memory, and some edits as memory and state know them."""
+    """A copy of some rows of a memory, and of what memory and state hold about some edits."""
 
     rows: torch.Tensor
     V: torch.Tensor
@@ -160,7 +162,7 @@ class _Saved:
 
     @classmethod
     def of(cls, memory: ResidualMemory, state: State, masks: list[torch.Tensor], ids: list[int]) -> _Saved:
-        """masks: the rows; ids: the edits, whether they exist yet or not."""
+        """Take the copy. masks: the rows, each (n,); ids: the edits, which need not exist yet."""
         rows = torch.cat(masks).unique().to(memory.V.device) if masks else torch.zeros(0, dtype=torch.long)
         C = None if memory.C is None else memory.C[rows[:, None], rows]
         known = {edit: {name: kept[edit] for name, kept in state.by_edit().items() if edit in kept} for edit in ids}
@@ -168,7 +170,7 @@ class _Saved:
         return cls(rows, memory.V[rows], C, memory.scale, state.counts(), known, signatures)
 
     def put_back(self, memory: ResidualMemory, state: State) -> None:
-        """Make rows and edits what they were; edits that came since are gone."""
+        """Restore the rows and edits; edits made since are removed."""
         memory.V[self.rows], memory.scale = self.V, self.scale
         if memory.C is not None and self.C is not None:
             memory.C[self.rows[:, None], self.rows] = self.C

@@ -1,4 +1,5 @@
-"""The wordings of stored edits, for the keys: from their records, or read again by the model where a record holds no codes."""
+"""Stored edits' wordings, for the keys: taken from their records, or read again by the model if a record holds no
+codes."""
 
 from __future__ import annotations
 
@@ -14,19 +15,19 @@ Read = Callable[[list[str]], list[Wording]]
 
 
 class StoredWordings:
-    """Edit id -> `Wordings`.
+    """A callable from an edit's id to its `Wordings`.
 
     Args:
-        journal: what keeps the edits; set anew when another one takes over.
-        bits: of the matcher's codes.
-        read: texts -> what they say, by the model.
+        journal: keeps the edits; replaced when another journal takes over.
+        bits: the number of bits of the matcher's codes.
+        read: turns texts into their wordings, with the model.
     """
 
     def __init__(self, journal: Journal, bits: int, read: Read):
         self.journal, self.bits, self.read = journal, bits, read
         self._again: dict[
             tuple[str, ...], list[Wording]
-        ] = {}  # texts of edits whose records hold no codes of this matcher
+        ] = {}  # by texts, for edits whose records hold no codes of this matcher
 
     def __call__(self, edit: int) -> Wordings:
         header = self.journal.state.entries[edit].header
@@ -38,7 +39,8 @@ class StoredWordings:
         return Wordings(codes[:asked], codes[asked:], header.get("subject", ""), offers(header["target"]))
 
     def prepare(self, edits: Iterable[int]) -> None:
-        """Read in batches what the records of some edits do not say: edits from before codes were kept, or of another matcher."""
+        """Read, in batches, the wordings that are missing in some edits' records: those of old versions or other
+        matchers."""
         headers = [self.journal.state.entries[edit].header for edit in edits]
         missing = [
             texts for header in headers if self._kept(header) is None and (texts := _texts(header)) not in self._again
@@ -47,14 +49,14 @@ class StoredWordings:
         read = iter(self.read([text for texts in missing for text in texts]) if missing else [])
         self._again.update({texts: [next(read) for _ in texts] for texts in missing})
         for header in headers:
-            self._again.setdefault(_texts(header), [])  # a text without words finds nothing
+            self._again.setdefault(_texts(header), [])  # an edit with a blank text is never found
 
     def _kept(self, header: dict[str, Any]) -> list[Wording] | None:
-        """The record's own codes, or None."""
+        """The wordings in the record itself, or None."""
         codes = header.get("codes", [])
         try:
             return [Wording.unpacked(text, self.bits) for text in codes] if codes else None
-        except ValueError:  # of another width
+        except ValueError:  # codes of another width
             return None
 
 

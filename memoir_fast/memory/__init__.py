@@ -1,1 +1,2 @@
-"""The residual memory: its weights, the signatures that address it, and what one edit adds. The only writers of V, S and C."""
+"""The residual memory: its weights, the signatures that address it, and what one edit adds. Only this package writes V,
+S and C."""

@@ -1,9 +1,9 @@
 """Nearest-neighbour search over the stored edits' signatures by Hamming distance.
 
-The codes lie in one growing array. The C++ extension scans it on torch's threads; without the extension FAISS does.
-(FAISS's own binary index was measured beside it, see benchmarks/speed/lookup_masks.py: it reads all bytes of a million masks,
-the scan a ninth.) Beyond `SignatureIndex.exhaustive` edits, a slice of each code is scanned and only the
-nearest candidates are compared in full.
+The signatures (codes) lie in one growing array. The C++ extension scans it with torch's number of threads; without the
+extension, FAISS does. Beyond `SignatureIndex.exhaustive` edits, the extension scans a slice of each code and compares
+only the nearest candidates in full. (benchmarks/speed/lookup_masks.py compares this with FAISS's binary index, which
+reads every byte of a million masks where the slices are a ninth.)
 """
 
 from __future__ import annotations
@@ -22,30 +22,35 @@ from .rows import Rows
 
 
 class Listener(Protocol):
-    """What `SignatureIndex.listen` tells of changes; the index is in its new state when it is called."""
+    """Gets the changes of a `SignatureIndex` (see `listen`), which is in its new state by then."""
 
     def added(self, edits: list[int], signatures: np.ndarray) -> None:
-        """These edits were stored, with these signatures (n, ceil(D/8)) uint8."""
+        """These n edits were stored, with these signatures (n, ceil(D/8)) uint8."""
 
     def removed(self, edits: list[int]) -> None:
-        """These edits are stored no longer."""
+        """These edits were removed."""
 
 
 class SignatureIndex:
     """Signatures of stored edits, by id.
 
     A signature is a mask of D features with exactly k ones, packed little-endian into ceil(D/8) bytes, padding bits 0.
-    Two of them with Hamming distance H share the fraction `overlap = 1 - H / (2k)` of their ones, so the largest overlap
-    is the smallest Hamming distance.
+    Two of them with Hamming distance H share the fraction `overlap = 1 - H / (2k)` of their ones, so the nearest code
+    has the largest overlap.
 
     Args:
         dimension: D.
         top_k: k.
 
+    Raises:
+        ValueError: top_k is not in 1..D.
+
     Attributes:
-        exhaustive: up to so many edits every code is compared in full, and the result is exact. Beyond, the candidates are
-            the 0.5 % of codes nearest by a slice of the (permuted, so random) bits, a ninth of them at LLaMA-3's size: on masks with the measured skew of SmolLM2
-            this found the nearest of a million for all 600 queries (benchmarks/results/lookup.jsonl).
+        exhaustive: up to this many edits, every code is compared in full and the result is exact. Beyond, only
+            candidates are: the 0.5 % of codes that are nearest by a slice of the bits, which are permuted and so random
+                (at LLaMA-3's size the
+            slice is a ninth of them). On masks as skewed as SmolLM2's, this found the nearest of a million for all 600
+            queries (benchmarks/results/lookup.jsonl).
     """
 
     exhaustive = search.EXHAUSTIVE
@@ -56,12 +61,12 @@ class SignatureIndex:
         self.dimension, self.top_k = dimension, top_k
         self.width = (dimension + 7) // 8
         self.version = 0  # counts changes
-        self.slice_width = max(64, self.width // 9 // 32 * 32)  # bytes; a slice is read for every stored edit
+        self.slice_width = max(64, self.width // 9 // 32 * 32)  # bytes, read for every stored edit
         self._codes = Rows((self.width,), np.uint8)
         self._slices: Rows | None = None  # made by the first search that needs it
         self._lock = threading.RLock()  # a search sees an edit whole or not at all
         self._listeners: list[Listener] = []
-        self._ids = array("q")  # ascending, as the codes: ties go to the earliest edit
+        self._ids = array("q")  # ascending, like the codes' rows, so that ties go to the earliest edit
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -89,13 +94,13 @@ class SignatureIndex:
             return self._codes.view[self._row_of(edit_id)].copy()
 
     def signatures(self) -> np.ndarray:
-        """(n, ceil(D/8)) uint8: all of them, in the ids' order."""
+        """(n, ceil(D/8)) uint8: all signatures, in the ids' order."""
         with self._lock:
             return self._codes.view.copy()
 
     def listen(self, listener: Listener) -> None:
-        """Tell `listener` of every change, before any search sees it: `added(ids, signatures)` and `removed(ids)` are called, with the
-        index in its new state."""
+        """Call the listener's `added` or `removed` at every change, before any search sees the change. The index is in
+        its new state by then."""
         with self._lock:
             self._listeners.append(listener)
 
@@ -103,13 +108,13 @@ class SignatureIndex:
         """Store signatures under new ids.
 
         Args:
-            ids: m ints >= 0, ascending, none of them stored. Larger ones than the stored are appended at O(1); others (an edit
-                that comes back) are put in their place, at one pass over the index.
+            ids: m ints >= 0, ascending, none of them stored. Ids above all stored ones are appended at O(1); others (a
+                restored edit) are put in their place, which costs one pass over the index.
             signatures: (m, ceil(D/8)) uint8.
 
         Raises:
-            ValueError: an id out of order or stored already, or a signature of the wrong size or without exactly k ones;
-                nothing is stored.
+            ValueError: an id is out of order or stored already, or a signature has the wrong size or not exactly k
+                ones; nothing is stored.
         """
         ids = [int(i) for i in ids]
         signatures = self._checked(signatures)
@@ -140,7 +145,7 @@ class SignatureIndex:
         self._ids = array("q", [self._ids[row] for row in order])
 
     def subset(self, ids: Iterable[int]) -> SignatureIndex:
-        """An index of some of the stored edits, by itself; ids that are not stored are passed over."""
+        """A separate index of some of the stored edits; ids that are not stored are skipped."""
         index = SignatureIndex(self.dimension, self.top_k)
         with self._lock:
             ids = sorted(i for i in ids if i in self)
@@ -150,14 +155,15 @@ class SignatureIndex:
         return index
 
     def within(self, signature: np.ndarray, least: float) -> list[int]:
-        """The stored edits whose overlap with a signature (ceil(D/8),) is at least `least`, ascending."""
+        """The ids of stored edits whose overlap with a signature (ceil(D/8),) uint8 is at least `least`, ascending."""
         query = self._checked(np.asarray(signature)[None])[0]
         with self._lock:
             shared = np.bitwise_count(self._codes.view & query).sum(1, dtype=np.int64)
             return [self._ids[row] for row in np.flatnonzero(shared / self.top_k >= least)]
 
     def remove(self, ids: Iterable[int]) -> None:
-        """Remove stored edits; the others keep their ids. Costs one pass over the index. ValueError for unknown ids."""
+        """Remove stored edits; the others keep their ids. Costs one pass over the index. Raises ValueError for unknown
+        ids."""
         ids = list(ids)
         gone = set(ids)
         with self._lock:
@@ -175,19 +181,24 @@ class SignatureIndex:
                 listener.removed(ids)
 
     def touch(self) -> None:
-        """Count a change of something beside the index that selections of edits were made by (tags)."""
+        """Raise the version because something outside the index changed (tags), so that selections of edits are made
+        again."""
         with self._lock:
             self.version += 1
 
     def nearest(self, signatures: np.ndarray, exhaustive: bool | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The stored edit with the largest overlap, for each query; the lowest id among equals.
+        """For each query, the stored edit with the largest overlap; among equals, the lowest id.
 
         Args:
             signatures: (B, ceil(D/8)) uint8.
-            exhaustive: compare every stored code in full; None decides by their number (see the attribute).
+            exhaustive: compare every stored code in full; None decides by their number (see the class's attribute).
 
         Returns:
             ids (B,) int64, -1 when nothing is stored; overlaps (B,) float64 in 0..1, 0 when nothing is stored.
+
+        Raises:
+            ValueError: the signatures have the wrong dtype or shape.
+            ImportError: neither the C++ extension nor FAISS is installed.
         """
         signatures = self._checked(signatures)
         with self._lock:

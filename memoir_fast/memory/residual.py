@@ -1,4 +1,4 @@
-"""The residual memory: the columns written so far, the scale in front of them, and the signatures that address them."""
+"""The residual memory: the weights written so far, their common scale, and the signatures that address them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .update import Update
 
 
 class ResidualMemory:
-    """`scale * V` is the transposed residual weight `W_m^T` of the method (MEMOIR, section 3), stored row by row.
+    """The residual weight: `scale * V` is `W_m^T`, the transpose of the method's residual weight, stored row by row.
 
-    Readers and writers meet here. A writer holds `lock` while it changes V, the scale and the index, for the whole of one change; a
-    reader holds it while it looks an edit up and copies the rows that the edit reads (`block_of`), and never looks at V afterwards.
-    So a reader sees the memory before a change or after it, never in between.
+    This is where readers and writers meet. A writer holds `lock` for the whole of one change to V, the scale and the
+    index. A reader holds it while it looks an edit up and copies the rows that the edit reads (`block_of`), and does
+    not look at V after that. So a reader sees the memory before a change or after it, never in between.
 
     Args:
         in_features: D, the projection's input width.
@@ -28,16 +28,21 @@ class ResidualMemory:
         top_k: k, active features per mask.
         permutation: (D,) int32, the fixed permutation of TopHash; drawn from torch's global generator when None.
 
+    Raises:
+        ValueError: top_k is not in 1..D, or the permutation is not one of 0..D-1.
+
     Attributes:
         V: (D, d) float32; row j holds feature j's weights. Kept in float32 whatever the model's dtype.
-        scale: Python float S (float64): SGD's weight decay of every step so far; the effective memory is `scale * V`.
+        scale: S, a Python float (float64): the product of SGD's weight decay over all steps so far.
         background: (D,) float32, the mean prompt feature of unrelated prompts.
         permutation: (D,) int32.
-        C: (D, D) float32 or None: the sum over past edits of `A^T A`, A their tokens' features on the mask: which directions of the
-            rows earlier edits read. Kept with `write="preconditioned"`.
-        feature: what masks are made of, see `MemoirConfig.feature`.
+        C: (D, D) float32 or None: the sum of `A^T A` over past edits, A being their tokens' features on the mask. It
+            records which directions earlier edits read, and is kept with `write="preconditioned"`.
+        feature: what masks are made from, see `MemoirConfig.feature`.
         index: the stored edits' signatures.
         lock: see above; reentrant.
+
+    Source: MEMOIR (Wang et al., NeurIPS 2025), section 3.
     """
 
     def __init__(self, in_features: int, out_features: int, top_k: int, permutation: torch.Tensor | None = None):
@@ -66,7 +71,7 @@ class ResidualMemory:
         return f"ResidualMemory(D={self.in_features}, d={self.out_features}, k={self.top_k}, edits={len(self)})"
 
     def to(self, device: torch.device) -> ResidualMemory:
-        """Move the memory to a device and return it; its dtypes stay."""
+        """Move the memory to a device and return it; dtypes stay the same."""
         if self.V.device != device:
             with self.lock:
                 for name in ("V", "background", "permutation", "C"):
@@ -75,10 +80,10 @@ class ResidualMemory:
                 self._blocks.clear()
         return self
 
-    # ---- for writers, who hold the lock --------------------------------------------------------------------------
+    # ---- for writers, which hold the lock ------------------------------------------------------------------------
 
     def track(self) -> None:
-        """Begin to keep C."""
+        """Start keeping C."""
         if self.C is None:
             self.C = torch.zeros(self.in_features, self.in_features, device=self.V.device)
 
@@ -98,7 +103,7 @@ class ResidualMemory:
                 self.C[rows[:, None], rows] += sign * (update.features.T @ update.features)
 
     def forget_blocks(self) -> None:
-        """V was changed by other ways than `write`: readers that come get fresh copies."""
+        """Call this after changing V other than by `write`, so that new readers get fresh copies."""
         self._blocks.clear()
 
     def clear(self) -> None:
@@ -114,7 +119,18 @@ class ResidualMemory:
     def fill(
         self, V: torch.Tensor, scale: float, ids: Sequence[int], signatures: np.ndarray, C: torch.Tensor | None = None
     ) -> None:
-        """Fill an empty memory: V (D, d) float32, C (D, D) where it is kept, ids (n,) ascending and their signatures (n, bytes)."""
+        """Fill an empty memory.
+
+        Args:
+            V: (D, d) float32.
+            scale: S.
+            ids: n ints, ascending.
+            signatures: (n, ceil(D/8)) uint8.
+            C: (D, D) float32, if the memory keeps it.
+
+        Raises:
+            ValueError: as `SignatureIndex.add`.
+        """
         with self.lock:
             self._blocks.clear()
             self.V.copy_(V)
@@ -126,10 +142,12 @@ class ResidualMemory:
                 self.index.add(ids, signatures)
 
     def changed(self, without: list[Update], given: list[Update], scale: float | None = None) -> ResidualMemory:
-        """A copy to optimise against, as if some updates were not in it and others were: own V and C, the same index.
+        """A copy to optimise against, with its own V and C and the same index.
 
         Args:
-            scale: what its scale is then; None keeps this one's.
+            without: updates taken out of the copy.
+            given: updates added to it.
+            scale: the copy's scale; None keeps this memory's.
         """
         twin = copy.copy(self)
         twin.V, twin.C = self.V.clone(), None if self.C is None else self.C.clone()
@@ -142,7 +160,7 @@ class ResidualMemory:
         return twin
 
     def stiffness(self, indices: torch.Tensor) -> torch.Tensor | None:
-        """(k, k) float32: C on a mask, or None where it is not kept."""
+        """(k, k) float32: C restricted to a mask (k,), or None if C is not kept."""
         if self.C is None:
             return None
         rows = indices.long()
@@ -151,8 +169,11 @@ class ResidualMemory:
     # ---- for readers ---------------------------------------------------------------------------------------------
 
     def block_of(self, edit_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a reader of a stored edit needs, a copy that no later change touches: its mask (k,) int32 ascending, and the
-        effective memory's rows there, `scale * V[mask]` (k, d) float32. Readers of one edit share one copy while V stays."""
+        """What a reader of a stored edit needs: its mask (k,) int32 ascending, and `scale * V[mask]` (k, d) float32.
+
+        The rows are a copy that no later change touches; until V changes, all readers of the edit share it. Raises
+        ValueError for an unknown id.
+        """
         with self.lock:
             indices = self.indices_of(edit_id)
             block = self._blocks.get(edit_id)
@@ -161,12 +182,13 @@ class ResidualMemory:
                 with (
                     torch.inference_mode(False),
                     torch.no_grad(),
-                ):  # it may be shared with readers outside of inference mode
+                ):  # readers outside inference mode may share it
                     block = self.V[rows] if self.scale == 1.0 else self.V[rows].mul_(self.scale)
                 self._blocks[edit_id] = block
         return indices, block
 
     def indices_of(self, edit_id: int) -> torch.Tensor:
-        """(k,) int32 ascending: the mask of a stored edit, unpacked from its signature."""
+        """(k,) int32 ascending: a stored edit's mask, unpacked from its signature. Raises ValueError for an unknown
+        id."""
         bits = np.unpackbits(self.index.signature(edit_id), bitorder="little", count=self.in_features)
         return torch.from_numpy(np.flatnonzero(bits).astype(np.int32))

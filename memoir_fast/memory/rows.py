@@ -1,4 +1,4 @@
-"""Rows of one array that grows."""
+"""A growing array of rows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 
 
 class Rows:
-    """An array to which rows are added at O(1) on average.
+    """An array that grows by rows, at O(1) each on average.
 
     Args:
-        shape: of one row; dtype: of the array.
+        shape: of one row.
+        dtype: of the array.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any):
@@ -23,10 +24,10 @@ class Rows:
         return self._data[: self.count]
 
     def append(self, rows: np.ndarray) -> None:
-        """Add rows behind the others."""
+        """Append rows (n, *shape)."""
         needed = self.count + len(rows)
         if needed > len(self._data):
-            # By an eighth once large: a doubled array of gigabytes would break the promise of 2 KB an edit.
+            # Large arrays grow by an eighth only: doubling gigabytes would break the promise of 2 KB per edit.
             room = max(64, needed, len(self._data) * 2 if len(self._data) < 1 << 14 else len(self._data) * 9 // 8)
             data = np.empty((room, *self._data.shape[1:]), self._data.dtype)
             data[: self.count] = self.view
@@ -35,7 +36,7 @@ class Rows:
         self.count = needed
 
     def keep(self, kept: np.ndarray) -> None:
-        """Keep the rows that `kept` (count,) bool says, in their order."""
+        """Keep the rows where `kept` (count,) bool is True, in order."""
         rows = self.view[kept]
         self._data[: len(rows)] = rows
         self.count = len(rows)

@@ -22,7 +22,12 @@ class Tags:
 
 
 def check_tags(tags: Iterable[str]) -> list[str]:
-    """Tags as a list of distinct texts. Raises TypeError for anything but non-empty texts."""
+    """Tags as a list of distinct texts, in order.
+
+    Raises:
+        TypeError: not a list of non-empty texts.
+        ValueError: a tag holds half a surrogate pair.
+    """
     found = [tags] if isinstance(tags, str) else list(tags)
     if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in found):
         raise TypeError(f"tags must be a list of non-empty texts, got {quoted(tags)}")

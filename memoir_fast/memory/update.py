@@ -1,4 +1,4 @@
-"""What one finished edit adds to a memory: enough to write it, to take it back, and to keep it in a file."""
+"""What one finished edit adds to a memory: enough to write it, to take it back and to store it in a file."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ import torch
 
 @dataclass(frozen=True)
 class Update:
-    """`V[rows] += delta / scale`, and `C[rows, rows] += A^T A` where C is kept.
+    """The change `V[rows] += delta / scale` and, if C is kept, `C[rows, rows] += A^T A`.
 
-    The delta (k, d) is either `block` itself or `moves^T G`, whichever takes fewer numbers.
+    The delta (k, d) is held either as `block` or as `moves^T G`; `compact` chooses the form with fewer numbers.
 
     Attributes:
         rows: (k,) int32 ascending, the edit's mask.
-        signature: (ceil(D/8),) uint8, the same packed.
-        decay: s, by which this edit's weight decay shrank the memory (1 without decay).
+        signature: (ceil(D/8),) uint8, the mask packed.
+        decay: s, the factor by which this edit's weight decay shrank the memory (1 without decay).
         scale: S, the memory's scale after this edit.
-        block: (k, d) float32, or None; moves: U (n, k) and G (n, d) float32, or None.
-        features: A (n, k) float32, or None where the memory keeps no C.
+        block: (k, d) float32, or None.
+        moves: U (n, k) float32, or None.
+        G: (n, d) float32, or None.
+        features: A (n, k) float32, or None if the memory keeps no C.
     """
 
     rows: torch.Tensor
@@ -34,14 +36,14 @@ class Update:
     features: torch.Tensor | None = None
 
     def delta(self) -> torch.Tensor:
-        """(k, d) float32, before the division by `scale`."""
+        """(k, d) float32, before it is divided by `scale`."""
         if self.moves is not None and self.G is not None:
             return self.moves.T @ self.G
         assert self.block is not None
         return self.block
 
     def compact(self) -> Update:
-        """The same update in the form that takes fewer numbers."""
+        """The same update in the form with fewer numbers."""
         if (
             self.moves is None
             or self.G is None
@@ -51,7 +53,8 @@ class Update:
         return replace(self, block=self.delta(), moves=None, G=None)
 
     def rounded(self, dtype: torch.dtype) -> Update:
-        """The same update with its values rounded to a dtype (and held in float32): what a file of that dtype gives back."""
+        """The same update with its values rounded to a dtype and held in float32, as a file of that dtype gives them
+        back."""
         values: dict[str, Any] = {name: tensor.to(dtype).float() for name, tensor in self.values().items()}
         return replace(self, **values)
 
@@ -61,10 +64,10 @@ class Update:
         return replace(self, rows=self.rows.to(device), **values)
 
     def values(self) -> dict[str, torch.Tensor]:
-        """The floating-point tensors that are there, by name."""
+        """The floating-point tensors that are present, by name."""
         found = {name: getattr(self, name) for name in ("block", "moves", "G", "features")}
         return {name: tensor for name, tensor in found.items() if tensor is not None}
 
     def is_finite(self) -> bool:
-        """Whether no value of it, nor of its delta, is NaN or infinity."""
+        """Whether the update and its delta hold no NaN and no infinity."""
         return all(bool(torch.isfinite(tensor).all()) for tensor in (self.delta(), *self.values().values()))

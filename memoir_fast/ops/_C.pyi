@@ -1,4 +1,4 @@
-"""The C++ extension's functions, see csrc/cpu/bindings/. Addresses are those of checked tensors; strides count elements.
+"""The C++ extension's functions, see csrc/cpu/bindings/. Addresses point into checked tensors; strides are in elements.
 
 Dtype codes: 0 float32, 1 bfloat16, 2 float16.
 """
@@ -7,34 +7,34 @@ def level() -> str:
     """The SIMD level in use: scalar, avx2 or avx512."""
 
 def set_level(name: str) -> None:
-    """Another level; ValueError where this CPU has none of that name."""
+    """Use another level. Raises ValueError if this CPU has none of that name."""
 
 def levels() -> list[str]:
     """The levels that this CPU can run."""
 
 def pool_name() -> str:
-    """The library whose threads serve, or "std::thread"."""
+    """The library whose threads are used, or "std::thread"."""
 
 def set_pool(path: str) -> bool:
-    """Another library to take threads from; "" for std::thread."""
+    """Use another library's threads; "" for std::thread. Returns whether it loaded."""
 
 def tophash(
     features: int, dtype: int, batch: int, dimension: int, stride: int, background: int, permutation: int, k: int,
     indices: int, signature: int, threads: int, name: str,
 ) -> None:  # fmt: skip
-    """Masks and signatures; ValueError names `name` where a value is not finite, or the permutation."""
+    """Masks and signatures. Raises ValueError naming `name` if a value is not finite, or for a bad permutation."""
 
 def pool(
     tokens: int, dtype: int, count: int, dimension: int, stride: int, segments: int, ends: int, means: int
 ) -> None:
-    """Means of token segments; ValueError where the segments' ends are not those of the tokens."""
+    """Means of token segments. Raises ValueError if the segments' ends do not fit the tokens."""
 
 def product(
     x: int, x_dtype: int, x_stride: int, rows: int, dimension: int, weights: int, w_dtype: int, w_stride: int, d: int,
     blocks: bool, indices: int, masks: int, k: int, route: int, scale: float, out: int, out_dtype: int, out_stride: int,
     add: bool, order: int, threads: int,
 ) -> list[tuple[int, int, int]]:  # fmt: skip
-    """The product of rows whose mask few rows share; returns the other masks: (mask, first place in order, rows)."""
+    """The product for rows whose mask few rows share. Returns the other masks as (mask, first place in order, rows)."""
 
 def pack(
     x: int, x_dtype: int, x_stride: int, row_at: int, rows: int, weights: int, w_dtype: int, w_stride: int, d: int,
@@ -46,7 +46,7 @@ def emit(sums: int, rows: int, d: int, out: int, dtype: int, stride: int, row_at
     """out[row_at] = sums, or += sums."""
 
 def check_unique(idx: int, k: int, dimension: int) -> None:
-    """ValueError unless the indices are in range and none is repeated."""
+    """Raise ValueError unless the indices are in range and none is repeated."""
 
 def scatter(
     V: int, v_dtype: int, d: int, v_stride: int, idx: int, k: int, update: int, scale: float, threads: int
@@ -57,4 +57,4 @@ def hamming_nearest(
     queries: int, count: int, codes: int, slices: int, rows: int, width: int, slice: int, candidates: int, out_rows: int,
     out_distances: int, threads: int,
 ) -> None:  # fmt: skip
-    """For each query the nearest code's row and its distance; `slices` 0 compares all codes."""
+    """For each query, the nearest code's row and its distance; `slices` 0 compares all codes in full."""

@@ -1,4 +1,4 @@
-"""The project's operations on tensors: tensors in, tensors out. Nothing here knows of models or edits.
+"""The project's tensor operations. Nothing here knows about models or edits.
 
 Shapes as in `reference.py`: B prompts, N tokens, D features, d outputs, k active features, R masks, n training tokens.
 """

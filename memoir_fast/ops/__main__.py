@@ -1,4 +1,5 @@
-"""`python -m memoir_fast.ops` prints which backend serves each operation on this machine, and which engine looks stored edits up."""
+"""`python -m memoir_fast.ops` prints which backend runs each operation on this machine, and what looks up stored
+edits."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from .dispatch import OPERATIONS, backend_of
 
 
 def main() -> None:
-    """Print who serves, as a table or as JSON."""
+    """Print which backend runs each operation, as a table or as JSON."""
     parser = argparse.ArgumentParser(description="Which backend serves each operation on this machine.")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])

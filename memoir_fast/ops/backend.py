@@ -1,6 +1,7 @@
-"""What a backend supplies: `reference`, `cpu` and `gpu` are modules of this shape (the type checker compares them).
+"""The interface of a backend. The modules `reference`, `cpu` and `gpu` implement it, which the type checker verifies.
 
-The arguments are those of the public operations of the same name, checked except for the values in index tensors.
+The arguments are those of the public operations of the same names. They are checked already, except for values in index
+tensors.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ class Backend(Protocol):
     def tophash_pooled(
         self, tokens: Tensor, cu_seqlens: Tensor, background: Tensor, permutation: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
-        """The same of the means of token segments."""
+        """`tophash` of the means of token segments."""
 
     def masked_matmul(self, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
         """(N, d) of x's dtype; -0.0 in rows with route -1."""
 
     def masked_matmul_(self, out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
-        """Adds to `out` (N, d); does not write rows with route -1."""
+        """Adds to `out` (N, d) in place; rows with route -1 are not written."""
 
     def masked_matmul_backward(
         self, grad: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float, dimension: int
     ) -> Tensor:
-        """The gradient (N, dimension) for x of grad (N, d)."""
+        """The gradient (N, dimension) with respect to x, from grad (N, d)."""
 
     def block_matmul(self, x: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
         """As `masked_matmul`, with blocks (R, k, d)."""
@@ -46,4 +47,4 @@ class Backend(Protocol):
         """As `masked_matmul_backward`, with blocks (R, k, d)."""
 
     def masked_scatter_(self, V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> Tensor:
-        """Adds to V's rows; returns the squared norm of the update, a float32 scalar."""
+        """Adds to V's rows in place; returns the squared norm of the update, a float32 scalar."""

@@ -1,7 +1,7 @@
-"""The product of the active features with copies of the memory's rows, gathered when a route was decided.
+"""The product of the active features with copies of the memory's rows, which are made when a route is decided.
 
-A reader keeps such blocks as its snapshot: what is written into the memory meanwhile does not change its answer. Training
-reads the memory itself, see `masked_matmul`; the kernels are the same, only where a mask's rows lie differs.
+A reader keeps such blocks as its snapshot, so later writes to the memory do not change its answer. Training reads the
+memory itself, see `masked_matmul`. The kernels are the same; only the place of a mask's rows differs.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _setup_double(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 
 def _double_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    # The backward is linear in its gradient: its own gradient is the forward product.
+    # The backward pass is linear in its gradient, so its own gradient is the forward product.
     out = torch.ops.memoir_fast.block_matmul(grad.contiguous(), *ctx.saved_tensors, ctx.scale)
     return out, None, None, None, None, None
 
@@ -79,20 +79,22 @@ torch.library.register_autograd(
 def block_matmul(x: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
     """A snapshot's output for each token: row t is `scale * x[t, indices[route[t]]] @ blocks[route[t]]`.
 
-    With `blocks[r, j] = V[indices[r, j]]` it is `masked_matmul`. A scale of each mask's own is folded into its block.
+    With `blocks[r, j] = V[indices[r, j]]` this equals `masked_matmul`. A scale that differs between masks must already
+    be in the blocks.
 
     Args:
         x: (N, D) float32, bfloat16, float16 (or float64).
         blocks: (R, k, d) float32 or bfloat16 (or float64 with x), without grad; copied at each call unless contiguous.
-        indices: (R, k) int32 in 0..D-1, without repeats in a row; route: (N,) int32 in -1..R-1; scale: a number.
+        indices: (R, k) int32 in 0..D-1, without repeats in a row.
+        route: (N,) int32 in -1..R-1, each token's mask.
+        scale: a number.
 
     Returns:
-        (N, d) of x's dtype, summed in float32; rows with route -1 are -0.0, so that adding them changes no bit. A GPU rounds
-        float32 blocks beside a 16-bit x to TF32, or finer.
-        Differentiable with respect to x, twice.
+        (N, d) of x's dtype, summed in float32. Rows with route -1 are -0.0, so adding them changes no bit. With a
+        16-bit x, a GPU rounds float32 blocks to TF32 or finer. Differentiable twice with respect to x.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong type, shape, dtype, device or (on the CPU) index range.
+        TypeError, ValueError: an argument has the wrong type, shape, dtype, device or (on the CPU) index range.
     """
     checks.block_product(x, blocks, indices, route, scale)
     function = _block_matmul if unwatched(x, blocks, indices, route) else torch.ops.memoir_fast.block_matmul
@@ -108,10 +110,11 @@ def block_matmul_(out: Tensor, x: Tensor, blocks: Tensor, indices: Tensor, route
     """`out[t] += scale * x[t, indices[route[t]]] @ blocks[route[t]]`, for inference; rows with route -1 are not written.
 
     Args:
-        out: (N, d) of x's dtype, without grad; the others as for `block_matmul`.
+        out: (N, d) of x's dtype, without grad.
+        x, blocks, indices, route, scale: as for `block_matmul`.
 
     Raises:
-        TypeError, ValueError: as `block_matmul`, and where out or x requires grad while gradients are recorded.
+        TypeError, ValueError: as `block_matmul`, or out or x requires grad while gradients are recorded.
     """
     checks.block_product(x, blocks, indices, route, scale)
     checks.accumulator("block_matmul_", out, x, blocks.shape[2])

@@ -1,6 +1,7 @@
-"""Checks of the operations' arguments. Messages name the argument, what it got and what it accepts.
+"""Checks of the operations' arguments. They raise TypeError or ValueError naming the argument, what it got and what it
+accepts.
 
-They run at every call, so a message is only put together when it is needed.
+They run at every call, so messages are built only when needed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def _memory(V: Tensor) -> None:
 
 
 def in_range(name: str, index: Tensor, low: int, high: int) -> None:
-    """Index values, on the CPU only: on a GPU the check would stall the stream (an index out of range is undefined)."""
+    """Check index values, on the CPU only. On a GPU the check would stall the stream, and a bad index has undefined
+    effects."""
     if index.device.type == "cpu" and index.numel():
         least, most = int(index.min()), int(index.max())
         if least < low or most >= high:
@@ -47,7 +49,7 @@ def in_range(name: str, index: Tensor, low: int, high: int) -> None:
 
 
 def unique(name: str, index: Tensor) -> None:
-    """No value twice, on the CPU only."""
+    """Check that no value occurs twice, on the CPU only."""
     if index.device.type == "cpu":
         repeats = len(index) - len(index.unique())
         if repeats:
@@ -55,14 +57,15 @@ def unique(name: str, index: Tensor) -> None:
 
 
 def permutation(values: Tensor) -> None:
-    """Each of 0..D-1 once, on the CPU only."""
+    """Check that each of 0..D-1 occurs once, on the CPU only."""
     in_range("permutation", values, 0, len(values))
     if values.device.type == "cpu" and len(values.unique()) < len(values):
         raise ValueError(f"permutation must hold each of 0..{len(values) - 1} once, got repeats")
 
 
 def finite(name: str, features: Tensor, background: Tensor) -> None:
-    """On a GPU this would wait for the device at every prompt; there a NaN ends up in the mask as the largest value."""
+    """Check for NaN and infinity, on the CPU only. On a GPU this would wait for the device at every prompt; there a NaN
+    counts as the largest value of the mask."""
     if features.device.type == "cpu":
         bad = (~torch.isfinite(features.float() - background.float())).any(1).nonzero()
         if len(bad):
@@ -70,7 +73,7 @@ def finite(name: str, features: Tensor, background: Tensor) -> None:
 
 
 def tophash(name: str, features: Tensor, background: Tensor, permutation: Tensor, k: int) -> None:
-    """The arguments of `tophash`; `name` is what its features are called."""
+    """Check the arguments of `tophash`; `name` is the argument that holds the features."""
     _tensor(name, features, 2, FLOATS)
     columns, device = features.shape[1], features.device
     _tensor("background", background, 1, FLOATS, device)
@@ -84,14 +87,14 @@ def tophash(name: str, features: Tensor, background: Tensor, permutation: Tensor
 
 
 def segments(cu_seqlens: Tensor, device: torch.device) -> None:
-    """The ends of token segments, without a look at their values."""
+    """Check the ends of token segments, except for their values."""
     _tensor("cu_seqlens", cu_seqlens, 1, _INT32, device)
     if len(cu_seqlens) < 1:
         raise ValueError("cu_seqlens must have at least one entry, got none")
 
 
 def segment_values(cu_seqlens: Tensor, tokens: int) -> None:
-    """What the segments' ends say, on the CPU only."""
+    """Check the values of the segments' ends, on the CPU only."""
     if cu_seqlens.device.type != "cpu":
         return
     lengths = cu_seqlens.diff()
@@ -103,7 +106,7 @@ def segment_values(cu_seqlens: Tensor, tokens: int) -> None:
 
 
 def product(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
-    """The arguments of `masked_matmul`."""
+    """Check the arguments of `masked_matmul`."""
     _tensor("x", x, 2, (*FLOATS, torch.float64))
     _tensor("V", V, 2, WEIGHTS, x.device)
     _both_double("V", V, x)
@@ -115,7 +118,7 @@ def product(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) 
 
 
 def block_product(x: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
-    """The arguments of `block_matmul`."""
+    """Check the arguments of `block_matmul`."""
     _tensor("x", x, 2, (*FLOATS, torch.float64))
     _tensor("blocks", blocks, 3, WEIGHTS, x.device)
     _both_double("blocks", blocks, x)
@@ -142,7 +145,8 @@ def _routes(x: Tensor, indices: Tensor, route: Tensor) -> None:
 
 
 def accumulator(op: str, out: Tensor, x: Tensor, d: int) -> None:
-    """The tensor that `op` (`masked_matmul_` or `block_matmul_`) adds to, after the other arguments' checks."""
+    """Check the tensor that `op` (`masked_matmul_` or `block_matmul_`) adds to; the other arguments are checked
+    before."""
     _tensor("out", out, 2, (x.dtype,), x.device)
     if out.shape[0] != x.shape[0] or out.shape[1] != d:
         raise ValueError(f"out must have shape {(len(x), d)}, got {tuple(out.shape)}")
@@ -153,7 +157,7 @@ def accumulator(op: str, out: Tensor, x: Tensor, d: int) -> None:
 
 
 def scatter(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> None:
-    """The arguments of `masked_scatter_`."""
+    """Check the arguments of `masked_scatter_`."""
     kinds = (torch.float32, torch.bfloat16)
     _tensor("V", V, 2, kinds)
     _tensor("idx", idx, 1, _INT32, V.device)

@@ -1,4 +1,4 @@
-"""The C++ extension's front: tensors in, raw pointers to the kernels. Serves CPU tensors; see csrc/."""
+"""The CPU backend: passes tensors to the C++ extension as raw pointers; see csrc/."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 try:
     from . import _C
-except ImportError as error:  # built without it (MEMOIR_FAST_EXT=0), or not built here: the reference serves
+except ImportError as error:  # not built (MEMOIR_FAST_EXT=0), or it does not load: the reference is used
     _C, _MISSING = None, str(error)  # type: ignore[assignment]
 
 
@@ -20,7 +20,7 @@ def available() -> bool:
 
 
 def require() -> None:
-    """Raise ValueError unless the extension is there."""
+    """Raise ValueError unless the extension loads."""
     if _C is None:
         raise ValueError(
             f"MEMOIR_FAST_BACKEND=cpp, but the C++ extension does not load: {_MISSING}; reinstall the package"
@@ -40,17 +40,17 @@ def describe() -> str:
 # ---- the operations, see backend.py -------------------------------------------------------------------------------
 
 _CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
-_BLOCK_BYTES = 4 << 20  # of the packed rows handed to torch's GEMM: stays in the last-level cache
+_BLOCK_BYTES = 4 << 20  # size of a block of packed rows for torch's GEMM; it stays in the last-level cache
 
 
 class _Scratch(threading.local):
-    """A thread's block of packed rows, kept between calls: fresh memory costs a page fault every 4 KB."""
+    """A thread's block of packed rows, reused between calls because fresh memory costs a page fault every 4 KB."""
 
     buffer: Tensor | None = None
 
     def take(self, rows: int, columns: int) -> Tensor:
         if self.buffer is None or len(self.buffer) < rows * columns:
-            with torch.inference_mode(False):  # usable in and out of inference mode
+            with torch.inference_mode(False):  # usable inside and outside inference mode
                 self.buffer = torch.empty(rows * columns)
         return self.buffer[: rows * columns].view(rows, columns)
 
@@ -75,7 +75,7 @@ def _float(tensor: Tensor) -> Tensor:
 def tophash(
     features: Tensor, background: Tensor, permutation: Tensor, k: int, name: str = "features"
 ) -> tuple[Tensor, Tensor]:
-    """Masks and signatures; ValueError says in which row of `name` a value is not finite."""
+    """Masks and signatures. Raises ValueError naming a row of `name` with a value that is not finite."""
     batch, dimension = features.shape
     features, background, permutation = _rows(features), _float(background), permutation.contiguous()
     indices = torch.empty(batch, k, dtype=torch.int32)
@@ -88,7 +88,7 @@ def tophash(
 def tophash_pooled(
     tokens: Tensor, cu_seqlens: Tensor, background: Tensor, permutation: Tensor, k: int
 ) -> tuple[Tensor, Tensor]:
-    """The same of the means of token segments; ValueError names a segment that holds no token."""
+    """`tophash` of the means of token segments. Raises ValueError also for a segment without tokens."""
     tokens, cu_seqlens = _rows(tokens), cu_seqlens.contiguous()
     means = torch.empty(len(cu_seqlens) - 1, tokens.shape[1])
     _C.pool(tokens.data_ptr(), _CODES[tokens.dtype], len(tokens), tokens.shape[1], tokens.stride(0), len(means),
@@ -97,21 +97,21 @@ def tophash_pooled(
 
 
 def masked_matmul(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
-    """(N, d) of x's dtype; ValueError names an index out of range."""
+    """(N, d) of x's dtype. Raises ValueError naming an index out of range."""
     out = torch.empty(len(x), V.shape[1], dtype=x.dtype)
     _product(out, x, V, indices, route, scale, add=False)
     return out
 
 
 def masked_matmul_(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float) -> None:
-    """Adds to the rows of `out` that have a route; ValueError names an index out of range."""
+    """Adds to the rows of `out` that have a route. Raises ValueError naming an index out of range."""
     _add_product(out, x, V, indices, route, scale)
 
 
 def masked_matmul_backward(
     grad: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float, dimension: int
 ) -> Tensor:
-    """The gradient (N, dimension) for x."""
+    """The gradient (N, dimension) with respect to x."""
     out = torch.zeros(len(grad), dimension, dtype=grad.dtype)
     for line, mask in enumerate(indices):
         idx = mask.long()
@@ -142,7 +142,7 @@ def block_matmul_backward(
 
 
 def _add_gradient(out: Tensor, grad: Tensor, block: Tensor, idx: Tensor, routed: Tensor, scale: float) -> None:
-    """Into the rows of `out` (N, D), zero so far, that are routed to one mask: idx (k,) int64, block (k, d)."""
+    """Fill the rows of `out` (N, D), zero so far, that are routed to one mask: idx (k,) int64, block (k, d)."""
     rows = routed.nonzero()[:, 0]
     columns = (grad[rows].float() @ block.float().T) * scale
     out[rows] = out[rows].index_copy(1, idx, columns.to(grad.dtype))
@@ -158,9 +158,10 @@ def _add_product(out: Tensor, x: Tensor, weights: Tensor, indices: Tensor, route
 
 
 def _product(out: Tensor, x: Tensor, weights: Tensor, indices: Tensor, route: Tensor, scale: float, add: bool) -> None:
-    """Into the rows of `out` that have a route. Masks shared by few rows are the kernel's, the others go through a GEMM.
+    """Write the rows of `out` that have a route. Our kernel computes masks shared by few rows; the others go through a
+    GEMM.
 
-    `weights` is V (D, d), or blocks (R, k, d), which the kernels take as (R * k, d): row j of mask r at r * k + j.
+    `weights` is V (D, d), or blocks (R, k, d), which the kernels read as (R * k, d): row j of mask r is at r * k + j.
     """
     blocks = weights.dim() == 3
     weights = weights.contiguous() if blocks else _rows(weights)
@@ -168,7 +169,7 @@ def _product(out: Tensor, x: Tensor, weights: Tensor, indices: Tensor, route: Te
     (count, D), (masks, k), d, threads = x.shape, indices.shape, weights.shape[-1], torch.get_num_threads()
     order = torch.empty(count, dtype=torch.int64)
     left = (x.data_ptr(), _CODES[x.dtype], x.stride(0))
-    stride = d if blocks else weights.stride(0)  # of contiguous blocks too torch may report anything where k is 1
+    stride = d if blocks else weights.stride(0)  # torch may report any stride if k is 1, even for contiguous blocks
     right = (weights.data_ptr(), _CODES[weights.dtype], stride, d)
     target = (out.data_ptr(), _CODES[out.dtype], out.stride(0))
     large = _C.product(*left, count, D, *right, blocks, indices.data_ptr(), masks, k, route.data_ptr(), scale, *target, add,
@@ -183,9 +184,10 @@ def _product(out: Tensor, x: Tensor, weights: Tensor, indices: Tensor, route: Te
 
 
 def _gemm(sums: Tensor, x: Tensor, at: int, weights: Tensor, idx: Tensor, scale: float, block: bool) -> None:
-    """sums (rows, d) = scale * x[at][:, idx] @ weights[idx], or @ weights (k, d) of a block; `at` is an address of rows.
+    """sums (rows, d) = scale * x[at][:, idx] @ weights[idx], or @ weights for a block (k, d).
 
-    V's rows are packed, and converted to float32, some at a time; a block in float32 is multiplied as it lies.
+    `at` is the address of the row numbers. V's rows are packed and converted to float32, some at a time; a float32
+    block is multiplied in place.
     """
     (rows, d), k, as_it_lies = sums.shape, len(idx), block and weights.dtype == torch.float32
     if k == 0:
@@ -203,7 +205,7 @@ def _gemm(sums: Tensor, x: Tensor, at: int, weights: Tensor, idx: Tensor, scale:
 
 
 def masked_scatter_(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> Tensor:
-    """Adds to V's rows, some at a time; ValueError names an index that is out of range or repeated."""
+    """Adds to V's rows, some at a time. Raises ValueError naming an index that is out of range or repeated."""
     idx = idx.contiguous()
     _C.check_unique(idx.data_ptr(), len(idx), len(V))
     if V.stride(-1) != 1 and V.shape[1] > 1:  # rows that are not contiguous are updated in a copy
@@ -228,12 +230,16 @@ def masked_scatter_(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) 
 def hamming_nearest(
     queries: np.ndarray, codes: np.ndarray, slices: np.ndarray | None = None, candidates: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and Hamming distances (B,) int64 of the codes nearest to the queries; the lower row among equals.
+    """The code nearest to each query; among equals, the one in the lowest row.
 
     Args:
-        queries: (B, w) uint8 array; codes: (n, w) uint8 array, n > 0; both contiguous.
-        slices: (n, s) uint8, the first s bytes of each code, or None to compare every code with every query. With slices, only
-            the `candidates` (or somewhat more) nearest by slice are compared in full.
+        queries: (B, w) uint8 array, contiguous.
+        codes: (n, w) uint8 array, n > 0, contiguous.
+        slices: (n, s) uint8, the first s bytes of each code, or None to compare every code in full.
+        candidates: with slices, how many codes (or somewhat more), those nearest by slice, are compared in full.
+
+    Returns:
+        rows and Hamming distances in bits, both (B,) int64.
     """
     rows, distances = np.empty(len(queries), np.int64), np.empty(len(queries), np.int64)
     start, width = (0, 0) if slices is None else (slices.ctypes.data, slices.shape[1])

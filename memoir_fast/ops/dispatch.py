@@ -1,14 +1,15 @@
-"""Which backend serves each operation on each device, and how operations are registered.
+"""Chooses the backend for each operation and device, and registers the operations.
 
-Pure operations are registered with torch's dispatcher (`memoir_fast::tophash`, `::masked_matmul` and so on): one function for
-all devices that chooses the kernels when it is called. Operations that write into an argument are `torch.library.custom_op`s with
-`mutates_args`, so that the argument's version counter moves. The public functions check their arguments and take the registered
-operation where something watches (autograd, torch.compile, a dispatch mode), otherwise the kernel itself: the dispatcher's way to
-Python takes longer than a small product.
+Pure operations are registered with torch's dispatcher (`memoir_fast::tophash`, `::masked_matmul` and so on) as one
+function for all devices, which chooses the kernels when it is called. Operations that write to an argument are
+`torch.library.custom_op`s with `mutates_args`, so that the argument's version counter advances. The public functions
+check their arguments. They call the registered operation if something watches (autograd, torch.compile, a dispatch
+mode); otherwise they call the kernel directly, because the dispatcher takes longer to reach Python than a small product
+takes.
 
-`MEMOIR_FAST_BACKEND` asks for one backend: `reference` (plain PyTorch), `cpp` (the extension, CPU tensors), `triton` (GPU tensors, with
-the CUDA scatter where it is built and otherwise the reference's; CPU tensors under TRITON_INTERPRET=1). One that is missing here, or
-cannot take a call's tensors, is an error; `auto` takes the best there is.
+`MEMOIR_FAST_BACKEND` chooses a backend: `reference` (plain PyTorch); `cpp` (the extension, for CPU tensors); `triton`
+(for GPU tensors, with the CUDA scatter if it is built, else the reference's; for CPU tensors under TRITON_INTERPRET=1).
+It is an error if that backend is missing here or cannot take a call's tensors. `auto` takes the best one available.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ BACKENDS = ("auto", "reference", "cpp", "triton")
 
 
 class _Choice:
-    """The requested backend; checked when it is set, so that a missing one never fails later or silently."""
+    """The requested backend. It is checked when set, so that a missing one does not fail later or silently."""
 
     def __init__(self) -> None:
         self.name = "auto"
 
     def set(self, name: str) -> None:
-        """ValueError for a name that is none of BACKENDS, or a backend that is missing here."""
+        """Choose a backend. Raises ValueError for a name not in BACKENDS or a backend that is missing here."""
         if name not in BACKENDS:
             raise ValueError(f"MEMOIR_FAST_BACKEND must be one of {BACKENDS}, got {name!r}")
         if name == "cpp":
@@ -58,7 +59,7 @@ _choice.set(os.environ.get("MEMOIR_FAST_BACKEND", "auto"))
 
 @contextlib.contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Another backend for a while (tests and benchmarks), one of BACKENDS; ValueError where it is missing."""
+    """Use another of BACKENDS for a while, in tests and benchmarks. Raises ValueError if it is missing here."""
     before = _choice.name
     _choice.set(name)
     try:
@@ -68,7 +69,11 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def backend_of(op: str, device: str = "cpu") -> str:
-    """Which backend serves an operation on a device type: "reference", "cpp (avx2)" with its SIMD level, "triton", "cuda"."""
+    """The backend that runs an operation on a device type: "reference", "cpp (avx2)" with its SIMD level, "triton" or
+    "cuda".
+
+    Raises ValueError for an unknown operation.
+    """
     if op not in OPERATIONS:
         raise ValueError(f"op must be one of {OPERATIONS}, got {op!r}")
     module = _serving(device)
@@ -78,7 +83,7 @@ def backend_of(op: str, device: str = "cpu") -> str:
 
 
 def _serving(device: str) -> Backend:
-    """The module that serves a device type under the present choice."""
+    """The module for a device type under the present choice."""
     if _choice.name == "reference":
         return reference
     if _choice.name == "triton":
@@ -89,7 +94,7 @@ def _serving(device: str) -> Backend:
 
 
 def kernels_for(tensor: torch.Tensor) -> Backend:
-    """The module that serves this tensor; ValueError where a backend was asked for that cannot."""
+    """The module for this tensor's device and dtype. Raises ValueError if the requested backend cannot take it."""
     device = tensor.device.type
     module = _serving(device)
     if _choice.name in ("cpp", "triton"):
@@ -103,7 +108,8 @@ def kernels_for(tensor: torch.Tensor) -> Backend:
 
 
 def product_kernels(x: torch.Tensor, indices: torch.Tensor, route: torch.Tensor) -> Backend:
-    """The module that serves a product, whose C++ kernels check index values themselves; the others' are checked here."""
+    """The module for a product. Index values are checked here, except for the C++ kernels, which check them
+    themselves."""
     kernels = kernels_for(x)
     if kernels is not cpu:
         checks.in_range("indices", indices, 0, x.shape[1])
@@ -112,7 +118,8 @@ def product_kernels(x: torch.Tensor, indices: torch.Tensor, route: torch.Tensor)
 
 
 def unwatched(*tensors: torch.Tensor) -> bool:
-    """Nothing records or intercepts operations on these tensors: the kernel may be called without the dispatcher."""
+    """Whether nothing records or intercepts operations on these tensors, so the kernel may be called without the
+    dispatcher."""
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
         return False
     if torch._C._functorch.maybe_current_level() is not None or torch._C._is_tracing():
@@ -125,6 +132,6 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def written(tensor: torch.Tensor) -> None:
-    """What the dispatcher does for a registered operation that writes: autograd notices that saved values are gone."""
+    """Advance a tensor's version counter, as the dispatcher does after a write, so that autograd notices the change."""
     if not tensor.is_inference():
         torch.autograd.graph.increment_version(tensor)

@@ -1,4 +1,4 @@
-"""The front of the GPU kernels: Triton for the products and masks, the CUDA extension for the scatter.
+"""The GPU backend: Triton kernels for the products and masks, the CUDA extension for the scatter.
 
 Triton is imported at the first call, never by importing the package.
 """
@@ -19,7 +19,7 @@ _CODES = {torch.float32: 0, torch.bfloat16: 1}
 
 
 def interpreted() -> bool:
-    """Whether Triton runs in its interpreter here, on CPU tensors."""
+    """Whether Triton runs in its interpreter, on CPU tensors."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -42,7 +42,7 @@ def require() -> None:
 
 @functools.cache
 def _cuda() -> ModuleType | None:
-    """The CUDA extension, or None where it was not built or does not load."""
+    """The CUDA extension, or None if it was not built or does not load."""
     try:
         from . import _cuda as extension
     except ImportError:
@@ -51,7 +51,7 @@ def _cuda() -> ModuleType | None:
 
 
 def name_of(op: str, device: str) -> str:
-    """What serves an operation here: "triton", "triton (interpreted)", "cuda" or "reference"."""
+    """What runs an operation here: "triton", "triton (interpreted)", "cuda" or "reference"."""
     if op != "masked_scatter_":
         return "triton (interpreted)" if interpreted() else "triton"
     return "cuda" if device == "cuda" and _cuda() is not None else "reference"
@@ -64,7 +64,7 @@ def describe() -> str:
     return f"{triton}, CUDA scatter {'built' if _cuda() is not None else 'not built'}, {device}"
 
 
-# ---- the operations, see backend.py; what they pass on is documented there -----------------------------------------
+# ---- the operations, documented in backend.py ----------------------------------------------------------------------
 
 
 def tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -101,7 +101,7 @@ def masked_matmul_backward(
     return product.masked_matmul_backward(grad, V, indices, route, scale, dimension)
 
 
-# The product's kernels tell blocks (three dimensions) from V themselves.
+# The product's kernels distinguish blocks (three dimensions) from V (two) themselves.
 
 
 def block_matmul(x: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float) -> Tensor:
@@ -119,7 +119,8 @@ def block_matmul_backward(
 
 
 def masked_scatter_(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) -> Tensor:
-    """The product by torch, the rest by the CUDA extension where it is built and V's rows are contiguous; otherwise by the reference."""
+    """Torch computes the product and the CUDA extension the rest. If that is not built, or V's rows are not contiguous,
+    the reference does it all."""
     cuda = _cuda()
     if not V.is_cuda or cuda is None or V.stride(1) != 1:
         return reference.masked_scatter_(V, idx, A, G, scale)

@@ -52,7 +52,7 @@ torch.library.register_autograd("memoir_fast::masked_matmul", _backward, setup_c
 
 
 def _double_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    # The backward is linear in its gradient: its own gradient is the forward product.
+    # The backward pass is linear in its gradient, so its own gradient is the forward product.
     V, indices, route = ctx.saved_tensors
     out = torch.ops.memoir_fast.masked_matmul(grad.contiguous(), V, indices, route, ctx.scale)
     return out, None, None, None, None
@@ -67,16 +67,18 @@ def masked_matmul(x: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: f
     """The memory's output for each token: row t is `scale * x[t, idx] @ V[idx]` with `idx = indices[route[t]]`.
 
     Args:
-        x: (N, D) float32, bfloat16, float16 (or float64); V: (D, d) float32 or bfloat16, without grad.
-        indices: (R, k) int32 in 0..D-1, without repeats in a row; route: (N,) int32 in -1..R-1; scale: a number.
+        x: (N, D) float32, bfloat16, float16 (or float64).
+        V: (D, d) float32 or bfloat16 (or float64 with x), without grad.
+        indices: (R, k) int32 in 0..D-1, without repeats in a row.
+        route: (N,) int32 in -1..R-1, each token's mask.
+        scale: a number.
 
     Returns:
-        (N, d) of x's dtype, summed in float32; rows with route -1 are -0.0, so that adding them changes no bit. A GPU rounds
-        a float32 V beside a 16-bit x to TF32, or finer.
-        Differentiable with respect to x.
+        (N, d) of x's dtype, summed in float32. Rows with route -1 are -0.0, so adding them changes no bit. With a
+        16-bit x, a GPU rounds a float32 V to TF32 or finer. Differentiable twice with respect to x.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong type, shape, dtype, device or (on the CPU) index range.
+        TypeError, ValueError: an argument has the wrong type, shape, dtype, device or (on the CPU) index range.
     """
     checks.product(x, V, indices, route, scale)
     function = _masked_matmul if unwatched(x, V, indices, route) else torch.ops.memoir_fast.masked_matmul
@@ -92,10 +94,11 @@ def masked_matmul_(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Te
     """`out[t] += scale * x[t, idx] @ V[idx]` in place, for inference; rows with route -1 are not written.
 
     Args:
-        out: (N, d) of x's dtype, without grad; the others as for `masked_matmul`.
+        out: (N, d) of x's dtype, without grad.
+        x, V, indices, route, scale: as for `masked_matmul`.
 
     Raises:
-        TypeError, ValueError: as `masked_matmul`, and where out or x requires grad while gradients are recorded.
+        TypeError, ValueError: as `masked_matmul`, or out or x requires grad while gradients are recorded.
     """
     checks.product(x, V, indices, route, scale)
     checks.accumulator("masked_matmul_", out, x, V.shape[1])

@@ -1,4 +1,4 @@
-"""The masked gradient scatter: a finished edit is written into the memory's rows."""
+"""The masked gradient scatter, which writes a finished edit into the memory's rows."""
 
 from __future__ import annotations
 
@@ -31,14 +31,17 @@ def masked_scatter_(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) 
     """The masked gradient scatter: `V[idx] += scale * A^T G`, in place.
 
     Args:
-        V: (D, d) float32 or bfloat16; idx: (k,) int32 in 0..D-1 without repeats; A: (n, k) and G: (n, d) float32 or
-            bfloat16; scale: a number.
+        V: (D, d) float32 or bfloat16.
+        idx: (k,) int32 in 0..D-1, without repeats.
+        A: (n, k) float32 or bfloat16.
+        G: (n, d) float32 or bfloat16.
+        scale: a number.
 
     Returns:
-        `||A^T G||_F^2`, a float32 scalar tensor (before the scale).
+        `||A^T G||_F^2`, without the scale, a float32 scalar tensor.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong type, shape, dtype or device, or (on the CPU) an index that is out
+        TypeError, ValueError: an argument has the wrong type, shape, dtype or device, or (on the CPU) an index is out
             of range or repeated.
     """
     checks.scatter(V, idx, A, G, scale)

@@ -1,4 +1,4 @@
-"""The project's operations in plain PyTorch: the specification, the oracle of the kernels, and the fallback.
+"""The project's operations in plain PyTorch: the specification that kernels are tested against, and the fallback.
 
 Shapes: B prompts, N tokens, D features, d outputs, k active features, R masks, n training tokens.
 """
@@ -21,12 +21,13 @@ def tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -
         k: 1..D.
 
     Returns:
-        indices (B, k) int32 ascending: the k largest |features - background| (the lower index wins a tie), each index
-        sent through the permutation; signature (B, ceil(D/8)) uint8: the same as bits, little-endian, padding bits 0.
+        indices (B, k) int32 ascending: those of the k largest |features - background| (of equals, the lower index),
+        each sent through the permutation; and signature (B, ceil(D/8)) uint8: the same as bits, little-endian, padding
+        bits 0.
     """
     batch, dimension = features.shape
     magnitude = (features.float() - background.float()).abs()
-    # A stable sort keeps equal magnitudes in index order: the lower index wins.
+    # A stable sort keeps equal magnitudes in index order, so the lower index wins.
     chosen = magnitude.sort(dim=1, descending=True, stable=True).indices[:, :k]
     indices = permutation.long()[chosen].sort(dim=1).values
     bits = torch.zeros(batch, (dimension + 7) // 8 * 8, dtype=torch.uint8, device=features.device)
@@ -37,7 +38,8 @@ def tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -
 
 
 def pool(tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
-    """(B, D) float32: mean of tokens[cu_seqlens[b]:cu_seqlens[b+1]] for each b. tokens (N, D), cu_seqlens (B+1,) int32."""
+    """(B, D) float32: the mean of tokens[cu_seqlens[b]:cu_seqlens[b+1]] for each b. tokens (N, D), cu_seqlens (B+1,)
+    int32."""
     lengths = cu_seqlens.diff().long()
     segment = torch.arange(len(lengths), device=tokens.device).repeat_interleave(lengths)
     sums = torch.zeros(len(lengths), tokens.shape[1], dtype=torch.float32, device=tokens.device)
@@ -69,7 +71,8 @@ def masked_matmul_(out: Tensor, x: Tensor, V: Tensor, indices: Tensor, route: Te
 def masked_matmul_backward(
     grad: Tensor, V: Tensor, indices: Tensor, route: Tensor, scale: float, dimension: int
 ) -> Tensor:
-    """(N, D): the gradient for x. grad (N, d); zero in columns outside a row's mask and in rows with route -1."""
+    """(N, D): the gradient with respect to x, from grad (N, d). It is zero outside a row's mask and in rows with route
+    -1."""
     return _gradients(grad, _blocks_of(V, indices), indices, route, scale, dimension)
 
 
@@ -90,7 +93,7 @@ def block_matmul_(out: Tensor, x: Tensor, blocks: Tensor, indices: Tensor, route
 def block_matmul_backward(
     grad: Tensor, blocks: Tensor, indices: Tensor, route: Tensor, scale: float, dimension: int
 ) -> Tensor:
-    """(N, D): the gradient for x, as `masked_matmul_backward`."""
+    """(N, D): the gradient with respect to x, as `masked_matmul_backward`."""
     return _gradients(grad, blocks, indices, route, scale, dimension)
 
 
@@ -101,7 +104,7 @@ def masked_scatter_(V: Tensor, idx: Tensor, A: Tensor, G: Tensor, scale: float) 
     return update.square().sum()
 
 
-# ---- one mask after the other; `blocks` gives the (k, d) rows of each --------------------------------------------
+# ---- one mask after another; `blocks` yields each mask's rows (k, d) ---------------------------------------------
 
 
 def _blocks_of(V: Tensor, indices: Tensor) -> Iterable[Tensor]:
@@ -142,5 +145,5 @@ def _product(x: Tensor, block: Tensor, idx: Tensor, scale: float) -> Tensor:
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
-    """Sums are taken in float32; in float64 when the input is (for gradient checks)."""
+    """The dtype for sums: float32, or float64 if the input is (for gradient checks)."""
     return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,6 +1,7 @@
-"""The engines that look binary codes up: FAISS's binary index, the extension's own scan, and a direct comparison; and FAISS's files.
+"""The engines that look up binary codes: FAISS's binary index, the extension's scan and a direct comparison; and
+FAISS's files.
 
-Which one serves is decided by how many codes there are and what is installed; `engines` says it in words.
+The number of codes and what is installed decide which one is used; `engines` describes it.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ import numpy as np
 
 from . import cpu
 
-# Stored wordings up to which a direct comparison is as fast as an index, and needs none.
+# Up to this many stored wordings, a direct comparison is as fast as an index.
 DIRECT = 4096
-# Signatures up to which each is compared in full; beyond, the candidates come from a slice of their bits.
+# Up to this many signatures, each is compared in full; beyond, candidates are found by a slice of the bits.
 EXHAUSTIVE = 1 << 16
 _INSTALL = "pip install memoir-fast[cpu] (or memoir-fast[gpu] on a CUDA machine)"
 
 
 def faiss(wanted_for: str) -> Any:
-    """The FAISS library. wanted_for: what cannot be done without it, for the ImportError."""
+    """The FAISS library. Raises ImportError if it is missing; wanted_for: what it is needed for, for the message."""
     try:
         return importlib.import_module("faiss")
     except ImportError:
@@ -34,10 +35,11 @@ def faiss(wanted_for: str) -> Any:
 
 @contextlib.contextmanager
 def one_thread(library: Any) -> Iterator[None]:
-    """Let FAISS work alone in this thread for a while.
+    """Let FAISS use only the calling thread for a while.
 
-    FAISS divides queries among its OpenMP workers, so those of a single query find nothing to do; but they are woken, and wait for
-    work on the cores that torch's own workers need: a search of 0.4 ms was seen to take 48 (see benchmarks/speed/lookup.py).
+    FAISS divides queries among its OpenMP workers. With a single query the others have nothing to do, but they are
+    woken and wait on the cores that torch's workers need; a search of 0.4 ms was seen to take 48 ms (see
+    benchmarks/speed/lookup.py).
     """
     before = library.omp_get_max_threads()
     library.omp_set_num_threads(1)
@@ -48,13 +50,13 @@ def one_thread(library: Any) -> Iterator[None]:
 
 
 def engines() -> dict[str, str]:
-    """What looks candidates up here, in words, by the setting `router`: "tokens" and "mask"."""
+    """What looks up candidates here, in words, for each value of the setting `router`: "tokens" and "mask"."""
     there = importlib.util.find_spec("faiss") is not None
     name = f"FAISS {faiss('').__version__}" if there else ""
     flat = f"{name} IndexBinaryFlat" if there else f"nothing (FAISS is not installed: {_INSTALL})"
-    words = f"posting lists of words, and of word codes a direct comparison up to {DIRECT:,} wordings, beyond {flat}"
+    words = f"posting lists of words; for word codes, a direct comparison up to {DIRECT:,} wordings, beyond that {flat}"
     if cpu.available():
-        scan = f"the extension's scan ({cpu.level()}) of all masks up to {EXHAUSTIVE:,} edits, beyond of slices first"
+        scan = f"the extension's scan ({cpu.level()}), of whole masks up to {EXHAUSTIVE:,} edits, beyond that by slices"
     else:
         scan = (
             f"{name} knn_hamming (the extension is not built)"
@@ -80,7 +82,12 @@ def codes_of(index: Any) -> np.ndarray:
 
 
 def write_flat(path: str | Path, index: Any) -> None:
-    """Write a flat index for `read_flat` and for `faiss.read_index_binary`; the file appears whole or not at all."""
+    """Write a flat index for `read_flat` or `faiss.read_index_binary`, completely or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+        ImportError: FAISS is missing.
+    """
     path = Path(path)
     aside = path.with_name(path.name + ".part")
     try:
@@ -93,14 +100,16 @@ def write_flat(path: str | Path, index: Any) -> None:
 
 
 def read_flat(path: str | Path, width: int) -> Any:
-    """The `IndexBinaryFlat` of a file.
+    """The `IndexBinaryFlat` in a file.
 
     Args:
-        width: bytes of a code.
+        path: the file.
+        width: bytes per code.
 
     Raises:
-        ValueError: there is no such file, it is no flat binary index of FAISS, or its codes are not `width` bytes wide. ImportError
-            without FAISS.
+        ValueError: there is no such file, it is not a flat binary index of FAISS, or its codes are not `width` bytes
+            wide.
+        ImportError: FAISS is missing.
     """
     library = faiss("reading a FAISS index")
     if not Path(path).is_file():
@@ -112,7 +121,7 @@ def read_flat(path: str | Path, width: int) -> Any:
     if not isinstance(index, library.IndexBinaryFlat):
         raise ValueError(f"{path}: holds a {type(index).__name__}; an IndexBinaryFlat is needed")
     if index.d != 8 * width:
-        raise ValueError(f"{path}: its codes have {index.d} bits, {8 * width} are needed: it is of another model")
+        raise ValueError(f"{path}: its codes have {index.d} bits, {8 * width} are needed: it belongs to another model")
     return index
 
 

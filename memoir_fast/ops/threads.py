@@ -1,10 +1,10 @@
-"""Whose threads the CPU extension uses: torch's own OpenMP workers where they are found, threads of its own elsewhere."""
+"""The threads that the CPU extension uses: torch's OpenMP workers if they are found, otherwise threads of its own."""
 
 from __future__ import annotations
 
 from . import cpu
 
-OWN = "std::thread"  # the name of threads that are started for each call
+OWN = "std::thread"  # the name for threads that are started at each call
 
 
 def pool() -> str:
@@ -16,9 +16,10 @@ def pool() -> str:
 
 
 def use_pool(path: str) -> bool:
-    """Take the workers of the OpenMP library at `path` instead, or with "" threads of the kernels' own; False if it does not load.
+    """Use the workers of the OpenMP library at `path`, or with "" threads of the extension's own.
 
-    For measuring only: a second OpenMP runtime beside torch's makes both slower.
+    For measurements only: a second OpenMP runtime beside torch's makes both slower. Returns False if the library does
+    not load; raises ValueError without the extension.
     """
     cpu.require()
     from . import _C

@@ -1,4 +1,4 @@
-"""TopHash: from prompt features to masks and their packed signatures (MEMOIR, section 3.2)."""
+"""TopHash: turns prompt features into masks and their packed signatures (MEMOIR, section 3.2)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def _empty_masks(batch: int, columns: int, k: int, device: torch.device) -> tupl
     return torch.empty(batch, k, dtype=torch.int32, device=device), signature
 
 
-# The C++ kernels check values in their own passes over the data; for the others it is done here (on the CPU only: on a
-# GPU to look at a value is to wait for it).
+# The C++ kernels check values while they read the data; for the others it is done here. (On the CPU only: on a GPU,
+# looking at a value means waiting for it.)
 
 
 def _tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -61,7 +61,9 @@ def tophash(features: Tensor, background: Tensor, permutation: Tensor, k: int) -
 
     Args:
         features: (B, D) float32, bfloat16 or float16.
-        background: (D,) float; permutation: (D,) int32, a permutation of 0..D-1; k: 1..D.
+        background: (D,) float32, bfloat16 or float16.
+        permutation: (D,) int32, a permutation of 0..D-1.
+        k: 1..D.
 
     Returns:
         indices (B, k) int32 ascending and signature (B, ceil(D/8)) uint8, little-endian, padding bits 0. Of equal
@@ -90,7 +92,8 @@ def tophash_pooled(
         As `tophash`, one row for each segment.
 
     Raises:
-        TypeError, ValueError: as `tophash`, and where cu_seqlens does not split the tokens into segments (on the CPU).
+        TypeError, ValueError: as `tophash`, or cu_seqlens does not split the tokens into segments (checked on the CPU
+            only).
     """
     checks.tophash("tokens", tokens, background, permutation, k)
     checks.segments(cu_seqlens, tokens.device)

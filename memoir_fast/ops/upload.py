@@ -1,4 +1,4 @@
-"""Small tensors to the device without waiting for it."""
+"""Copies small tensors to a device without waiting for it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import torch
 
 
 def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A CPU tensor on `device`. To a GPU it goes from pinned memory, in the order of the stream: the host does not wait for the copy.
+    """The tensor on `device`. To a GPU it is copied from pinned memory, in stream order, so the host does not wait.
 
     Args:
-        tensor: any shape and dtype, on the CPU or on `device` already; device: where it is wanted.
+        tensor: any shape and dtype, on the CPU or already on `device`.
+        device: where it is needed.
     """
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)

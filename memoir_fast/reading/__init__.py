@@ -1,1 +1,1 @@
-"""Which stored edit, if any, a prompt reads."""
+"""Decides which stored edit, if any, a prompt reads."""

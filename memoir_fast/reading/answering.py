@@ -1,4 +1,4 @@
-"""Generating with a memory: transformers' own `generate`, with what a memory cannot follow refused, and plain questions."""
+"""Generation with a memory, through transformers' own `generate`, and plain questions; `MemoirModel` inherits this."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from .router import Router
 
 
 class Answering:
-    """Forward passes, generation and questions, for whatever has a model with a router attached; `MemoirModel` inherits it.
+    """The answering methods of an object that has a model with a router attached.
 
     Attributes:
-        model: the causal language model; inner: the model inside, which runs; tokenizer, encoder: its texts to tokens and back; router: its router.
-        config: `batch_size` questions are asked at a time.
+        model: the causal language model, possibly in a wrapper.
+        inner: the model inside the wrapper.
+        tokenizer, encoder: turn texts into tokens and back.
+        router: the memory's router.
+        config: the settings; questions are asked in batches of `batch_size`.
     """
 
     model: Any
@@ -33,19 +36,23 @@ class Answering:
     config: MemoirConfig
 
     def only(self, tags: Iterable[str], untagged: bool = False) -> contextlib.AbstractContextManager[None]:
-        """A context in which this thread's (or coroutine's) prompts are matched only with edits that carry one of `tags`; with
-        `untagged` also with those that carry none."""
+        """A context in which this thread or coroutine reads only edits with one of `tags`; with `untagged`, also those
+        without tags.
+
+        Raises TypeError or ValueError for bad tags.
+        """
         return self.router.only(Tags(frozenset(check_tags(tags)), untagged))
 
     def disabled(self) -> contextlib.AbstractContextManager[None]:
-        """A context in which this thread's (or coroutine's) forward passes and generations are the base model's."""
+        """A context in which this thread or coroutine uses the base model, without the memory."""
         return self.router.disabled()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The base model's forward pass, with the memory; `prompt_mask` (B, T) bool says which tokens route.
+        """The model's forward pass with the memory.
 
-        Without it every token that the attention mask keeps is taken for the prompt's: pass it where the sequence also
-        holds a target. The route is decided when the cache is empty and kept with the cache.
+        The keyword `prompt_mask`, (B, T) bool, marks the prompt's tokens, by which the edit is found. Pass it if the
+        sequence also holds a target; its default is as in `generate`. The edit is chosen when the cache is empty, and
+        kept with the cache.
         """
         return self.model(*args, **kwargs)
 
@@ -54,14 +61,16 @@ class Answering:
         """transformers' `generate`: sampling, beams, several returned sequences, streamers, batches of mixed prompts.
 
         Args:
-            inputs: (B, T) token ids (or `input_ids=`), padded left or right with an attention mask; or what a tokenizer returns, with both.
-            prompt_mask: (B, T) bool, the tokens that route. By default those of the last user message of a rendered chat, else all that the
-                attention mask keeps; with router="mask" always the latter.
-            edits: which edits may be read, {"tags": [...], "untagged": bool}; see `only`. All active ones when None.
+            inputs: (B, T) token ids (or `input_ids=`), padded left or right with an attention mask; or what a tokenizer
+                returns, with both.
+            prompt_mask: (B, T) bool, the tokens by which the edit is found. The default is the last user message of a
+                rendered chat; without one, or with router="mask", all tokens that the attention mask keeps.
+            edits: the edits that may be read, {"tags": [...], "untagged": bool}, see `only`; None for all active ones.
             kwargs: as for transformers.
 
         Raises:
-            ValueError: a way of decoding that a memory cannot follow; the message says why.
+            TypeError: an argument is given twice, or `edits` has another form.
+            ValueError: the way of decoding does not work with a memory; the message says why.
         """
         if isinstance(inputs, Mapping):
             twice = sorted(inputs.keys() & kwargs.keys())
@@ -76,16 +85,19 @@ class Answering:
             return call(inputs, **kwargs) if inputs is not None else call(**kwargs)
 
     def ask(self, prompts: Any, max_new_tokens: int = 32, **kwargs: Any) -> Any:
-        """Greedy answers: text in, the continuation's text out.
+        """Greedy answers as texts.
 
         Args:
-            prompts: a text, a list of texts, or (in a chat format) lists of chat messages.
-            max_new_tokens: most tokens of an answer.
+            prompts: a text, a list of texts, or (in a chat format) one or more lists of chat messages.
+            max_new_tokens: the most tokens per answer.
             kwargs: as for `generate`.
 
         Returns:
-            one answer, or a list of answers for a list; with `num_return_sequences` above 1, a list of so many answers in place of each.
-            Always texts: what `return_dict_in_generate` adds to them, `generate` returns.
+            one answer, or for a list a list of answers; with `num_return_sequences` above 1, each answer is a list of
+            that many. Always texts; use `generate` for what `return_dict_in_generate` adds.
+
+        Raises:
+            TypeError, ValueError: a prompt is empty, too long or malformed (see `Encoder`), or as `generate`.
         """
         single, queries = _listed(prompts)
         size = self.config.batch_size
@@ -96,18 +108,25 @@ class Answering:
 
     @torch.no_grad()
     def route(self, prompts: Any, top: int = 5) -> Any:
-        """Which stored edit a prompt reads, and why: decided as a forward pass decides it.
+        """Which stored edit a prompt reads, and why. The decision is the same as in a forward pass.
 
         Args:
-            prompts: a text, a list of texts, or lists of chat messages; as for `ask`.
-            top: most candidates to tell.
+            prompts: as for `ask`.
+            top: the most candidates to return.
 
         Returns:
-            for one prompt (a list of these for a list): {"edit": its id or None, "score": 0..1 of the likeliest edit, "threshold": the
-            score from which it would be read, "candidates": [{"edit", "score", ...}], likeliest first}. With router="tokens" a
-            candidate also says "wording" (0: the prompt, else the number of the rephrasing), "kept_out" ("not_prompts" or "subject"
-            where these keep it out; its score is then the one that it would have had), "covered" and "missing": the stored wording's
-            words that the prompt has and lacks, and "added", the prompt's important words that the wording lacks.
+            for one prompt a dictionary, for a list a list of them:
+            "edit": the id of the edit that is read, or None;
+            "score": 0..1, of the likeliest edit;
+            "threshold": the score from which that edit would be read;
+            "candidates": dictionaries with "edit" and "score", likeliest first. With router="tokens" they also hold
+            "wording" (0 for the prompt, n for the nth rephrasing); "kept_out" ("not_prompts" or "subject" if one of
+            these excludes the edit, whose score is then what it would have been); "covered" and "missing", the stored
+            wording's words that the prompt has and lacks; and "added", the prompt's important words that the wording
+            lacks.
+
+        Raises:
+            TypeError, ValueError: a prompt is empty, too long or malformed; see `Encoder`.
         """
         single, queries = _listed(prompts)
         sequences = [self._encoded(query) for query in queries]
@@ -115,20 +134,28 @@ class Answering:
         return found[0] if single else found
 
     def write_index(self, path: str) -> list[tuple[int, int] | None]:
-        """Write the index in which candidates are found to a file that `faiss.read_index_binary` reads: an `IndexBinaryFlat`, by words of the
-        wordings' summed word codes, by masks of the edits' signatures.
+        """Write the index that candidates are found in to a file that `faiss.read_index_binary` can read, an
+        `IndexBinaryFlat`.
+
+        It holds the wordings' summed word codes or, with router="mask", the edits' signatures.
 
         Returns:
-            what each of its rows belongs to: (edit, wording), with wording 0 for the prompt, n for the nth rephrasing and -1 for one of
-            `not_prompts`; None for a row whose edit can be found no longer.
+            what each row belongs to: (edit, wording), where wording is 0 for the prompt, n for the nth rephrasing and
+                -1 for one
+            of `not_prompts`; None if the edit cannot be found any more.
+
+        Raises:
+            OSError: the file cannot be written.
+            ImportError: FAISS is missing.
         """
         return write_index(self.router, path)
 
     def read_index(self, path: str) -> None:
-        """Look candidates up in an index that `write_index` wrote; wordings that came later are added to it.
+        """Look up candidates in an index that `write_index` wrote; later wordings are added to it.
 
         Raises:
-            ValueError: it is no such file, or its codes are not those of this memory's first rows.
+            ValueError: the file is not such an index, or its codes are not those of this memory's first rows.
+            ImportError: FAISS is missing.
         """
         read_index(self.router, path)
 
@@ -142,7 +169,7 @@ class Answering:
         tokens = torch.zeros(len(sequences), width, dtype=torch.int64)
         attention = torch.zeros_like(tokens)
         words = torch.zeros(len(sequences), width, dtype=torch.bool)
-        for row, s in enumerate(sequences):  # left padding: generation goes on at the right end
+        for row, s in enumerate(sequences):  # padded on the left, since generation continues at the right end
             tokens[row, width - len(s.tokens) :] = torch.tensor(s.tokens)
             attention[row, width - len(s.tokens) :] = 1
             words[row, width - len(s.tokens) :] = torch.tensor(s.prompt_mask)
@@ -164,7 +191,7 @@ class Answering:
 
 
 def _listed(prompts: Any) -> tuple[bool, list]:
-    """Whether it is one prompt, and the prompts as a list."""
+    """(whether it is a single prompt, the prompts as a list)."""
     single = isinstance(prompts, str) or bool(prompts and isinstance(prompts[0], dict))
     return single, [prompts] if single else list(prompts)
 

@@ -1,4 +1,4 @@
-"""The background: what activations look like on average, over unrelated texts (MEMOIR, section 3.2)."""
+"""The background: the mean prompt feature over unrelated texts (MEMOIR, section 3.2)."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ from .router import Router
 
 MEAN_TEXTS = 100
 LEAST_CALIBRATION_TEXTS = 50
-SHORT_WORDS = 40  # a prompt of more words is a text of several sentences
-ONE_KIND = 0.95  # the share from which prompts count as being of one kind
+SHORT_WORDS = 40  # a prompt with more words counts as a long text
+ONE_KIND = 0.95  # above this share, prompts count as being of one kind
 
 
 @dataclass(frozen=True)
 class BackgroundTexts:
-    """Unrelated prompts, (prompt, answer or ""): the first 100 for the mean, the rest for the threshold."""
+    """Unrelated prompts as (prompt, answer or ""): the first 100 make the mean, the rest calibrate the threshold."""
 
     records: list[tuple[str, str]]
 
     @property
     def for_mean(self) -> list[str]:
+        """The texts that the mean is measured on, prompt and answer joined."""
         return [f"{prompt} {answer}".rstrip() for prompt, answer in self.records[:MEAN_TEXTS]]
 
     @property
     def for_threshold(self) -> list[str]:
+        """The prompts that thresholds are calibrated with."""
         return [prompt for prompt, _ in self.records[MEAN_TEXTS:]]
 
     def one_kind(self) -> list[str]:
-        """What nearly all prompts that calibrate have in common, in sentences; empty where they are mixed.
+        """What nearly all calibrating prompts have in common, as sentences; empty if they are mixed.
 
-        A threshold promises something of prompts of the same kind only: calibrated with questions alone, CounterFact's locality was seen to
-        fall from 0.75-0.80 to 0.37-0.49, for its prompts are unfinished statements.
+        A calibrated threshold holds only for prompts of the same kind. When calibrated with questions alone, locality
+        on CounterFact, whose prompts are unfinished statements, was seen to fall from 0.75-0.80 to 0.37-0.49.
         """
         prompts = self.for_threshold
         asks = [prompt.rstrip().endswith("?") for prompt in prompts]
@@ -65,15 +67,20 @@ class BackgroundTexts:
 
     @property
     def digest(self) -> str:
+        """A digest of the texts for the mean, 16 hexadecimal digits."""
         return hashlib.sha256("\n".join(self.for_mean).encode()).hexdigest()[:16]
 
 
 def load_texts(path: str | Path | None = None) -> BackgroundTexts:
-    """The background texts of a JSONL file with `prompt` and optional `answer`; None takes the package's own 500:
-    300 questions and 200 unfinished statements.
+    """Background texts from a JSONL file.
+
+    Args:
+        path: a file whose lines have `prompt` and optionally `answer`; None takes the package's own 500 texts, 300
+            questions and 200 unfinished statements.
 
     Raises:
-        ValueError: a line is not such a record, or there are fewer than 150 (100 for the mean, 50 for the threshold).
+        ValueError: the file cannot be read, a line is not such a record, or there are fewer than 150 (100 for the mean,
+            50 for the threshold).
     """
     where_from = resources.files("memoir_fast") / "data" / "background.jsonl" if path is None else path
     records = []
@@ -92,7 +99,7 @@ def load_texts(path: str | Path | None = None) -> BackgroundTexts:
 
 
 def texts_of(background: BackgroundTexts | str | Path | None) -> BackgroundTexts:
-    """The texts themselves, or those of a path; None takes the package's own."""
+    """The texts themselves, or those in a file; None takes the package's own. Raises ValueError as `load_texts`."""
     return background if isinstance(background, BackgroundTexts) else load_texts(background)
 
 
@@ -105,10 +112,15 @@ def background_of(
     key: str,
     given: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """(D,) float32: the background that a memory with these settings uses.
+    """(D,) float32: the background for a memory with these settings.
 
     Args:
-        key: the base model's digest; given: (D,) float, a background to use as it is.
+        texts: the unrelated texts to measure it on.
+        key: the base model's digest.
+        given: (D,) float, a background to use as it is.
+
+    Raises:
+        ValueError: `given` has the wrong shape or is not finite.
     """
     memory = router.memory
     if given is not None:
@@ -118,7 +130,7 @@ def background_of(
     if not config.feature.endswith("_decentered"):
         return memory.background
     key += "-chat" if encoder.is_chat else "-plain"
-    if encoder.is_chat and encoder.template_options:  # a system prompt changes the activations of the words behind it
+    if encoder.is_chat and encoder.template_options:  # a system prompt changes the activations of the words after it
         said = json.dumps(encoder.template_options, sort_keys=True, default=repr)
         key += f"-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
     if config.feature != "mean_decentered":
@@ -129,7 +141,7 @@ def background_of(
 def calibration_of(
     model: nn.Module, router: Router, encoder: Encoder, texts: BackgroundTexts, config: MemoirConfig
 ) -> np.ndarray:
-    """(m, ceil(D/8)) uint8: the signatures of the texts that thresholds are calibrated with."""
+    """(m, ceil(D/8)) uint8: the signatures of the prompts that thresholds are calibrated with."""
     prompts = [encoder.prompt(text) for text in texts.for_threshold]
     return prompt_signatures(model, router, prompts, config.batch_size).numpy()
 
@@ -137,7 +149,8 @@ def calibration_of(
 def measure_background(
     model: nn.Module, router: Router, encoder: Encoder, texts: BackgroundTexts, key: str, batch_size: int
 ) -> torch.Tensor:
-    """(D,) float32: the mean prompt feature of the texts; kept in the user's cache under `key` (a model fingerprint)."""
+    """(D,) float32: the mean prompt feature of the texts. It is kept in the user's cache under `key`, the model's
+    digest."""
     path = cache_folder() / "background" / f"{key}-{dtype_name(model)}-{texts.digest}.safetensors"
     if (kept := kept_tensors(path, {"background"})) is not None and kept[
         "background"

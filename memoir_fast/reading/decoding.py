@@ -1,4 +1,4 @@
-"""What `generate` is asked for: ways of decoding that a memory cannot follow are refused, whoever calls it."""
+"""Refuses ways of decoding that do not work with a memory, whoever calls `generate`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-# What transformers' generate can be asked for, and why a memory cannot follow.
+# Options of transformers' generate that do not work with a memory, and why.
 _UNSUPPORTED = {
     "assistant_model": "assisted decoding verifies drafts of a second, unedited model and rewinds the cache",
     "prompt_lookup_num_tokens": "assisted decoding rewinds the cache",
@@ -19,10 +19,11 @@ _UNSUPPORTED = {
 
 
 def check_decoding(model: Any, args: tuple, kwargs: dict[str, Any]) -> None:
-    """Raise ValueError for a way of decoding that a memory cannot follow.
+    """Raise ValueError for a way of decoding that does not work with a memory.
 
     Args:
-        model: whose `generation_config` tells what the call does not; args, kwargs: those of its `generate`.
+        model: its `generation_config` supplies what the call leaves out.
+        args, kwargs: those of its `generate`.
     """
     given = kwargs.get("generation_config", args[1] if len(args) > 1 else None)
     configs = [given, getattr(model, "generation_config", None)]
@@ -40,10 +41,10 @@ def check_decoding(model: Any, args: tuple, kwargs: dict[str, Any]) -> None:
 
 
 def real_tokens(model: Any, tokens: Any) -> torch.Tensor | None:
-    """(B, T) bool, False at padding, for token ids (B, T) that come without an attention mask; None where none is padding (on a GPU it is not
-    asked whether).
+    """(B, T) bool, False at padding, for token ids (B, T) without an attention mask; None if nothing is padding.
 
-    Inferred as transformers' `generate` infers a mask: the padding token is known and is not one that ends a text.
+    The mask is inferred as in transformers' `generate`: only if the padding token is known and does not end texts. On a
+    GPU a mask without padding is returned too, because looking at it would mean waiting.
     """
     config = getattr(model, "generation_config", None) or model.config
     pad, ends = getattr(config, "pad_token_id", None), getattr(config, "eos_token_id", None)
@@ -52,7 +53,7 @@ def real_tokens(model: Any, tokens: Any) -> torch.Tensor | None:
     if pad in (ends if isinstance(ends, (list, tuple)) else [ends]):
         return None
     kept = tokens != pad
-    kept |= ~kept.any(1, keepdim=True)  # a row of nothing else is a prompt of that token
-    if kept.is_cuda:  # to ask whether all are kept would wait for the device
+    kept |= ~kept.any(1, keepdim=True)  # a row of padding tokens only is a prompt of that token
+    if kept.is_cuda:  # checking whether all are kept would wait for the device
         return kept
     return None if kept.all() else kept

@@ -1,4 +1,4 @@
-"""Why a prompt reads the edit that it reads, or none."""
+"""Explains why a prompt reads an edit, or none."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _by_words(router: Router, wording: Wording, code: PromptCode, top: int) -> d
     rule = router.words
     ranked = rule.keys.ranked(code, router.admitted())
     edit, score = rule.read(ranked)
-    best = sorted(ranked, key=lambda match: -match.likeness)[:top]  # what was kept out is what people ask about
+    best = sorted(ranked, key=lambda match: -match.likeness)[:top]  # includes excluded edits, which people ask about
     candidates = [{"edit": m.edit, "score": m.likeness, "wording": m.wording, "kept_out": m.kept_out,
                    **_words(rule.keys, wording, code, m)} for m in best]  # fmt: skip
     return {
@@ -61,7 +61,8 @@ def _by_words(router: Router, wording: Wording, code: PromptCode, top: int) -> d
 
 
 def _words(keys: Keys, wording: Wording, code: PromptCode, match: Match) -> dict[str, list[str]]:
-    """The stored wording's words that the prompt has and lacks, and the prompt's important ones that it adds."""
+    """The stored wording's words that the prompt has and lacks, and the prompt's important words that the wording
+    lacks."""
     reader = keys.matcher.reader
     stored = reader.words(keys.wordings_of(match.edit).asked[match.wording].tokens).texts
     asked = reader.words(wording.tokens).texts

@@ -1,4 +1,4 @@
-"""Prompt features: which activations of a prompt decide its mask (MEMOIR, section 3.2)."""
+"""Prompt features: the activations of a prompt that its mask is made from (MEMOIR, section 3.2)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..memory.residual import ResidualMemory
 def tophash_prompts(
     activations: torch.Tensor, prompt_mask: torch.Tensor, memory: ResidualMemory
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masks of a batch of prompts: each one's feature, made of its tokens as `memory.feature` says, through TopHash.
+    """Masks of a batch of prompts: TopHash of each prompt's feature, which `memory.feature` defines.
 
     Args:
         activations: (B, T, D) inputs of the edited projection.
-        prompt_mask: (B, T) bool, the prompt's tokens (no padding, no target); at least one in each row.
-        memory: background, permutation, k and the feature's kind.
+        prompt_mask: (B, T) bool, the prompts' tokens without padding and target; at least one in each row.
+        memory: supplies the background, the permutation, k and the kind of feature.
 
     Returns:
         indices (B, k) int32 ascending and signature (B, ceil(D/8)) uint8, on the activations' device.
@@ -30,8 +30,11 @@ def tophash_prompts(
 
 
 def _kept(activations: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
-    """(N, D): the tokens that `prompt_mask` keeps, one behind the other. On a GPU the others follow, in no segment: how many are kept is
-    known there only, and asking would wait for it."""
+    """(N, D): the activations of the tokens that `prompt_mask` keeps, in order.
+
+    On a GPU the other tokens' follow, outside all segments. Leaving them out would mean waiting for the device to say
+    how many are kept.
+    """
     if not activations.is_cuda:
         return activations[prompt_mask]
     order = prompt_mask.reshape(-1).to(torch.uint8).argsort(descending=True, stable=True)
@@ -41,17 +44,19 @@ def _kept(activations: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
 def tophash_segments(
     activations: torch.Tensor, cu_seqlens: torch.Tensor, memory: ResidualMemory
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`tophash_prompts` of prompts that stand one behind the other: activations (N, D), cu_seqlens (B+1,) int32."""
+    """`tophash_prompts` for prompts joined in one row: activations (N, D), cu_seqlens (B+1,) int32, where each
+    begins."""
     return ops.tophash_pooled(activations, cu_seqlens, memory.background, memory.permutation, memory.top_k)
 
 
 def last_only(prompt_mask: torch.Tensor) -> torch.Tensor:
-    """(B, T) bool with only the last True of each row left."""
+    """(B, T) bool: the mask with only the last True of each row kept."""
     later = prompt_mask.flip(1).cumsum(1).flip(1)
     return prompt_mask & (later == 1)
 
 
 def mean_features(activations: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
-    """(B, D) float32 mean of each row's prompt tokens; the background is the mean of these over unrelated prompts."""
+    """(B, D) float32: the mean over each row's prompt tokens. The background is the mean of these over unrelated
+    prompts."""
     weight = prompt_mask.to(torch.float32).unsqueeze(-1)
     return (activations.float() * weight).sum(1) / weight.sum(1)

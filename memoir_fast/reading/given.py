@@ -1,4 +1,4 @@
-"""What a forward pass was given says about its tokens: which are the prompt's, and which are padding."""
+"""Finds out from a forward pass's arguments which tokens are the prompt's and which are padding."""
 
 from __future__ import annotations
 
@@ -8,14 +8,25 @@ import torch
 
 
 def is_mask_of(attention: Any, batch: int, length: int) -> bool:
-    """Whether a forward pass's attention mask says of each of its tokens whether it is padding."""
+    """Whether an attention mask has one value per token of the forward pass, and so marks its padding."""
     return isinstance(attention, torch.Tensor) and attention.shape == (batch, length)
 
 
 def prompt_mask_of(
     explicit: torch.Tensor | None, attention_mask: Any, batch: int, length: int, edits: int
 ) -> torch.Tensor | None:
-    """(B, T) bool: the prompt's real tokens, from an explicit mask or else from a 2-D attention mask."""
+    """(B, T) bool: the prompts' real tokens, from an explicit mask or else from a 2-D attention mask; None for all
+    tokens.
+
+    Args:
+        explicit: the caller's `prompt_mask` (B, T), or None.
+        attention_mask: the forward pass's, or None.
+        batch, length: B and T.
+        edits: the number of stored edits; without any, less is checked.
+
+    Raises:
+        ValueError: a mask has the wrong shape, or the explicit one selects no token in a row.
+    """
     if explicit is not None:
         if explicit.shape != (batch, length):
             raise ValueError(f"prompt_mask must have shape {(batch, length)}, got {tuple(explicit.shape)}")

@@ -1,4 +1,4 @@
-"""The index in which a router finds its candidates, as a file of FAISS."""
+"""Writes and reads the index that a router finds candidates in, as a FAISS file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .router import Router
 
 
 def write_index(router: Router, path: str | Path) -> list[tuple[int, int] | None]:
-    """Write the codes in which candidates are looked up; see `Answering.write_index`."""
+    """Write the codes by which candidates are looked up; see `Answering.write_index`."""
     with router.memory.lock:
         if router.words is not None:
             keys = router.words.keys
@@ -24,7 +24,7 @@ def write_index(router: Router, path: str | Path) -> list[tuple[int, int] | None
 
 
 def read_index(router: Router, path: str | Path) -> None:
-    """Look up in a written index; see `Answering.read_index`."""
+    """Look up candidates in a stored index; see `Answering.read_index`."""
     with router.memory.lock:
         if router.words is not None:
             router.words.keys.settle()

@@ -1,4 +1,5 @@
-"""What the words' rule needs of a model, measured on the background: the whitening of its early activations, and how rare words are."""
+"""Measures what the word rule needs from a model, on the background texts: a whitening of early activations, and words'
+rarity."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from .matching.words import WordReader
 from .probe import early_states, read_prompts
 from .router import Router
 
-# Part of the cache's name: counts changes of what is measured.
+# Part of the cache file's name; raised when what is measured changes.
 VERSION = 2
 NAMES = {"coder.mean", "coder.transform", "log_probabilities", "depth", "unrelated"}
 
@@ -37,13 +38,17 @@ def words_of(
     seed: int,
     batch_size: int,
 ) -> dict[str, torch.Tensor]:
-    """The tensors of a model's matcher (`Matcher.state`) and "unrelated", uint8, what the unrelated prompts say (`parted` reads it); kept
-    in the user's cache under `key`.
+    """The tensors of a model's matcher (`Matcher.state`) and "unrelated", uint8, the unrelated prompts' wordings (see
+    `parted`).
+
+    They are kept in the user's cache under `key`.
 
     Args:
         router: attached to the model, with its early tap at `depth`.
-        depth: decoder layers that run before the activations are coded.
-        key: the base model's digest; seed: of the rotation that wide models' codes go through.
+        depth: the number of decoder layers that run before the activations are coded.
+        texts: the background texts.
+        key: the base model's digest.
+        seed: of the rotation of wide models' codes.
     """
     everything = [*texts.for_mean, *texts.for_threshold]
     digest = hashlib.sha256("\n".join(everything).encode()).hexdigest()[:16]
@@ -67,7 +72,7 @@ def words_of(
 def unrelated_of(
     model: Any, router: Router, matcher: Matcher, texts: BackgroundTexts, batch_size: int
 ) -> list[Wording]:
-    """What the unrelated prompts say, in plain text, for calibrating the threshold."""
+    """The unrelated prompts' wordings, read as plain text, for calibrating the threshold."""
     plain = Encoder(matcher.reader.tokenizer, chat_template=False)
     sequences = [plain.prompt(text) for text in texts.for_threshold]
     return [wording for wording, _ in read_prompts(model, router, matcher, sequences, batch_size)]
@@ -75,7 +80,7 @@ def unrelated_of(
 
 @torch.no_grad()
 def _next_tokens(model: Any, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
-    """(V,) float32: log of the model's mean next-token distribution over the texts' positions."""
+    """(V,) float32: the log of the model's mean next-token distribution over all positions of the texts."""
 
     def logits() -> Any:
         for start in range(0, len(sequences), batch_size):
@@ -88,11 +93,11 @@ def _next_tokens(model: Any, router: Router, sequences: list[Sequence], batch_si
 
 
 def joined(wordings: list[Wording]) -> torch.Tensor:
-    """Wordings as one uint8 tensor of lines, for files."""
+    """Wordings as one uint8 tensor, a line of text each, for files."""
     return torch.frombuffer(bytearray("\n".join(one.packed() for one in wordings).encode()), dtype=torch.uint8)
 
 
 def parted(tensor: torch.Tensor, bits: int) -> list[Wording]:
-    """The inverse of `joined`. Raises ValueError for anything else."""
+    """The inverse of `joined`. Raises ValueError for a malformed tensor."""
     text = np.asarray(tensor).tobytes().decode("ascii", "replace")
     return [Wording.unpacked(line, bits) for line in text.split("\n") if line]

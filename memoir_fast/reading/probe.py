@@ -1,4 +1,4 @@
-"""Run a model only as far as the edited projection, and look at what goes in."""
+"""Runs a model only as far as the edited projection, or an early layer, and records the activations there."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ from .router import Router
 
 
 class _Stop(Exception):
-    """Ends the forward pass at the projection: nothing after it is needed."""
+    """Ends a forward pass, because nothing after this point is needed."""
 
 
 @torch.no_grad()
 def run_to_projection(model: nn.Module, router: Router, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """One forward pass over `inputs` in eval mode, cut off at the projection; the memory takes no part.
+    """One forward pass over `inputs` in eval mode without the memory, stopped at the projection.
 
     Returns:
-        the projection's input (R*T or R, T, D) and its base output, in the shapes that the model uses.
+        the projection's input (R, T, D) or (R*T, D) and its output, in the shapes that the model uses.
+
+    Raises:
+        ValueError: the forward pass does not reach the projection.
     """
     seen: list[torch.Tensor] = []
 
@@ -48,7 +51,7 @@ def run_to_projection(model: nn.Module, router: Router, inputs: dict[str, Any]) 
 def passes(
     model: Any, router: Router, sequences: list[Sequence], batch_size: int
 ) -> Iterator[tuple[torch.Tensor, Batch]]:
-    """(activations (B, T, D), the `Batch`) of the sequences, batch by batch."""
+    """(projection inputs (B, T, D), the `Batch`) for the sequences, batch by batch. Raises as `run_to_projection`."""
     for start in range(0, len(sequences), batch_size):
         batch = pad(sequences[start : start + batch_size], device_of(model))
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
@@ -60,8 +63,10 @@ def passes(
 def early_states(
     model: Any, router: Router, sequences: list[Sequence], batch_size: int
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """(number of the sequence, (T, d) input of the early decoder layer) of each, batch by batch, short ones first; the layers from that
-    one on do not run."""
+    """(number, (T, d) input of the early decoder layer) of each sequence, in batches, short ones first.
+
+    The layers from the early one on do not run.
+    """
     order = sorted(range(len(sequences)), key=lambda number: (len(sequences[number].tokens), number))
     for start in range(0, len(order), batch_size):
         numbers = order[start : start + batch_size]
@@ -82,7 +87,7 @@ def early_states(
 def read_prompts(
     model: Any, router: Router, matcher: Matcher, sequences: list[Sequence], batch_size: int
 ) -> list[tuple[Wording, PromptCode]]:
-    """What the sequences' routing words say, as they are kept and as they are compared."""
+    """Each sequence's routing words, as they are stored (`Wording`) and as they are compared (`PromptCode`)."""
     found: dict[int, tuple[Wording, PromptCode]] = {}
     for number, states in early_states(model, router, sequences, batch_size):
         sequence = sequences[number]
@@ -91,7 +96,8 @@ def read_prompts(
 
 
 def prompt_features(model: nn.Module, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
-    """(len(sequences), D) float32: each sequence's mean projection input over its routing tokens, not de-centred."""
+    """(len(sequences), D) float32: each sequence's mean projection input over its routing tokens, background
+    included."""
     found = passes(model, router, sequences, batch_size)
     return torch.cat([mean_features(activations, batch.prompt_mask) for activations, batch in found])
 

@@ -1,4 +1,4 @@
-"""How far a calibrated threshold can be relied on: what m unrelated prompts allow to promise of a further one."""
+"""How far a calibrated threshold can be relied on: what m unrelated prompts say about a further one."""
 
 from __future__ import annotations
 
@@ -8,17 +8,33 @@ CONFIDENCE = 0.95
 
 
 def allowed(prompts: int, rate: float) -> int:
-    """How many of the calibration prompts may read an edit, so that a further one does with a chance of at most `rate` on average over
-    calibrations (or 1 / (prompts + 1), if that is more). Source: conformal prediction (Vovk et al., 2005)."""
+    """How many of the calibration prompts may read an edit.
+
+    A further prompt then reads one with a chance of at most `rate`, or 1 / (prompts + 1) if that is more, on average
+    over calibrations.
+
+    Args:
+        prompts: m, the number of calibration prompts.
+        rate: 0..1.
+
+    Source: conformal prediction (Vovk et al., 2005).
+    """
     return max(0, int(rate * (prompts + 1)) - 1)
 
 
 def bound(prompts: int, rate: float, confidence: float = CONFIDENCE) -> float:
-    """The false-activation rate, 0..1, that one calibration stays below with this confidence.
+    """The false-activation rate, 0..1, that a single calibration stays below with this confidence.
 
-    The threshold lies at an order statistic of the prompts' scores: with a of m above it, the chance that a further prompt of the same
-    kind lies above it too is distributed as Beta(a + 1, m - a) over calibrations (Vovk, 2012). Its quantile is the u at which a binomial
-    of m tries with chance u gives at most a with probability 1 - confidence.
+    The threshold is an order statistic of the prompts' scores. With a of m scores above it, the chance that a further
+    prompt of the same kind is above it too is distributed as Beta(a + 1, m - a) over calibrations. Its quantile is the
+    u at which a binomial of m tries with chance u gives at most a with probability 1 - confidence.
+
+    Args:
+        prompts: m, the number of calibration prompts.
+        rate: the rate that the threshold was calibrated for, 0..1.
+        confidence: 0..1.
+
+    Source: Vovk, 2012 (conditional validity of conformal predictors).
     """
     above = allowed(prompts, rate)
     if prompts <= above:
@@ -31,7 +47,7 @@ def bound(prompts: int, rate: float, confidence: float = CONFIDENCE) -> float:
 
 
 def _at_most(most: int, tries: int, chance: float) -> float:
-    """The probability of at most `most` successes."""
+    """The probability of at most `most` successes in `tries` tries, each with probability `chance`."""
     if not 0 < chance < 1:
         return float(chance <= 0)
     logs = (

@@ -1,7 +1,8 @@
-"""The router: decides, in each forward pass that reads a prompt, which stored edit each sequence reads.
+"""The router decides, in each forward pass that reads a prompt, which stored edit each sequence reads.
 
-The decision is kept with the key-value cache that the pass fills, or with the running `generate` where there is no cache. Switches
-(`only`, `disabled`) and what is in flight are context variables: threads, and coroutines of one thread, never see each other's.
+The decision is kept with the key-value cache that the pass fills or, if there is no cache, with the running `generate`.
+Switches (`only`, `disabled`) and the state of running passes are context variables, so threads, and coroutines of one
+thread, do not see each other's.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ EarlyTap = Callable[[torch.Tensor], None]
 
 @dataclass
 class _Session:
-    """One `generate` call: the prompt's tokens that route and those that are no padding (None: found out in the forward pass), and the
-    routes once they are decided (needed without a cache)."""
+    """One `generate` call: the routing tokens and the tokens that are not padding, both (B, T) or None if the forward
+    pass has to find them; and the routes once decided, for decoding without a cache."""
 
     prompt_mask: torch.Tensor | None
     kept: torch.Tensor | None = None
@@ -48,8 +49,8 @@ class _Session:
 
 @dataclass
 class _Read:
-    """The tap of one reading forward pass: decides the routes if they are open, then adds the memory's output. `whole`: the pass begins
-    with the sequences' first tokens."""
+    """The tap of one reading forward pass: decides the routes unless that is done, then adds the memory's output.
+    `whole`: the pass begins with the sequences' first tokens."""
 
     router: Router
     batch: int
@@ -64,7 +65,7 @@ class _Read:
     reached: bool = False
 
     def early(self, hidden: torch.Tensor) -> None:
-        """The early layer's input (B, T, d): by the words' rule the routes are decided here."""
+        """Gets the early layer's input (B, T, d); the word rule decides the routes here."""
         if self.routes is None and self.router.words is not None:
             shaped = hidden.reshape(self.batch, self.length, -1)
             self._decided(self.router.decide_by_words(shaped, self.tokens, self.kept, self.prompt_mask))
@@ -86,12 +87,15 @@ class _Read:
 
 @dataclass(frozen=True)
 class _Context:
-    """What holds in one thread or coroutine.
+    """The router's state in one thread or coroutine.
 
     Attributes:
-        tap: what the projection's output goes through in the running forward pass; early: what sees the early layer's input.
-        session: the running `generate`; disabled: the memory is switched off; tags: the edits that may be read, None for all.
-        token: undoes the entering of the running forward pass.
+        tap: processes the projection's output in the running forward pass.
+        early: gets the early layer's input.
+        session: the running `generate`.
+        disabled: the memory is switched off.
+        tags: the edits that may be read; None for all.
+        token: restores the context from before the running forward pass.
     """
 
     tap: Tap | _Read | None = None
@@ -110,10 +114,11 @@ class Router:
 
     Args:
         memory: the residual memory.
-        acts: at which tokens it acts, as `MemoirConfig.acts` says.
+        acts: at which tokens it acts, see `MemoirConfig.acts`.
 
     Attributes:
-        words: the rule that tells edits apart by their words, or None: then the masks of whole prompts decide (the published rule).
+        words: the rule that finds edits by their words. If it is None, the masks of whole prompts decide (the published
+            rule: MEMOIR, section 3.3).
     """
 
     def __init__(self, memory: ResidualMemory, acts: str = "all"):
@@ -127,17 +132,17 @@ class Router:
         self._names: dict[type, list[str]] = {}
 
     def connect(self, threshold: Callable, tags_of: Callable[[int], list[str]]) -> None:
-        """What decides; both are called under the memory's lock.
+        """Set the functions that decide. Both are called under the memory's lock.
 
         Args:
-            threshold: called with edits' ids (B,); returns the smallest score that reads each.
-            tags_of: edit id -> its tags.
+            threshold: takes edits' ids (B,); returns for each the smallest score that reads it.
+            tags_of: takes an edit's id; returns its tags.
         """
         self.threshold, self.tags_of = threshold, tags_of
 
     @property
     def last(self) -> Routes | None:
-        """The routes of this thread's (or coroutine's) latest forward pass."""
+        """The routes of this thread's or coroutine's latest forward pass, without the memory's rows."""
         return self._last.get()
 
     # ---- switches ------------------------------------------------------------------------------------------------
@@ -151,29 +156,32 @@ class Router:
             self._context.reset(token)
 
     def disabled(self) -> contextlib.AbstractContextManager[None]:
-        """In this thread or coroutine the memory contributes nothing; caches filled meanwhile stay unrouted."""
+        """A context in which the memory contributes nothing in this thread or coroutine; caches filled in it read no
+        edit later."""
         return self._within(disabled=True)
 
     def only(self, tags: Tags | None) -> contextlib.AbstractContextManager[None]:
-        """In this thread or coroutine, prompts are matched with the edits that `tags` admits (None: with all)."""
+        """A context in which this thread's or coroutine's prompts read only edits that `tags` admits (None: all)."""
         return self._within(tags=tags)
 
     def session(self, prompt_mask: torch.Tensor | None) -> contextlib.AbstractContextManager[None]:
-        """One generate call, whose first forward pass reads the prompt; `prompt_mask` (B, T) bool says which tokens route."""
+        """A context for one generate call, whose first forward pass reads the prompt. prompt_mask: (B, T) bool, routing
+        tokens."""
         return self._within(session=_Session(prompt_mask))
 
     def tapped(self, tap: Tap) -> contextlib.AbstractContextManager[None]:
-        """The editor's own forward passes: `tap(projection, x, out)` returns what takes the place of the projection's output."""
+        """A context for the editor's own forward passes: `tap(projection, x, out)` returns what replaces the
+        projection's output."""
         return self._within(tap=tap)
 
     def tapped_early(self, tap: EarlyTap) -> contextlib.AbstractContextManager[None]:
-        """Forward passes of which only the early layer's input is wanted; the memory takes no part."""
+        """A context for forward passes that only need the early layer's input; the memory contributes nothing."""
         return self._within(tap=lambda projection, x, out: None, early=tap)
 
     # ---- deciding ------------------------------------------------------------------------------------------------
 
     def index(self) -> SignatureIndex:
-        """What this context's prompts are looked up in: all active edits, or the chosen ones. The caller holds the memory's lock."""
+        """The index of the edits that this context's prompts may read. The caller holds the memory's lock."""
         chosen, index = self._context.get().tags, self.memory.index
         if chosen is None:
             return index
@@ -187,7 +195,12 @@ class Router:
 
     @torch.no_grad()
     def decide(self, activations: torch.Tensor, prompt_mask: torch.Tensor | None) -> Routes:
-        """The routes of prompts whose projection inputs are `activations` (B, T, D), by their masks; `prompt_mask` (B, T) bool."""
+        """Routes by masks (MEMOIR, section 3.3).
+
+        Args:
+            activations: (B, T, D), the projection's inputs.
+            prompt_mask: (B, T) bool, the routing tokens; None for all.
+        """
         batch, length, _ = activations.shape
         if len(self.memory) == 0 or batch == 0:
             return Routes.none(batch)
@@ -196,7 +209,7 @@ class Router:
         where = activations.device
         self.memory.to(where)
         _, signature = tophash_prompts(activations, prompt_mask.to(where), self.memory)
-        signatures = signature.cpu().numpy()  # the one device-to-host copy of a prompt
+        signatures = signature.cpu().numpy()  # waits for the device
         with self.memory.lock:
             ids, overlaps = self.index().nearest(signatures)
             enough = overlaps >= self.threshold(ids)
@@ -212,11 +225,16 @@ class Router:
         kept: torch.Tensor | None,
         prompt_mask: torch.Tensor | None,
     ) -> Routes:
-        """The routes of prompts by their words.
+        """Routes by words.
 
         Args:
-            hidden: (B, T, d) input of the early layer; tokens: (B, T) ids; kept: (B, T) bool, False for padding, None for no padding.
-            prompt_mask: (B, T) bool, the tokens that route; None looks for the last user message of a rendered chat.
+            hidden: (B, T, d), the early layer's inputs.
+            tokens: (B, T) ids.
+            kept: (B, T) bool, False at padding; None for no padding.
+            prompt_mask: (B, T) bool, the routing tokens; None looks for the last user message of a rendered chat.
+
+        Raises:
+            ValueError: there are no token ids.
         """
         assert self.words is not None
         if len(self.memory) == 0 or len(hidden) == 0:
@@ -233,17 +251,18 @@ class Router:
         return self._beginning(routes, lambda: ops.upload(torch.tensor(ends) - 1, hidden.device))
 
     def _beginning(self, routes: Routes, begins: Callable[[], torch.Tensor]) -> Routes:
-        """Routes that are read from these columns (B,) on, where the memory acts on the answer alone."""
+        """With `acts="answer"`, the routes with the columns (B,) from which the memory acts; otherwise the routes
+        unchanged."""
         if self.acts == "all" or routes.rows is None:
             return routes
         return replace(routes, begins=begins())
 
     def admitted(self) -> list[int] | None:
-        """The edits that this context's tags admit; None for all."""
+        """The ids of the edits that this context's tags admit; None for all."""
         return None if self._context.get().tags is None else self.index().ids
 
     def routes_to(self, edits: list[int], scores: list[float]) -> Routes:
-        """Routes that read the given stored edits (-1: none)."""
+        """Routes that read these stored edits (-1 for none). Raises ValueError for an unknown id."""
         matched = sorted(set(edits) - {-1})
         if not matched:
             return Routes(edits, scores)
@@ -258,12 +277,13 @@ class Router:
     # ---- the model's forward passes ------------------------------------------------------------------------------
 
     def before(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+        """See `Observer.before`. Raises ValueError for arguments that leave open which tokens are the prompt's."""
         context = self._context.get()
         token: list[Token] = []
         reading = context.tap is None or isinstance(context.tap, _Read)
         token.append(self._context.set(replace(context, tap=None if reading else context.tap, token=token)))
         if not reading:
-            return None  # the editor is at work: its tap stays
+            return None  # the pass is the editor's or a probe's, whose tap stays
         explicit = kwargs.pop("prompt_mask", None)
         if type(model) not in self._names:
             self._names[type(model)] = list(inspect.signature(model.forward).parameters)
@@ -273,6 +293,7 @@ class Router:
         return args, kwargs
 
     def after(self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+        """See `Observer.after`. Raises ValueError if the pass left out the edited projection."""
         context = self._context.get()
         if context.token is None:
             return
@@ -288,12 +309,13 @@ class Router:
         if isinstance(read, _Read) and read.routes is not None:
             self._last.set(
                 Routes(read.routes.edits, read.routes.scores)
-            )  # not the rows: they would outlive their answer
+            )  # without the memory's rows, which would outlive their answer
             if output is not None:
                 values = output.values() if isinstance(output, dict) else output if isinstance(output, tuple) else ()
                 keep_routes(cache_among(values) or read.cache, read.routes)
 
     def early(self, hidden: torch.Tensor) -> None:
+        """See `Observer.early`."""
         context = self._context.get()
         if isinstance(context.tap, _Read):
             context.tap.early(hidden)
@@ -301,19 +323,21 @@ class Router:
             context.early(hidden)
 
     def project(self, projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
+        """See `Observer.project`."""
         tap = self._context.get().tap
         return None if tap is None else tap(projection, x, out)
 
     def generate(self, model: nn.Module, original: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+        """See `Observer.generate`. Raises ValueError as `check_decoding`."""
         context = self._context.get()
-        # A compiled decoder would trace through the routing; editing changes the memory under it.
+        # A compiled decoder would trace the routing, and would not see later edits.
         kwargs.setdefault("disable_compile", True)
         if not context.disabled:
             check_decoding(model, args, kwargs)
         with contextlib.nullcontext() if context.session is not None else self.session(None):
             session = self._context.get().session
             assert session is not None
-            session.kept = kwargs.get("attention_mask")  # generate may hand the forward pass another form of it
+            session.kept = kwargs.get("attention_mask")  # generate may pass another form of it to the forward pass
             if session.kept is None:
                 session.kept = real_tokens(model, kwargs.get("input_ids", args[0] if args else kwargs.get("inputs")))
             return original(*args, **kwargs)
@@ -357,7 +381,7 @@ class Router:
         mask = prompt_mask_of(explicit, attention, batch, length, len(self.memory))
         kept = attention.bool() if attention is not None and is_mask_of(attention, batch, length) else None
         if self.words is not None and explicit is None:
-            mask = None  # which words route is found in the tokens themselves
+            mask = None  # the word rule finds the routing words in the tokens
         return _Read(self, batch, length, mask, None, cache, True, session, given.get("input_ids"), kept)
 
 

@@ -1,7 +1,7 @@
-"""Routes: which stored edit, if any, each sequence of a batch reads (MEMOIR, section 3.3), and what it reads there.
+"""Routes: which stored edit, if any, each sequence of a batch reads (MEMOIR, section 3.3), and the rows that it reads.
 
-Routes are the reader's view of the memory: made once, when the prompt has been read, and immutable from then on. They hold copies of the
-rows that the matched edits read, so that no later edit, deletion or refresh changes an answer that has begun.
+Routes are a reader's view of the memory. They are made once, when the prompt has been read, and never change. They hold
+copies of the rows that the matched edits read, so no later edit, deletion or refresh changes an answer that has begun.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from .. import ops
 class Routes:
     """The decision for one batch of B sequences.
 
+    `rows`, `indices` and `blocks` are None if no sequence reads an edit. All tensors are on the model's device.
+
     Attributes:
-        edits: B stored edit ids, -1 where the row reads nothing.
-        scores: B scores of the likeliest stored edit, 0..1 (0 when nothing is stored); by masks, the overlap with the nearest.
-        rows: (B,) int32 on the model's device: each row's line in `indices`, or -1. None when no row matched.
-        indices: (R, k) int32 on the model's device: the masks of the matched edits. None when no row matched.
-        blocks: (R, k, d) float32: the effective memory's rows on these masks. None when no row matched.
-        begins: (B,) int64 on the model's device: the column of the prompt's own forward pass from which each row reads; None: from the first.
+        edits: B edit ids, -1 for a sequence that reads nothing.
+        scores: B scores, 0..1, of the likeliest stored edit (0 when nothing is stored); with router="mask" its overlap.
+        rows: (B,) int32, each sequence's line in `indices`, or -1.
+        indices: (R, k) int32, the matched edits' masks.
+        blocks: (R, k, d) float32, the effective memory's rows on these masks.
+        begins: (B,) int64, the column of the prompt's forward pass from which each sequence reads; None for the first.
     """
 
     edits: list[int]
@@ -36,14 +38,15 @@ class Routes:
 
     @classmethod
     def none(cls, batch: int) -> Routes:
-        """Routes of a batch that reads nothing."""
+        """Routes for a batch that reads nothing."""
         return cls([-1] * batch, [0.0] * batch)
 
     def __deepcopy__(self, memo: dict) -> Routes:
-        return self  # nothing in it ever changes
+        return self  # it is immutable
 
     def select(self, positions: torch.Tensor) -> Routes:
-        """The routes of the given rows, in the given order (a cache's batch was reordered, repeated or cut)."""
+        """The routes of the sequences at `positions` (n,), in that order, for a cache whose batch was reordered,
+        repeated or cut."""
         order = positions.tolist()
         rows = None if self.rows is None else self.rows[positions.to(self.rows.device)]
         begins = None if self.begins is None else self.begins[positions.to(self.begins.device)]
@@ -51,14 +54,16 @@ class Routes:
         return Routes(edits, scores, rows, self.indices, self.blocks, begins)
 
     def read(self, x: torch.Tensor, out: torch.Tensor, length: int, whole: bool = True) -> torch.Tensor:
-        """`out` plus the memory's output; sequences that read nothing keep every bit.
+        """`out` plus the memory's output; sequences that read nothing stay the same to the bit.
 
         Args:
-            x: the projection's input, (..., D) with B * length rows in all; out: (..., d), its output for them.
-            length: tokens of each sequence in this pass; whole: whether they begin with its first one (nothing is cached).
+            x: the projection's input, (..., D), with B * length rows in all.
+            out: (..., d), the projection's output.
+            length: the number of tokens of each sequence in this pass.
+            whole: whether these begin with the sequence's first token (nothing is cached).
 
         Returns:
-            `out` itself, changed in place, when no gradient is recorded; otherwise a new tensor.
+            `out`, changed in place, if no gradient is recorded; otherwise a new tensor.
         """
         if self.rows is None or self.indices is None or self.blocks is None:
             return out
@@ -77,10 +82,10 @@ class Routes:
 
 
 class _Following:
-    """Mixed into the class of a key-value cache that routes are kept with: they follow the cache's own changes of its batch.
+    """Mixed into the class of a key-value cache that holds routes, so that they follow changes of the cache's batch.
 
-    The cache's class is exchanged for a subclass. (Methods put on the object itself would make it part of a reference cycle, and its
-    memory would wait for the garbage collector.)
+    The cache's class is replaced by a subclass. (Methods put on the object itself would create a reference cycle, and
+    its memory would wait for the garbage collector.)
     """
 
     memoir_routes: Routes
@@ -104,14 +109,14 @@ class _Following:
         del self.memoir_routes
 
     def __reduce_ex__(self, protocol: Any) -> tuple:
-        return _restored, (type(self).__bases__[1],), vars(self)  # this class has no name to be found by
+        return _restored, (type(self).__bases__[1],), vars(self)  # pickle could not find this class by name
 
 
-_following: dict[type, type] = {}  # a cache's class -> the subclass that follows; classes, not objects
+_following: dict[type, type] = {}  # a cache's class -> its subclass that holds routes
 
 
 def keep_routes(cache: Any, routes: Routes) -> None:
-    """Keep the routes with the cache that the pass filled. Nothing happens without a cache."""
+    """Keep the routes with the cache that the pass filled, if there is one."""
     if cache is None or routes_of(cache) is routes:
         return
     if not isinstance(cache, _Following):
@@ -126,7 +131,7 @@ def _class_for(kind: type) -> type:
 
 
 def _restored(kind: type[Any]) -> Any:
-    """An empty cache of this kind that follows, for copying and unpickling."""
+    """An empty cache of this class that can hold routes, for copying and unpickling."""
     return object.__new__(_class_for(kind))
 
 
@@ -136,15 +141,15 @@ def routes_of(cache: Any) -> Routes | None:
 
 
 def cache_among(values: Any) -> Any:
-    """The key-value cache among a forward pass's arguments or outputs, whatever they are called, or None."""
+    """The key-value cache among a forward pass's arguments or outputs, whatever its name, or None."""
     return next((value for value in values if hasattr(value, "get_seq_length")), None)
 
 
 def is_filled(cache: Any) -> bool:
     """Whether a cache holds tokens."""
     if isinstance(cache, _Following):
-        return True  # a static cache counts on the device: reading the count would stall every token
+        return True  # a static cache counts its tokens on the device, and reading that would stall every token
     try:
         return bool(cache.get_seq_length() > 0)
-    except ValueError:  # a cache of recurrent states only counts no tokens
+    except ValueError:  # a cache with recurrent states only does not count tokens
         return bool(cache.has_previous_state())

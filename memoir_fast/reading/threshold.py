@@ -1,4 +1,5 @@
-"""The threshold tau: how much overlap a query needs to read an edit, set from prompts that must not read any."""
+"""The threshold tau for router="mask": the overlap that a query needs to read an edit, set from prompts that must read
+none."""
 
 from __future__ import annotations
 
@@ -11,36 +12,41 @@ from .promise import allowed
 
 
 def overlaps(signatures: np.ndarray, signature: np.ndarray, top_k: int) -> np.ndarray:
-    """(m,) float64: shared active features of each of `signatures` (m, bytes) with `signature` (bytes,), over k."""
+    """(m,) float64: the overlap, 0..1, of each of `signatures` (m, bytes) with `signature` (bytes,): shared ones over
+    k."""
     return np.bitwise_count(signatures & signature).sum(1, dtype=np.int64) / top_k
 
 
 class Threshold:
-    """tau, fixed by the user for all edits, or calibrated for each and kept so while edits come and go.
+    """tau, fixed by the user for all edits, or calibrated for each edit and kept calibrated as edits change.
 
-    Some edits are worded like many other prompts ("The capital of Australia is"), others like none. A calibrated tau is
-    therefore the edit's own: its largest overlap with any of the m unrelated prompts, plus a margin for all edits. The margin is
-    chosen by conformal prediction from how far each unrelated prompt exceeds what the others overlap with its nearest edit, so
-    that a further prompt of the same kind reads the memory with a chance of at most `rate` (or 1 / (m + 1), if that is more).
-    Following a new edit costs one comparison per unrelated prompt.
+    Some edits are worded like many other prompts ("The capital of Australia is"), others like none. So each edit has
+    its own calibrated tau: its largest overlap with any of the m unrelated prompts, plus a margin that is the same for
+    all edits. The margin is chosen by conformal prediction: each unrelated prompt is scored by how far its overlap with
+    its nearest edit exceeds the other prompts' largest overlap with that edit. A further prompt of the same kind then
+    reads the memory with a chance of at most `rate` (or 1 / (m + 1), if that is more). A new edit costs one comparison
+    per unrelated prompt.
 
-    Whoever uses it holds the memory's lock.
+    The caller holds the memory's lock.
 
     Args:
         index: the stored edits' signatures; the threshold follows its changes.
         fixed: the user's tau, or None to calibrate.
         signatures: (m, ceil(D/8)) uint8, the unrelated prompts' signatures.
-        rate: wanted false-activation rate, 0..1.
+        rate: the wanted false-activation rate, 0..1.
+
+    Source: this library's; conformal prediction (Vovk et al., 2005).
     """
 
-    # Overlaps of unrelated prompts with a handful of edits say little about the next thousand: never below this.
+    # Unrelated prompts' overlaps with a few edits say little about the next thousand, so tau is never below this.
     FLOOR = 0.4
 
     def __init__(self, index: SignatureIndex, fixed: float | None, signatures: np.ndarray, rate: float):
         self._index, self.fixed, self.signatures, self.top_k, self.rate = index, fixed, signatures, index.top_k, rate
         self.largest = np.zeros(len(signatures))  # each unrelated prompt's overlap with its nearest edit
         self._nearest = np.full(len(signatures), -1)
-        # Edit -> its largest overlap with an unrelated prompt, whose that is, and the largest with another one.
+        # Edit -> its largest overlap with an unrelated prompt, that prompt's number, and its largest overlap with
+        # another one.
         self._closest: dict[int, tuple[float, int, float]] = {}
         self.margin = 0.0
         self.recount()
@@ -53,7 +59,7 @@ class Threshold:
         self.margin = self._conformal()
 
     def removed(self, edits: Iterable[int]) -> None:
-        """Edits are stored no longer. Only the unrelated prompts that were nearest to one of them are compared anew."""
+        """Edits were removed. Only the unrelated prompts whose nearest edit is gone are compared again."""
         gone = set(edits)
         for edit in gone:
             self._closest.pop(edit, None)
@@ -64,7 +70,7 @@ class Threshold:
         self.margin = self._conformal()
 
     def of_others(self, signatures: np.ndarray) -> None:
-        """Take other unrelated prompts, (m, bytes), from now on."""
+        """Use other unrelated prompts, (m, bytes) uint8, from now on."""
         self.signatures = signatures
         self.recount()
 
@@ -86,13 +92,13 @@ class Threshold:
         self.added(self._index.ids, self._index.signatures())
 
     def calibrate(self, rate: float) -> None:
-        """From now on calibrated, for this rate."""
+        """Calibrate for this rate from now on; a fixed tau is dropped."""
         self.fixed, self.rate = None, rate
         self.margin = self._conformal()
 
     def of(self, edits: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(len(edits),) float64: tau of each edit; a query nearest to it reads it when their overlap is >= tau. Above 1 for -1 (no
-        edit)."""
+        """(len(edits),) float64: each edit's tau, above 1 for -1 (no edit). A query whose nearest edit it is reads it
+        if their overlap is >= tau."""
         if self.fixed is not None:
             return np.full(len(edits), self.fixed)
         closest = np.array([2.0 if edit < 0 else self._closest[int(edit)][0] for edit in edits])
@@ -100,7 +106,7 @@ class Threshold:
 
     @property
     def median(self) -> float:
-        """The user's tau, or the median of the edits' own; the lowest possible one where there are none."""
+        """The user's tau, or the median of the edits' own; without edits the lowest possible one."""
         if self.fixed is not None:
             return self.fixed
         return float(np.median(self.of(list(self._closest)))) if self._closest else self.FLOOR
@@ -108,20 +114,23 @@ class Threshold:
     def _conformal(self) -> float:
         """The margin, -1..1: by how much a query must exceed its nearest edit's largest overlap with an unrelated prompt.
 
-        Source: conformal prediction (Vovk et al., 2005), each unrelated prompt scored by what the others say: of m + 1
-        exchangeable prompts each is as likely to be among the `rate * (m + 1)` highest scores. A further prompt is scored against
-        one prompt more than these are, so its score can only be lower than exchangeability would have it.
+        Each of m + 1 exchangeable prompts is equally likely to be among the `rate * (m + 1)` highest scores. A further
+        prompt is compared with one prompt more than the calibration prompts are, so its score can only be lower than
+        exchangeability says.
+
+        Source: conformal prediction (Vovk et al., 2005), each unrelated prompt being scored against the others.
         """
         excess = np.sort(self.largest - self._others())[::-1]
         most = allowed(len(excess), self.rate)
         return float(excess[most]) if most < len(excess) else -1.0
 
     def bound(self) -> float | None:
-        """No confidence is stated: each edit's threshold depends on the prompts that the margin is chosen from."""
+        """None: no confidence can be stated, because each edit's threshold depends on the prompts that set the
+        margin."""
         return None
 
     def _others(self) -> np.ndarray:
-        """(m,): the largest overlap of any *other* unrelated prompt with each one's nearest edit."""
+        """(m,): for each unrelated prompt's nearest edit, its largest overlap with any *other* unrelated prompt."""
         found = np.zeros(len(self.largest))
         for prompt, edit in enumerate(self._nearest.tolist()):
             if edit >= 0:
@@ -133,6 +142,6 @@ class Threshold:
         return np.clip(np.round((closest + margin) * self.top_k + 1) / self.top_k, self.FLOOR, 1.0)
 
     def false_activation_rate(self) -> float:
-        """The fraction of the unrelated prompts that would read the memory, each by what the others say of its nearest edit."""
+        """The share of the unrelated prompts that would read the memory, each judged by a tau made without it."""
         bound = self._tau(self._others(), self.margin) if self.fixed is None else self.fixed
         return float((self.largest >= bound).mean())

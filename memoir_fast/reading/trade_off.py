@@ -1,8 +1,8 @@
-"""What a threshold costs and brings: how many prompts of each kind would read an edit, over all thresholds.
+"""What each threshold costs and gains: the share of prompts of each kind that would read an edit.
 
-Rewordings and near misses of a user's own edits are not known, so they are those of facts that the project makes itself
-(`matching/near_misses.py`, with a seed that nothing was fitted on), stored by themselves and looked up by the same rule. The unrelated prompts are
-those that the memory is calibrated with, asked of its own edits.
+Rewordings and near misses of a user's own edits are not known. So they are generated for made-up facts
+(`matching/near_misses.py`, with a seed that nothing was fitted on), which are stored separately and looked up by the
+same rule. The unrelated prompts are those that the memory is calibrated with, looked up among its own edits.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from .matching.near_misses import Asked, make_near_misses, wordings
 from .probe import prompt_signatures, read_prompts
 from .router import Router
 
-SEED = 20_001  # left out: the shipped networks were fitted with seed 0
+SEED = 20_001  # the shipped networks were fitted with seed 0, so they have not seen these questions
 THRESHOLDS = [number / 50 for number in range(51)]
 KINDS = {"subject": "other_subject", "relation": "same_subject", "rewording": "rewordings"}
 
 
 @dataclass(frozen=True)
 class Generated:
-    """Facts, the texts that they are stored by, and questions: rewordings of them, and near misses of both kinds.
+    """Generated facts, and questions about them.
 
     Attributes:
-        facts: (relation, subject) of each; stored: the texts of each; asked: the questions.
+        facts: (relation, subject) of each fact.
+        stored: per fact, the texts that it is stored by.
+        asked: the questions: rewordings, and near misses of both kinds.
     """
 
     facts: list[tuple[str, str]]
@@ -39,7 +41,7 @@ class Generated:
 
     @classmethod
     def draw(cls, facts: int, seed: int = SEED) -> Generated:
-        """About `facts` facts, one a relation."""
+        """Generate about `facts` facts, one per relation."""
         every = sorted(wordings())
         chosen = random.Random(seed).sample(every, min(facts, len(every)))
         made = make_near_misses(seed, keys_per_relation=1, relations=chosen)
@@ -50,8 +52,8 @@ class Generated:
             one
             for one in made.queries
             if (kind := one.kind.split("/")[0]) in KINDS
-            and one.text not in texts.get(one.fact, ())  # a rewording, not the wording itself
-            and (kind == "rewording") == (one.fact in texts)  # a near miss may happen to be another stored fact
+            and one.text not in texts.get(one.fact, ())  # not the stored wording itself
+            and (kind == "rewording") == (one.fact in texts)  # not a near miss that asks for a stored fact
         ]
         return cls(list(texts), list(texts.values()), asked)
 
@@ -67,7 +69,7 @@ def trade_off(
     for one, (fact, score) in zip(made.asked, found, strict=True):
         name = KINDS[one.kind.split("/")[0]]
         wrong = name == "rewordings" and made.facts[fact] != one.fact
-        scores[name].append(-1.0 if wrong else score)  # a rewording that would read another fact is never right
+        scores[name].append(-1.0 if wrong else score)  # a rewording that would read another fact never counts
     with router.memory.lock:
         every = {"unrelated": threshold.largest.tolist(), **scores}
         value = threshold.median
@@ -89,7 +91,7 @@ def _share(scores: list[float], threshold: float) -> float:
 def _by_words(
     model: Any, router: Router, encoder: Encoder, made: Generated, batch_size: int
 ) -> list[tuple[int, float]]:
-    """(fact, score) of the likeliest stored fact, for each question."""
+    """(number, score) of the likeliest stored fact, for each question."""
     assert router.words is not None
     matcher = router.words.keys.matcher
     texts = [text for some in made.stored for text in some] + [one.text for one in made.asked]
@@ -105,7 +107,7 @@ def _by_words(
 def _by_masks(
     model: Any, router: Router, encoder: Encoder, made: Generated, batch_size: int
 ) -> list[tuple[int, float]]:
-    """(fact, overlap) of the nearest mask, for each question."""
+    """(number, overlap) of the stored fact with the nearest mask, for each question."""
     owner = [fact for fact, some in enumerate(made.stored) for _ in some]
     texts = [text for some in made.stored for text in some] + [one.text for one in made.asked]
     signatures = prompt_signatures(model, router, [encoder.prompt(text) for text in texts], batch_size).numpy()
@@ -119,8 +121,12 @@ def _by_masks(
 
 
 def drawable(path: str) -> None:
-    """Check, before anything is measured, that a picture can be drawn. Raises ImportError without matplotlib, ValueError for a kind of
-    file that it cannot write."""
+    """Check that a picture can be drawn, before anything is measured.
+
+    Raises:
+        ImportError: matplotlib is missing.
+        ValueError: it cannot write this type of file.
+    """
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError:
@@ -131,7 +137,7 @@ def drawable(path: str) -> None:
 
 
 def draw(found: dict[str, Any], path: str) -> None:
-    """Draw a trade-off (`trade_off`) to a file; its name says the kind (.svg, .png, .pdf). Raises as `drawable`."""
+    """Draw the result of `trade_off` to a file, whose ending sets the type (.svg, .png, .pdf). Raises as `drawable`."""
     drawable(path)
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""The words' rule: a query reads the edit whose stored wording it most likely asks for, if that is likely enough."""
+"""The word rule: a query reads the edit that it most likely asks for, if that is likely enough."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from .word_threshold import WordThreshold
 
 
 class WordRule:
-    """Decides by the keys of the stored edits and one threshold.
+    """Decides by the stored edits' keys and one threshold.
 
     Args:
-        keys: the findable edits' wordings; threshold: the score from which an edit is read.
+        keys: the active edits' wordings.
+        threshold: the score from which an edit is read.
     """
 
     def __init__(self, keys: Keys, threshold: WordThreshold):
@@ -33,24 +34,25 @@ class WordRule:
         unrelated: Sequence[Wording],
         rate: float,
     ) -> WordRule:
-        """With keys and a threshold of its own; see those for the arguments."""
+        """A rule with new keys and a new threshold; arguments as for `Keys` and `WordThreshold`."""
         keys = Keys(matcher, wordings_of)
         return cls(keys, WordThreshold(keys, fixed, unrelated, rate))
 
     def added(self, edits: Iterable[int], signatures: np.ndarray) -> None:
-        """Edits can be found from now on; for `SignatureIndex.listen`."""
+        """Edits became active; for `SignatureIndex.listen`."""
         self.keys.added(edits, signatures)
         self.threshold.added(edits, signatures)
 
     def removed(self, edits: Iterable[int]) -> None:
-        """Edits can be found no longer."""
+        """Edits are no longer active."""
         self.keys.removed(edits)
         self.threshold.removed(edits)
 
     def queries(
         self, hidden: torch.Tensor, tokens: torch.Tensor, kept: torch.Tensor | None, prompt_mask: torch.Tensor | None
     ) -> tuple[list[PromptCode], list[int]]:
-        """What B prompts say, and the columns behind the last of their words; see `Router.decide_by_words` for the arguments."""
+        """The codes of B prompts, and for each the column after its last word; arguments as
+        `Router.decide_by_words`."""
         ids, keeps, masks = _as_lists(tokens, kept, prompt_mask)
         reader = self.keys.matcher.reader
         prompts, ends = [], []
@@ -58,7 +60,7 @@ class WordRule:
             places = [i for i, real in enumerate(keeps[row]) if real] if keeps is not None else list(range(len(line)))
             if not places:
                 places = [0]
-            first, end = places[0], places[-1] + 1  # padding stands at the ends only
+            first, end = places[0], places[-1] + 1  # padding is at the ends only
             span = None
             if masks is not None:
                 routing = [i - first for i in range(first, end) if masks[row][i]]
@@ -69,12 +71,13 @@ class WordRule:
         return [code for _, code in self.keys.matcher.read_all(prompts)], ends
 
     def best(self, query: PromptCode, admitted: Collection[int] | None = None) -> tuple[int, float]:
-        """The edit that a query reads (-1 for none), and the likeliest edit's score."""
+        """The edit that a query reads (-1 for none), and the score of the likeliest edit. admitted: see
+        `Keys.ranked`."""
         first = self.keys.best(query, admitted)
         return self.read([] if first is None else [first])
 
     def read(self, ranked: list[Match]) -> tuple[int, float]:
-        """The same for a query that was looked up already (`Keys.ranked`)."""
+        """The same, for a query that was already looked up with `Keys.ranked`."""
         if not ranked:
             return -1, 0.0
         first = ranked[0]
@@ -82,7 +85,7 @@ class WordRule:
 
 
 def _as_lists(tokens: torch.Tensor, *masks: torch.Tensor | None) -> tuple[Any, ...]:
-    """Tensors of one shape as lists; from a GPU they come together, since each copy waits for it."""
+    """Tensors of one shape as lists, copied together because each copy from a GPU waits for it."""
     given = [tokens, *(mask.to(tokens.device, tokens.dtype) for mask in masks if mask is not None)]
     lists = iter(torch.stack(given).tolist())
     return (next(lists), *(None if mask is None else next(lists) for mask in masks))

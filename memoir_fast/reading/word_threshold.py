@@ -1,4 +1,4 @@
-"""The threshold of the words' rule: the score from which a query reads an edit, set from prompts that must not read any."""
+"""The word rule's threshold: the score from which a query reads an edit, set from prompts that must read none."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from .matching.matcher import Wording
 from .matching.prompt_codes import PromptCode
 from .promise import allowed, bound
 
-# What calibration starts from: chosen on generated near misses, with an eye on the rows that docs/results.md shows.
+# The lowest calibrated threshold, chosen on generated near misses with a view to the figures in docs/results.md.
 LEAST = 0.5
-# An unrelated prompt that scores higher with an edit asks that edit's very question, so it is not unrelated to it.
+# From this score on, an "unrelated" prompt counts as asking the edit's own question, so it is left out.
 SAME_QUESTION = 0.9
 
 
 class WordThreshold:
-    """One threshold for all edits, fixed by the user, or calibrated and kept so while edits come and go.
+    """One threshold for all edits, fixed by the user, or calibrated and kept calibrated as edits change.
 
-    A calibrated threshold is at least `LEAST`, and so high that of the m unrelated prompts no more than the share `rate` would read an
-    edit. By conformal prediction a further prompt of the same kind then reads one with a chance of at most `rate` on average over such
-    calibrations; a single set of m prompts can be lucky, and `bound` is what holds with 95 % confidence. Unrelated prompts that turn out to ask a
-    stored edit's own question are left out and counted.
+    A calibrated threshold is at least `LEAST`, and so high that at most the share `rate` of the m unrelated prompts
+    would read an edit. By conformal prediction, a further prompt of the same kind then reads one with a chance of at
+    most `rate`, on average over calibrations. A single set of m prompts can be lucky; `bound` is what holds with 95 %
+    confidence. Unrelated prompts that turn out to ask a stored edit's own question are left out and counted.
 
-    Whoever uses it holds the memory's lock.
+    The caller holds the memory's lock.
 
     Args:
-        keys: the stored edits' wordings; listens to the same index, after them.
+        keys: the stored edits' wordings. They must get changes of the index before this threshold does.
         fixed: the user's threshold, or None to calibrate.
         unrelated: m prompts that must not read an edit.
-        rate: wanted false-activation rate, 0..1.
+        rate: the wanted false-activation rate, 0..1.
+
+    Source: this library's; conformal prediction (Vovk et al., 2005; Vovk, 2012).
     """
 
     def __init__(self, keys: Keys, fixed: float | None, unrelated: Sequence[Wording], rate: float):
@@ -39,28 +41,29 @@ class WordThreshold:
         self.of_others(unrelated)
 
     def of_others(self, unrelated: Sequence[Wording]) -> None:
-        """Take other unrelated prompts from now on."""
+        """Use other unrelated prompts from now on."""
         self.unrelated = list(unrelated)
         codes = [self.keys.matcher.code(one) for one in unrelated]
         self._queries: list[PromptCode] = [code for code in codes if code is not None and len(code)]
-        self._holding: dict[int, list[int]] = {}  # word -> the unrelated prompts that hold it
+        self._holding: dict[int, list[int]] = {}  # word -> the unrelated prompts that contain it
         for number, code in enumerate(self._queries):
             for word in set(code.word[code.weight > MATTERS].tolist()):
                 self._holding.setdefault(word, []).append(number)
         self._largest = np.zeros(len(self._queries))
         self._edits = np.full(len(self._queries), -1)
         self._calibrated: float | None = None
-        self._new: dict[int, None] = {}  # findable, and not compared yet
+        self._new: dict[int, None] = {}  # active edits that are not compared yet
         self._lost: set[int] = set()  # unrelated prompts whose likeliest edit is gone
         self.recount()
 
     def added(self, edits: Iterable[int], signatures: np.ndarray) -> None:
-        """Edits can be found from now on; they are compared when the threshold is asked for, as the keys read them then."""
+        """Edits became active. They are compared when the threshold is next needed, with the keys' state at that
+        time."""
         self._new.update(dict.fromkeys(map(int, edits)))
         self._calibrated = None
 
     def removed(self, edits: Iterable[int]) -> None:
-        """Edits can be found no longer."""
+        """Edits are no longer active."""
         gone = set(map(int, edits))
         self._lost.update(np.flatnonzero(np.isin(self._edits, list(gone))).tolist())
         for edit in gone & self._new.keys():
@@ -72,7 +75,7 @@ class WordThreshold:
         self._new, self._lost, self._calibrated = {}, set(range(len(self._queries))), None
 
     def calibrate(self, rate: float) -> None:
-        """From now on calibrated, for this rate."""
+        """Calibrate for this rate from now on; a fixed threshold is dropped."""
         self.fixed, self.rate, self._calibrated = None, rate, None
 
     @property
@@ -87,38 +90,39 @@ class WordThreshold:
 
     @property
     def median(self) -> float:
-        """The same: there is one threshold."""
+        """The same as `value`, since all edits share one threshold."""
         return self.value
 
     def of(self, edits: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(len(edits),) float64: the threshold of each edit; above 1 for -1 (no edit)."""
+        """(len(edits),) float64: each edit's threshold, above 1 for -1 (no edit)."""
         return np.where(np.asarray(edits) < 0, 2.0, self.value)
 
     @property
     def largest(self) -> np.ndarray:
-        """(m,) float64: each unrelated prompt's score with the edit that it is likeliest to ask for."""
+        """(m,) float64: each unrelated prompt's score with the edit that it most likely asks for."""
         self.settle()
         return self._largest
 
     @property
     def left_out(self) -> list[int]:
-        """The edits whose very question is among the unrelated prompts."""
+        """The ids of edits whose own question is among the unrelated prompts."""
         return sorted({int(edit) for edit in self._edits[self.largest >= SAME_QUESTION]})
 
     def false_activation_rate(self) -> float:
-        """The share of the unrelated prompts that would read an edit, without those that ask its very question."""
+        """The share of the unrelated prompts that would read an edit, without those that ask its own question."""
         scores = self.largest[self.largest < SAME_QUESTION]
         return float((scores >= self.value).mean()) if len(scores) else 0.0
 
     def bound(self) -> float | None:
-        """The rate, 0..1, that the false activation of further prompts of the same kind stays below with 95 % confidence (see `promise.py`);
-        None for a fixed threshold, which promises nothing."""
+        """The false-activation rate, 0..1, that further prompts of the same kind stay below with 95 % confidence (see
+        `promise.py`); None for a fixed threshold."""
         if self.fixed is not None:
             return None
         return bound(int((self.largest < SAME_QUESTION).sum()), self.rate)
 
     def settle(self) -> None:
-        """Compare what has changed: lost prompts with all edits, the others with the new edits that share an important word with them."""
+        """Compare what has changed: prompts whose likeliest edit is gone with all edits, and the others with those new
+        edits that share an important word with them."""
         new, lost = list(self._new), sorted(self._lost)
         self._new, self._lost = {}, set()
         for number in lost:
@@ -133,6 +137,6 @@ class WordThreshold:
     def _conformal(self) -> float:
         scores = np.sort(self._largest[self._largest < SAME_QUESTION])[::-1]
         most = allowed(len(scores), self.rate)
-        # Just above the highest score that may not read.
+        # Just above the highest score that must not read.
         above = float(scores[most]) + 1e-6 if most < len(scores) else 0.0
         return max(LEAST, above)

@@ -1,4 +1,4 @@
-"""Stores: memories that last, in folders, one writer and any number of readers at a time."""
+"""Stores: memories kept in folders, each with one writer and any number of readers at a time."""
 
 from ..errors import ConflictError, StoreError
 from .bundle import export_bundle, import_bundle, merge

@@ -1,7 +1,7 @@
-"""Stores in one file, and two stores made one.
+"""Export a store to one file, import it again, and merge two stores.
 
-A bundle is a chain of records like the log's: first one with `config.json` and the base tensors, then, where updates were given up,
-one with the snapshot that still holds them, then the log.
+A bundle is a sequence of records like the log's: first one with `config.json` and the base tensors; then, if updates
+were given up, one with the snapshot that still holds them; then the log.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def export_bundle(store: Store, path: str | Path) -> None:
     """Write a store with its whole history to one file, whole or not at all.
 
     Raises:
-        StoreError: updates were given up, and no snapshot holds them. OSError: the file could not be written.
+        StoreError: updates were given up, and no snapshot holds them.
+        ValueError: a file of the store is damaged.
+        OSError: the file could not be written.
     """
     path, kept = Path(path), store.manifest
     history = store.history()
@@ -47,7 +49,9 @@ def import_bundle(path: str | Path, folder: str | Path) -> Store:
     """Make a new store from a bundle and open it for writing.
 
     Raises:
-        ValueError: the file is not a bundle, or damaged; no store is left behind. The message names the record.
+        ValueError: the file is not a bundle or is damaged, or the folder is not empty. The message names the record; no
+            store is left behind.
+        OSError: a file could not be read or written.
     """
     path, folder = Path(path), Path(folder)
     data = memoryview(files.read(path, follow=True))
@@ -58,7 +62,7 @@ def import_bundle(path: str | Path, folder: str | Path) -> Store:
         entries.append(entry)
         offset += entry.length
     if not entries or entries[0].header["kind"] != "bundle" or not isinstance(entries[0].header.get("config"), dict):
-        raise Damaged(f"{path}: is not a bundle (its first record is not one's head)")
+        raise Damaged(f"{path}: is not a bundle (its first record is not a bundle's head)")
     kept = Manifest.from_bytes(json.dumps(entries[0].header["config"]).encode(), path)
     boxed = [entry for entry in entries[1:] if entry.header["kind"] == "snapshot"]
     log = entries[1 + len(boxed) :]
@@ -66,7 +70,7 @@ def import_bundle(path: str | Path, folder: str | Path) -> Store:
     for entry in log:
         chain = chain.then(entry)
     if len(boxed) != len(kept.snapshots) or [entry.seq for entry in log] != list(range(1, len(log) + 1)):
-        raise Damaged(f"{path}: its records are not one store's, in order")
+        raise Damaged(f"{path}: its records are not those of one store, in order")
     manifest.check_tensors(entries[0].body(), path, manifest.base_shapes(kept.sizes[0]))
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
@@ -77,7 +81,7 @@ def import_bundle(path: str | Path, folder: str | Path) -> Store:
             files.replace(folder / snapshot.file, entry.body())
         if log:
             files.replace(segment_path(folder, 1), bytes(data[log[0].offset :]))
-        kept.save(folder)  # last: until then the folder is no store
+        kept.save(folder)  # last, because it makes the folder a store
         return Store(folder, writer=True)
     except BaseException:
         for leftover in folder.iterdir():
@@ -86,14 +90,24 @@ def import_bundle(path: str | Path, folder: str | Path) -> Store:
 
 
 def merge(store: Store, other: Store) -> dict[str, list[int]]:
-    """Add the active edits of another store of the same base model, permutation and settings; its conflict policy is this one's.
+    """Add another store's active edits to this one, by this one's conflict policy.
 
-    Two edits ask the same here when their prompts are the same text: no model is at hand that could tell more. Updates are added as they are, not optimised again, so two edits that share columns disturb each other more than when one
-    was made after the other.
+    There is no model here to compare prompts, so two edits ask the same only if their prompts are the same text.
+    Updates are added as they are, not optimised again; so edits that share columns disturb each other more than if one
+    had been made after the other. A merge that was interrupted can simply be run again.
+
+    Args:
+        store: open for writing.
+        other: a store with the same base model, permutation and settings.
 
     Returns:
-        {"added": new ids, "superseded": ids that gave way, "rejected": ids of `other` that the policy "reject" kept out}, and, where
-        there are any, "known": ids of those that were merged before, whatever became of them since, or came from here. So a merge that was cut short is ended by another.
+        "added": the new ids; "superseded": ids here that were replaced; "rejected": ids of `other` that the policy
+        "reject" kept out; and, if there are any, "known": ids here of edits that were merged before (whatever happened
+        to them since) or came from here.
+
+    Raises:
+        ValueError: the stores do not belong to one memory, or an update of `other` is not kept or is damaged.
+        StoreError: an edit could not be kept.
     """
     mine, theirs = store.manifest, other.manifest
     differing = differences(theirs.fingerprint, mine.fingerprint)
@@ -120,7 +134,7 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
         except StoreError:
             found["rejected"].append(edit)
             continue
-        left = other.memory.scale / update.scale  # of its strength, after the weight decay of later edits there
+        left = other.memory.scale / update.scale  # the part that the weight decay of later edits there has left of it
         values: dict[str, Any] = {
             name: tensor * left for name, tensor in update.values().items() if name in ("block", "G")
         }
@@ -138,7 +152,7 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
 
 
 def _origin(store: Store, edit: int) -> str:
-    """What stays the same of an edit through every merge: when it was made, of what, and which."""
+    """A digest that identifies an edit through every merge, of when it was made and what it says."""
     header = store.state.entries[edit].header
     if "origin" in header:
         return header["origin"]

@@ -1,4 +1,4 @@
-"""Keeping a store small: snapshots, a fresh log segment, and updates that are given up."""
+"""Keeps a store small: writes snapshots, starts new log segments, and drops updates that are given up."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 
 def compact(store: Store, forget_before: int | None = None) -> None:
-    """Write a snapshot and begin a new log segment; the older ones become the archive that undo reads.
+    """Write a snapshot and start a new log segment; the older segments become the archive that undo reads.
 
     Args:
-        forget_before: give up the undo of edits with smaller ids: their updates are dropped from the archive.
+        store: open for writing.
+        forget_before: drop the updates of edits with smaller ids from the archive; these edits can then not be undone.
+
+    Raises:
+        TypeError: forget_before is not an id.
+        StoreError: the store is open for reading, or a file could not be written; nothing is lost.
+        ValueError: a segment of the archive is damaged.
     """
     writer, state, memory = store._writer(), store.state, store.memory
     store.flush()
@@ -43,7 +49,7 @@ def compact(store: Store, forget_before: int | None = None) -> None:
         snapshot = Snapshot(state.seq, name, found, memory.scale)
         updated = store.manifest.with_snapshot(snapshot).named()
         if _given_up(store, forget_before) > (updated.snapshots[1].seq if updated.snapshots[1:] else 0):
-            # The log alone cannot make the memory again: one damaged snapshot must not be the end of it.
+            # Without these updates the log cannot rebuild the memory, so a second copy of the snapshot is kept.
             double = name.replace(".safetensors", "-copy.safetensors")
             manifest.write_tensors(store.folder / double, tensors)
             updated = replace(updated, snapshots=[snapshot, replace(snapshot, file=double)])
@@ -61,7 +67,8 @@ def compact(store: Store, forget_before: int | None = None) -> None:
 
 
 def _begin_segment(store: Store) -> None:
-    """Go on in a new segment, once its name is durable: an acknowledged record must not vanish with its file."""
+    """Continue in a new segment once its name is durable, so that acknowledged records cannot vanish with their
+    file."""
     old = store._writer()
     fresh = Writer(segment_path(store.folder, store.state.seq + 1), 0, old.chain)
     try:
@@ -78,20 +85,20 @@ def _begin_segment(store: Store) -> None:
 
 
 def _given_up(store: Store, before: int | None) -> int:
-    """The last record whose update is given up, or will be for edits below `before`; 0 for none."""
+    """The number of the last record whose update is given up already or, for edits below `before`, now; 0 for none."""
     entries = store.state.entries.items()
     return max((e.seq for i, e in entries if e.forgotten or (before is not None and i < before)), default=0)
 
 
 def _rebuild(C: torch.Tensor, store: Store) -> None:
-    """C anew from the records, where they are all there: what subtraction left of rounding goes."""
+    """Recompute C from the records if all are there, to remove the rounding errors that subtractions left."""
     if any(store.state.entries[edit].forgotten for edit in store.state.written()):
         return
     total = torch.zeros_like(C)
     for edit in store.state.written():
         try:
             update = store.state.update_of(edit).to(total.device)
-        except ValueError as error:  # C stays what it is: rounding is no reason to stop
+        except ValueError as error:  # C stays as it is; rounding errors are no reason to stop
             store.report.append(f"{error}; edit {edit} cannot be taken back until the file is put back from a copy")
             return
         assert update.features is not None
@@ -102,7 +109,7 @@ def _rebuild(C: torch.Tensor, store: Store) -> None:
 
 
 def _forget(store: Store, before: int) -> None:
-    """Write the archive's segments anew, without the updates of edits below this id."""
+    """Rewrite the archive's segments without the updates of edits below this id."""
     for first, path in segments(store.folder)[:-1]:
         entries, problem = scan(path, first)
         if problem is not None:
@@ -117,4 +124,4 @@ def _forget(store: Store, before: int) -> None:
 
 def _forgotten(entry: Entry) -> bytes:
     header = {name: value for name, value in entry.header.items() if name != "body"}
-    return encode({**header, "was": entry.link})  # the next record goes on from the record as it was
+    return encode({**header, "was": entry.link})  # the next record still names the digest of the original record

@@ -1,7 +1,8 @@
-"""A memory on disk: a folder with config.json, edits.json and memory.safetensors; the base model is never written.
+"""A memory on disk: a folder with config.json, edits.json and memory.safetensors. The base model is never written.
 
-A save is whole or not there at all: the three files are written into `saving.part`, and moved from there one by one, config.json last.
-While that stands in `saving.part`, it is the one that holds, and each file that it names lies in one of the two places.
+A save happens completely or not at all: the three files are written to the folder `saving.part` and then moved out of
+it one by one, config.json last. While `saving.part` holds a config.json, that one is valid, and each file that it names
+is in one of the two places.
 """
 
 from __future__ import annotations
@@ -34,19 +35,25 @@ from .manifest import MOST_BASE, MOST_CONFIG, checksum
 
 CONFIG, EDITS, TENSORS = "config.json", "edits.json", "memory.safetensors"
 SAVING = "saving.part"
-# To 3 the memory acts on all tokens; 1 and 2 have sizes instead of digests; in 1 masks alone route.
+# Up to version 3 the memory acts on all tokens; 1 and 2 have sizes instead of digests; 1 knows only router="mask".
 FORMAT_VERSION, READS = 4, (1, 2, 3, 4)
-_TRIES = 3  # of a reader, while a save replaces the files it reads
+_TRIES = 3  # how often a reader tries again because a save replaced the files it was reading
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The contents of a memory folder, checked.
+    """The checked contents of a memory folder.
 
     Attributes:
-        tensors: V (D, d) float32, background (D,) float32, permutation (D,) int32, ids (n,) int64,
-            signatures (n, ceil(D/8)) uint8, calibration (m, ceil(D/8)) uint8; with write="preconditioned" also C (D, D)
-            float32; with router="tokens" also the matcher's, with "words." in front of their names.
+        config: the memory's settings.
+        fingerprint: the base model's.
+        scale: S.
+        contexts: the short texts that edits are trained behind.
+        next_id: the id that the next edit gets.
+        edits: the active edits' rows, ascending by id.
+        tensors: V (D, d) float32, background (D,) float32, permutation (D,) int32, ids (n,) int64, signatures
+            (n, ceil(D/8)) uint8, calibration (m, ceil(D/8)) uint8; with write="preconditioned" also C (D, D) float32;
+            with router="tokens" also the matcher's tensors, with "words." in front of their names.
     """
 
     config: MemoirConfig
@@ -59,10 +66,15 @@ class Saved:
 
 
 def write(folder: str | Path, state: MemoryState, threshold: float) -> None:
-    """Write a memory, in place of the one that may be there, whole or not at all.
+    """Write a memory to a folder, completely or not at all, replacing one that is there.
 
     Args:
-        threshold: the median of the edits' thresholds, for people.
+        folder: made if it does not exist.
+        state: the memory.
+        threshold: the median of the edits' thresholds, for information only.
+
+    Raises:
+        OSError: a file could not be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +112,7 @@ def write(folder: str | Path, state: MemoryState, threshold: float) -> None:
 
 
 def _swap(folder: Path, contents: dict[str, bytes]) -> None:
-    """Let a folder hold these files, all of them at once; the last of them counts."""
+    """Put these files into a folder, all at once; the last one makes the save count."""
     with files.alone(folder):
         saving = folder / SAVING
         _finish(folder)
@@ -112,10 +124,10 @@ def _swap(folder: Path, contents: dict[str, bytes]) -> None:
 
 
 def _finish(folder: Path) -> None:
-    """Move a complete save to its place; drop one that was cut short."""
+    """Move a complete save into place; delete an interrupted one."""
     saving = folder / SAVING
     if not _is_folder(saving):
-        saving.unlink(missing_ok=True)  # a link, or a file that is none of ours
+        saving.unlink(missing_ok=True)  # a link, or a foreign file
         return
     for name in (TENSORS, EDITS, CONFIG):
         with contextlib.suppress(FileNotFoundError):
@@ -129,12 +141,12 @@ def _finish(folder: Path) -> None:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether a folder of its own stands there, and no link."""
+    """Whether this is a folder and not a link to one."""
     return path.is_dir() and not path.is_symlink()
 
 
 def _places(folder: Path) -> Iterator[Path]:
-    """Where the files may lie, the newer place first."""
+    """Where the files may be, newest first."""
     if _is_folder(folder / SAVING) and (folder / SAVING / CONFIG).exists():
         yield folder / SAVING
     yield folder
@@ -144,7 +156,8 @@ def read(folder: str | Path) -> Saved:
     """Read and check a memory folder.
 
     Raises:
-        ValueError: a file is missing, damaged, of a newer format, or does not fit the others; it names file and field.
+        ValueError: a file is missing, damaged, in a newer format, or does not fit the others; the message names file
+            and field.
     """
     folder = Path(folder)
     for left in range(_TRIES, -1, -1):
@@ -152,13 +165,13 @@ def read(folder: str | Path) -> Saved:
         try:
             return _read(folder, data)
         except ValueError:
-            if not left or _find(folder, CONFIG, MOST_CONFIG) == data:  # else a save came between
+            if not left or _find(folder, CONFIG, MOST_CONFIG) == data:  # otherwise a save replaced the files meanwhile
                 raise
     raise AssertionError
 
 
 def _read(folder: Path, data: bytes) -> Saved:
-    """Read and check a memory folder with this `config.json`."""
+    """Read and check a memory folder, given the bytes of its `config.json`."""
     config = _json(data, folder / CONFIG, dict)
     if config.get("format") != "memoir_fast":
         raise ValueError(f"{folder / CONFIG}: format is {quoted(config.get('format'))}, expected 'memoir_fast'")
@@ -200,7 +213,8 @@ def _read(folder: Path, data: bytes) -> Saved:
 
 
 def load_state(folder: str | Path) -> MemoryState:
-    """The memory of a folder, with a journal that cannot take its edits back, for it holds no single updates. Errors as for `read`."""
+    """The memory in a folder. Its edits cannot be undone, because the folder holds no single updates. Raises as
+    `read`."""
     saved = read(folder)
     tensors = saved.tensors
     D, d = tensors["V"].shape
@@ -218,7 +232,7 @@ def load_state(folder: str | Path) -> MemoryState:
 
 
 def _check(folder: Path, saved: Saved) -> None:
-    """Shapes, dtypes and values of the tensors, against one another and against the list of edits."""
+    """Check the tensors' shapes, dtypes and values, and that they agree with the list of edits. Raises ValueError."""
     tensors, path = saved.tensors, folder / TENSORS
     dimension = int(saved.fingerprint.get("in_features", -1))
     hidden = int(saved.fingerprint.get("out_features", -1))
@@ -254,7 +268,7 @@ def _check(folder: Path, saved: Saved) -> None:
 
 
 def _find(folder: Path, name: str, most: int) -> bytes:
-    """A file's bytes, from the place where it lies. Raises ValueError where there is none."""
+    """A file's bytes, from where it is (see `_places`). Raises ValueError if there is none."""
     for place in _places(folder):
         if place != folder and not (place / name).exists():
             continue
@@ -275,7 +289,7 @@ def _find(folder: Path, name: str, most: int) -> bytes:
 
 
 def _part(folder: Path, name: str, known: str | int, most: int) -> bytes:
-    """The bytes of a file that config.json names, by its digest, or, in earlier versions, its size."""
+    """The bytes of a file that config.json names, checked by their digest or, in old versions, by their number."""
     data = _find(folder, name, most)
     found = len(data) if isinstance(known, int) else digest(data).hex()
     if found != known:
@@ -284,7 +298,7 @@ def _part(folder: Path, name: str, known: str | int, most: int) -> bytes:
             if isinstance(known, int)
             else "its checksum is not the one in config.json"
         )
-        raise ValueError(f"{folder / name}: {what}: truncated, damaged, or of another save")
+        raise ValueError(f"{folder / name}: {what}: truncated, damaged, or from another save")
     return data
 
 

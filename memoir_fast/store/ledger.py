@@ -1,7 +1,9 @@
-"""The ledger: one row an edit, in SQLite, for people and programs to query. The log is the truth; the ledger follows it.
+"""The ledger: one row per edit, in SQLite, for people and programs to query. The log is the truth; the ledger follows
+it.
 
-SQLite does more with a file than read it: it rolls a journal back and deletes what that names, and runs what views and triggers say. So
-a ledger is read only if its schema is one that this library writes, and never next to a rollback journal, which it never leaves.
+Opening an SQLite file can do more than read it: SQLite rolls back a journal that lies beside it, deletes the files the
+journal names, and runs views and triggers. So a ledger is read only if its schema is one that this library writes, and
+never beside a rollback journal, which this library never leaves behind.
 """
 
 from __future__ import annotations
@@ -34,22 +36,31 @@ def _edits(columns: tuple[str, ...]) -> str:
 _INDEX = "CREATE INDEX by_status ON edits (status)"
 _LOG = "CREATE TABLE log (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL"
 _SCHEMA = (_edits(COLUMNS), _INDEX, f"{_LOG}, store TEXT NOT NULL)")
-# What earlier versions wrote: 2; 1; and 1 whose columns were completed by a later version.
+# The schemas of earlier versions: 2; 1; and 1 with columns added by a later version.
 _ADDED = "".join(f", {name} TEXT NOT NULL DEFAULT '{'[]' * (name in _JSON)}'" for name in COLUMNS[len(_FIRST) :])
 _EARLIER = [
     (first, _INDEX, f"{_LOG})") for first in (_edits(COLUMNS), _edits(_FIRST), f"{_edits(_FIRST)[:-1]}{_ADDED})")
 ]
 _SIDES = ("", "-wal", "-shm")
-_LIMIT_LENGTH = 0  # SQLite's number of the limit on a cell's bytes
-_LONGEST = 128 << 20  # bytes of a cell: a record's header has at most half as many
+_LIMIT_LENGTH = 0  # SQLite's number for the limit on a cell's bytes (SQLITE_LIMIT_LENGTH)
+_LONGEST = 128 << 20  # bytes per cell; twice the largest header of a record
 
 
 class Ledger:
-    """Opened by the writer, for a store's name. Raises sqlite3.Error for a damaged file, or one that is not the library's own.
+    """A store's ledger, opened by its writer.
+
+    Args:
+        folder: the store's.
+        name: the store's name.
+
+    Raises:
+        sqlite3.Error: the file is damaged or was not written by this library.
+        ValueError: a link or a pipe is in the place of one of its files.
 
     Attributes:
-        acknowledged: the last record of the log that it knows; store: the name of the store that wrote it, "" for none.
-        outdated: an earlier version wrote it: its rows are not there any more.
+        acknowledged: the number of the last record that the ledger knows.
+        store: the name of the store that wrote it, "" for none.
+        outdated: an earlier version wrote it, and its rows were dropped.
     """
 
     def __init__(self, folder: Path, name: str):
@@ -64,7 +75,7 @@ class Ledger:
                 self.acknowledged, self.store = _known(self._connection, found) if found else (0, "")
                 self.outdated = bool(found) and found != _plain(_SCHEMA)
             self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")  # the log is flushed before; the ledger can follow it
+            self._connection.execute("PRAGMA synchronous=NORMAL")  # enough, for the log can rebuild the ledger
             if found != _plain(_SCHEMA):
                 self._make(found is not None)
         except BaseException:
@@ -72,7 +83,7 @@ class Ledger:
             raise
 
     def _make(self, anew: bool) -> None:
-        """The tables, in place of an earlier version's; what that acknowledged stays known."""
+        """Make the tables, replacing an earlier version's; the number of its last record is kept."""
         dropped = ["DROP INDEX by_status", "DROP TABLE edits", "DROP TABLE log"] if anew else []
         connection = self._connection
         connection.execute("BEGIN")
@@ -82,7 +93,13 @@ class Ledger:
             connection.execute("INSERT INTO log VALUES (1, ?, ?)", (self.acknowledged, self.store))
 
     def put(self, rows: list[dict[str, Any]], seq: int, everything: bool = False) -> None:
-        """Insert or replace the edits' rows, all of them or none, up to record `seq`. everything: these rows are the whole ledger."""
+        """Insert or replace edits' rows, all or none. Raises sqlite3.Error.
+
+        Args:
+            rows: the edits' rows.
+            seq: the last record that the ledger then knows.
+            everything: these rows are the whole ledger; others are deleted.
+        """
         marks = ",".join("?" * len(COLUMNS))
         values = [tuple(_cell(name, row[name]) for name in COLUMNS) for row in rows]
         with self._connection:
@@ -93,18 +110,18 @@ class Ledger:
         self.acknowledged, self.store, self.outdated = seq, self.name, False
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows, by id."""
+        """All rows, ascending by id. Raises sqlite3.Error or ValueError for a damaged file."""
         with _limited(self._connection, self.path):
             return _rows(self._connection)
 
     def close(self) -> None:
-        """Close the database; nothing happens when it is closed."""
+        """Close the database; closing twice is fine."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
 
 def acknowledged(folder: Path, name: str) -> int:
-    """The last record that the ledger knows, for readers; 0 where there is no ledger that can be read, or it is of another store."""
+    """For readers: the last record that the ledger knows; 0 if it cannot be read or belongs to another store."""
     path = folder / FILE
     try:
         _check_sides(path)
@@ -120,10 +137,12 @@ def acknowledged(folder: Path, name: str) -> int:
 
 
 def open_ledger(folder: Path, name: str, report: list[str]) -> tuple[Ledger, type[Damaged]]:
-    """The ledger of a store of this name, for its writer; one that cannot be used is set aside and begun anew, which the report then says.
+    """For the writer: the ledger of the store with this name. An unusable one is set aside and replaced, and the report
+    says so.
 
     Returns:
-        it, and what the log may end with and be no loss: anything, where the ledger says what was acknowledged.
+        the ledger, and the kind of damage at the log's end that counts as an unfinished write: any `Damaged` if the
+        ledger says what was acknowledged, otherwise only `CutOff`.
     """
     known = (folder / FILE).exists()
     try:
@@ -140,7 +159,16 @@ def open_ledger(folder: Path, name: str, report: list[str]) -> tuple[Ledger, typ
 
 
 def reconcile(ledger: Ledger, rows: list[dict[str, Any]], seq: int, report: list[str]) -> Ledger:
-    """Let a ledger say what the log says: these rows, up to record `seq`. Returns the ledger, which may have been begun anew."""
+    """Make the ledger agree with the log.
+
+    Args:
+        rows: what the log says, ascending by id.
+        seq: the log's last record.
+        report: gets a sentence if the ledger disagreed.
+
+    Returns:
+        the ledger, which may be a new one.
+    """
     behind = ledger.acknowledged < seq or ledger.outdated or (not ledger.store and bool(ledger.name))
     try:
         same = ledger.rows() == rows
@@ -149,7 +177,7 @@ def reconcile(ledger: Ledger, rows: list[dict[str, Any]], seq: int, report: list
     if same and not behind:
         return ledger
     if not same and not behind:
-        report.append(f"{FILE} did not say what the log says; it was made again from the log")
+        report.append(f"{FILE} disagreed with the log; it was made again from the log")
     try:
         ledger.put(rows, seq, everything=True)
     except sqlite3.Error:
@@ -161,14 +189,15 @@ def reconcile(ledger: Ledger, rows: list[dict[str, Any]], seq: int, report: list
 
 
 def set_aside(folder: Path) -> None:
-    """Rename a ledger that is not to be read; the next one is made from the log."""
+    """Rename a ledger that must not be read; a new one is made from the log."""
     for end in (*_SIDES, "-journal"):
         with contextlib.suppress(FileNotFoundError):
             os.replace(folder / (FILE + end), folder / f"{FILE}.damaged{end}")
 
 
 def _check_sides(path: Path) -> None:
-    """Raise ValueError for a link or a pipe in place of one of the ledger's files, sqlite3.Error for what the library never leaves."""
+    """Raise ValueError for a link or a pipe in place of a ledger's file, sqlite3.Error for what this library never
+    leaves."""
     for end in _SIDES:
         side = path.with_name(path.name + end)
         if side.exists() or side.is_symlink():
@@ -177,7 +206,7 @@ def _check_sides(path: Path) -> None:
     if journal.exists() or journal.is_symlink():
         raise sqlite3.DatabaseError("it has a rollback journal, which this library never leaves behind")
     logs = sum(part.lstat().st_size for part in path.parent.glob("log-*.bin"))
-    if path.exists() and path.stat().st_size > (16 << 20) + 4 * logs:  # its rows stand in the log as well
+    if path.exists() and path.stat().st_size > (16 << 20) + 4 * logs:  # the log holds everything that its rows hold
         raise sqlite3.DatabaseError("it is larger than the log's edits can make it")
 
 
@@ -191,7 +220,7 @@ def _connect(database: str, uri: bool = False) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def _limited(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """Let SQLite work only as long as a ledger of this size needs, at most; beyond it raises sqlite3.OperationalError."""
+    """Limit SQLite to the work that a ledger of this size can need; beyond that it raises sqlite3.OperationalError."""
     left = 2000 + path.stat().st_size // 1000 if path.exists() else 2000
 
     def spent() -> int:
@@ -199,7 +228,7 @@ def _limited(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
         left -= 1
         return int(left < 0)
 
-    connection.set_progress_handler(spent, 10_000)  # instructions of SQLite's machine
+    connection.set_progress_handler(spent, 10_000)  # instructions of SQLite's virtual machine
     try:
         yield
     finally:
@@ -208,12 +237,13 @@ def _limited(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
 
 
 def _plain(statements: tuple[str, ...]) -> tuple[str, ...]:
-    """Schema statements without differences of blanks, in an order of their own."""
+    """Schema statements with blanks normalised, sorted."""
     return tuple(sorted(" ".join(statement.split()) for statement in statements))
 
 
 def _schema(connection: sqlite3.Connection) -> tuple[str, ...] | None:
-    """The schema's statements, None for an empty database. Raises sqlite3.DatabaseError unless some version of the library wrote them."""
+    """The schema's statements, None for an empty database. Raises sqlite3.DatabaseError unless this library wrote
+    them."""
     rows = connection.execute("SELECT type, name, sql FROM sqlite_master LIMIT 10").fetchall()
     if not rows:
         return None
@@ -226,7 +256,7 @@ def _schema(connection: sqlite3.Connection) -> tuple[str, ...] | None:
 
 
 def _known(connection: sqlite3.Connection, schema: tuple[str, ...]) -> tuple[int, str]:
-    """(last record, name of the store) of a ledger with this schema."""
+    """(number of the last record, name of the store) of a ledger with this schema."""
     columns = "seq, store" if schema == _plain(_SCHEMA) else "seq, ''"
     row = connection.execute(f"SELECT {columns} FROM log LIMIT 1").fetchone() or (0, "")
     if type(row[0]) is not int or not 0 <= row[0] < 1 << 53 or not isinstance(row[1], str):
@@ -245,10 +275,10 @@ def _rows(connection: sqlite3.Connection) -> list[dict[str, Any]]:
 def _cell(name: str, value: Any) -> Any:
     if name in _JSON:
         return json.dumps(value, ensure_ascii=True, sort_keys=True)
-    # Half a surrogate pair is text to Python, but not to SQLite.
+    # Python accepts half a surrogate pair in a text, SQLite does not.
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def as_stored(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as `rows` gives it back."""
+    """A row as `Ledger.rows` gives it back."""
     return {name: row[name] if name in _JSON else _cell(name, row[name]) for name in COLUMNS}

@@ -1,4 +1,4 @@
-"""The lock that makes a store's writer the only one."""
+"""The lock that lets a store have only one writer."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ from ..base.json_text import parse
 from ..errors import StoreError, quoted
 from ..journal.journal import now
 
-# What a writer of ours may have left unfinished.
+# Files that an interrupted writer of this library may have left.
 _PART = re.compile(r"(config\.json|writer\.json|(base|snapshot|log|unfinished)[-.\w]*)\.part")
 
 
 class WriterLock:
-    """Held from making it to `release`. The operating system drops it with its process, however that ends: no lock is ever stale.
+    """A lock held from its creation until `release`. The operating system frees it when the process ends, however it
+    ends, so no lock is ever stale.
+
+    Args:
+        folder: the store's.
 
     Raises:
-        StoreError: another process holds it; the message says whose.
+        StoreError: another process holds it; the message says which.
+        ValueError: the lock file is not an empty regular file.
+        OSError: a file could not be written.
     """
 
     def __init__(self, folder: Path):
@@ -49,12 +55,13 @@ class WriterLock:
             raise
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._lock.release()
 
 
 def _check(path: Path) -> None:
-    """Raise ValueError unless the lock is an empty regular file, or not there: locking empties it, and it must not be another's."""
+    """Raise ValueError unless the lock is an empty regular file or missing: locking empties the file, so it must be
+    ours."""
     if path.exists() or path.is_symlink():
         descriptor = files.open_regular(path, os.O_RDONLY)
         size = os.fstat(descriptor).st_size

@@ -1,6 +1,7 @@
-"""The log: numbered records in segment files, appended by one writer, read by anyone.
+"""The log: numbered records in segment files, appended by one writer and read by anyone.
 
-Segments are called `log-<first seq>.bin`; the last one is live, the others are the archive that undo reads.
+A segment is named `log-<number of its first record>.bin`. The last one is live; the others are the archive that undo
+reads.
 """
 
 from __future__ import annotations
@@ -24,25 +25,34 @@ _LONGEST = PREFIX + LONGEST_HEADER
 _SEARCH, _MOST_SEARCHED = (
     1 << 20,
     256 << 20,
-)  # bytes looked at a time for a record, and read in all before the search is given up
+)  # bytes searched at a time for a record, and bytes read in all before the search is given up
 
 
 def segment_path(folder: Path, first: int) -> Path:
-    """The segment whose first record is number `first`."""
+    """The path of the segment whose first record has number `first`."""
     return folder / f"log-{first:012d}.bin"
 
 
 def segments(folder: Path) -> list[tuple[int, Path]]:
-    """(first seq, path) of the segments, in order."""
+    """(number of the first record, path) of each segment, in order."""
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
     return sorted(found)
 
 
 def scan(path: Path, seq: int, offset: int = 0, before: Chain | None = None) -> tuple[list[Entry], Damaged | None]:
-    """The records of a segment from a byte on, the first of them numbered `seq`; and what stopped the reading, if not its end.
+    """Read a segment's records.
 
     Args:
-        before: what the first record must go on from; nothing is compared where it is None.
+        path: the segment.
+        seq: the number that the first record must have.
+        offset: the byte to start at.
+        before: the chain that the first record must continue; None to check nothing.
+
+    Returns:
+        the records, and the damage that stopped the reading; None if it reached the file's end.
+
+    Raises:
+        ValueError: the segment is not a regular file.
     """
     entries: list[Entry] = []
     descriptor = files.open_regular(path, os.O_RDONLY)
@@ -70,12 +80,14 @@ def scan(path: Path, seq: int, offset: int = 0, before: Chain | None = None) -> 
 
 @dataclass(frozen=True)
 class Chain:
-    """What each record says of its place: the store's name, and the digest of the record before it. Records of format versions 1 and 2
-    say neither; behind one that does, every record must.
+    """The place in the log that each record states: the store's name, and the digest of the record before it.
+
+    Records of format versions 1 and 2 state neither; after a record that does, every record must.
 
     Attributes:
-        store: the store's name, "" where it has none yet.
-        link: the last record's; None where nothing is known of it. says: whether it said its place.
+        store: the store's name, "" if it has none yet.
+        link: the last record's digest (`Entry.link`); None if unknown.
+        says: whether the last record stated its place.
     """
 
     store: str
@@ -83,7 +95,7 @@ class Chain:
     says: bool = False
 
     def then(self, entry: Entry) -> Chain:
-        """The chain with a further record. Raises Altered where that belongs to another store, or behind another record."""
+        """The chain with one more record. Raises Altered if that belongs to another store or after another record."""
         name, after = entry.header.get("store"), entry.header.get("after")
         where = f"{entry.path}: record {entry.seq} at byte {entry.offset}"
         if name is not None and name != self.store:
@@ -96,8 +108,8 @@ class Chain:
 
 
 def whole_behind(path: Path, offset: int) -> bool:
-    """Whether a whole record stands somewhere behind a byte: then what stands there is damaged, and not the log's unfinished end.
-    True as well where the search becomes too long to tell."""
+    """Whether a whole record follows somewhere after a byte. If so, the bytes there are damaged and not the log's
+    unfinished end. Also True if the search would take too long to tell."""
     descriptor, spent = files.open_regular(path, os.O_RDONLY), 0
     try:
         size = os.fstat(descriptor).st_size
@@ -125,22 +137,23 @@ def whole_behind(path: Path, offset: int) -> bool:
 
 
 def _next_data(descriptor: int, offset: int, size: int) -> int:
-    """The next byte that is not in a hole: a sparse file may be of any size."""
+    """The next offset that is not in a hole (a sparse file can be of any size)."""
     try:
         return os.lseek(descriptor, offset, os.SEEK_DATA)
     except OSError as error:
-        return size if error.errno == errno.ENXIO else offset  # no data behind it, or a file system that does not say
+        return size if error.errno == errno.ENXIO else offset  # no more data, or a file system that cannot tell
 
 
 class History:
-    """Reads the segments' headers.
+    """Reads the records' headers from all segments.
 
     Args:
-        folder: the store's; name: the store's name.
-        known_to: the last record that is known to be acknowledged.
-        torn: what the log may end with and be no loss (an error of `scan`).
-        report: where to say what was found at the log's end.
-        cuts: for the writer, who sets an unfinished end aside; a reader leaves it alone.
+        folder: the store's.
+        name: the store's name.
+        known_to: the number of the last record that is known to be acknowledged.
+        torn: the kind of damage at the log's end that counts as an unfinished write.
+        report: gets a sentence about an unfinished end.
+        cuts: True for the writer, which sets an unfinished end aside; a reader leaves it alone.
     """
 
     def __init__(self, folder: Path, name: str, known_to: int, torn: type[Damaged], report: list[str], cuts: bool):
@@ -155,10 +168,10 @@ class History:
         self._last: tuple[Entry, Chain] | None = None  # the record at which the last reading ended
 
     def read(self, after: int = 0) -> list[Entry]:
-        """The records past number `after`, from every segment that may hold them.
+        """The records with numbers above `after`, in order.
 
         Raises:
-            Damaged: a segment is missing, or damaged where records were acknowledged, or a record stands at a place not its own.
+            Damaged: a segment is missing, is damaged where records were acknowledged, or holds a record out of place.
         """
         found: list[Entry] = []
         parts = segments(self.folder)
@@ -191,12 +204,12 @@ class History:
         return [entry for entry in found if entry.seq > after]
 
     def chain(self) -> Chain:
-        """What the next record goes on from."""
+        """The chain that the next record continues."""
         return self._last[1] if self._last is not None else Chain(self.name)
 
     def still_there(self) -> bool:
-        """Whether the last record that was read stands where it stood: a record that its writer took back may have been read before,
-        and segments may have been written anew."""
+        """Whether the last record read is still where it was. The writer may have taken it back or rewritten its
+        segment."""
         if self._last is None:
             return True
         entry = self._last[0]
@@ -218,15 +231,15 @@ class History:
         )
 
     def _unfinished(self, path: Path, end: int, seq: int, problem: Damaged, last: bool) -> None:
-        """Take the problem for the log's unfinished end, or raise it."""
+        """Treat the problem as the log's unfinished end if it can be that; otherwise raise Damaged."""
         if not last or not isinstance(problem, self.torn) or isinstance(problem, Altered) or self.known_to >= seq:
             raise Damaged(
                 f"{problem}. It was record {seq}, which is not the unfinished end of the log: put the file back from a copy"
             )
         if whole_behind(path, end + 1):
             raise Damaged(
-                f"{problem}. It was record {seq}; whole records stand behind it, so it is not the unfinished end of the log: put the "
-                f"file back from a copy, or cut it at byte {end} yourself to give them up"
+                f"{problem}. It was record {seq}; whole records follow it, so it is not the unfinished end of the log: "
+                f"put the file back from a copy, or cut it at byte {end} yourself to give them up"
             )
         if self.cuts:
             aside = f"unfinished-{seq:012d}.bin"
@@ -236,7 +249,7 @@ class History:
             )
         else:
             self.report.append(
-                f"{path.name}: ends within record {seq}, which is not read: its writer is at work, or did not come to its end"
+                f"{path.name}: ends within record {seq}, which is not read: its writer is at work, or was interrupted"
             )
 
 
@@ -253,7 +266,9 @@ class Writer:
     """Appends to the live segment.
 
     Args:
-        chain: what the next record goes on from.
+        path: the segment, made if it does not exist.
+        end: its length in bytes.
+        chain: the chain that the next record continues.
 
     Attributes:
         broken: a failed append could not be taken back; nothing more is written until the store is opened again.
@@ -265,10 +280,14 @@ class Writer:
         self._descriptor = files.open_regular(path, os.O_RDWR | os.O_CREAT)
 
     def append(self, records: list[tuple[dict[str, Any], bytes]], durable: bool = True) -> list[Entry]:
-        """Write records and, if `durable`, wait until they are on the disk. Fails whole: the segment is as it was.
+        """Write records, all or none, and if `durable`, wait until they are on disk.
+
+        Args:
+            records: (header, body) each; the store's name and the link to the record before are added here.
 
         Raises:
-            StoreError: the disk refused.
+            StoreError: writing failed, or another process changed the segment; see `check`.
+            ValueError: a header is too large.
         """
         self.check()
         data, chain, entries, end = [], self.chain, [], self.end
@@ -293,7 +312,8 @@ class Writer:
         return entries
 
     def check(self) -> None:
-        """Raise StoreError unless the segment ends where this writer left it: its lock may have been deleted, or its folder replaced."""
+        """Raise StoreError unless the segment ends where this writer left it. (Someone may have deleted the lock or
+        replaced the folder.)"""
         try:
             here, named = os.fstat(self._descriptor), os.stat(self._place, follow_symlinks=False)
             alone = here.st_size == self.end and (here.st_dev, here.st_ino) == (named.st_dev, named.st_ino)
@@ -307,7 +327,7 @@ class Writer:
             )
 
     def take_back(self, entries: Sequence[Entry] = ()) -> None:
-        """Cut off what was written after the last acknowledged record, or these last records."""
+        """Cut off these last records; without any, whatever was written after the last acknowledged record."""
         end = entries[0].offset if entries else self.end
         if entries:
             self.chain = Chain(self.chain.store, entries[0].header["after"], True)
@@ -319,12 +339,12 @@ class Writer:
         self.end = end
 
     def sync(self) -> None:
-        """Wait until everything written is on the disk. Raises OSError, and StoreError as `check`."""
+        """Wait until everything written is on disk. Raises OSError, and StoreError as `check`."""
         self.check()
         files.sync(self._descriptor)
 
     def close(self) -> None:
-        """Close the segment; nothing happens when it is closed."""
+        """Close the segment; closing twice is fine."""
         if self._descriptor >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)

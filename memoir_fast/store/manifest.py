@@ -1,4 +1,4 @@
-"""A store's `config.json` and its tensor files: what the log starts from, and how far the newest snapshots reach."""
+"""A store's `config.json` and its tensor files: what the log starts from, and the newest snapshots."""
 
 from __future__ import annotations
 
@@ -27,20 +27,24 @@ from ..memory.residual import ResidualMemory
 
 CONFIG, BASE = "config.json", "base.safetensors"
 FORMAT, FORMAT_VERSION = "memoir_fast store", 4
-# To 3 the memory acts on all tokens; in 1 and 2 records do not say where they belong; in 1 masks alone route.
+# Up to version 3 the memory acts on all tokens; in 1 and 2 records do not state their place; 1 knows only
+# router="mask".
 READS = (1, 2, 3, 4)
-_LARGEST = 1 << 32  # numbers in V or C; the largest open models have half as many
-MOST_CONFIG, MOST_BASE = 64 << 20, 4 << 30  # bytes of files that the library can have written
+_LARGEST = 1 << 32  # most numbers in V or C; the largest open models have half as many
+MOST_CONFIG, MOST_BASE = 64 << 20, 4 << 30  # most bytes that this library writes to these files
 _BASE = re.compile(r"base(-\d{6})?\.safetensors")
 _SNAPSHOT = re.compile(r"snapshot-\d{12}(-copy)?\.safetensors")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """V, C and the signatures after record `seq`.
+    """A file with V, C and the signatures as they were after record `seq`.
 
     Attributes:
-        file: its name; digest: of its bytes; scale: the memory's S.
+        seq: the record's number.
+        file: the file's name.
+        digest: of its bytes, hexadecimal.
+        scale: the memory's S.
     """
 
     seq: int
@@ -54,14 +58,19 @@ class Manifest:
     """The contents of `config.json`.
 
     Attributes:
-        config: the memory's settings; fingerprint: the base model's; contexts: see `text/contexts.py`.
-        base: digest of `base_file` (permutation, background, the words' matcher, the unrelated prompts); only the prompts ever change, and
-            then in a file of a new name.
-        permutation: digest of TopHash's permutation, the same for stores that can be merged.
-        conflict: what a new edit does to stored ones that ask the same with another target.
+        config: the memory's settings.
+        fingerprint: the base model's.
+        contexts: see `text/contexts.py`.
+        base: digest of `base_file`.
+        permutation: digest of TopHash's permutation; stores can be merged only if it is the same.
+        conflict: the policy for contradicting edits, see `Journal`.
         record_dtype: of the log's tensors.
-        snapshots: newest first; the one before the newest is kept, or, where updates were given up since, a copy of the newest.
-        store: the store's name, drawn when it is made; "" in one of format version 1 or 2 until its `config.json` is next written.
+        snapshots: at most two, newest first; the second is the one before or, if updates were given up since, a copy of
+            the newest.
+        base_file: the file with the permutation, the background, the words' matcher and the unrelated prompts. Only the
+            prompts ever change, and then a file with a new name is written.
+        store: the store's name, drawn at random when it is made; "" in a store of format version 1 or 2 until its
+            `config.json` is next written.
     """
 
     config: MemoirConfig
@@ -76,11 +85,11 @@ class Manifest:
     store: str = ""
 
     def save(self, folder: Path) -> None:
-        """Write `config.json`, whole or not at all."""
+        """Write `config.json`, completely or not at all. Raises OSError."""
         files.replace(folder / CONFIG, self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """The JSON text, with its checksum."""
+        """The JSON text with its checksum, UTF-8."""
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
         values["checksum"] = checksum(values)
         return json.dumps(values, indent=2, ensure_ascii=False).encode()
@@ -92,7 +101,7 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, path: Path) -> Manifest:
-        """From the JSON text, every field checked; path: for messages. Raises ValueError naming file and field."""
+        """From the JSON text, with every field checked. path: for messages. Raises ValueError naming file and field."""
         values = parse(data, str(path))
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             found = quoted(values.get("format")) if isinstance(values, dict) else type(values).__name__
@@ -103,7 +112,7 @@ class Manifest:
             )
         if values.pop("checksum", None) != checksum(values):
             raise ValueError(f"{path}: its checksum does not match: the file was damaged or edited by hand")
-        # The last one: of the masks' overlap, in version 1.
+        # conflict_threshold is from version 1.
         values = {k: v for k, v in values.items() if k not in ("format", "format_version", "conflict_threshold")}
         try:
             values["config"] = MemoirConfig.from_dict(values["config"])
@@ -115,7 +124,7 @@ class Manifest:
         return self
 
     def _check(self) -> None:
-        """Raise ValueError, KeyError or TypeError naming the field that is not what it should be."""
+        """Raise ValueError, KeyError or TypeError naming a wrong field."""
         texts = [self.base, self.permutation, self.base_file, self.store, *self.contexts]
         if not isinstance(self.contexts, list) or not all(isinstance(text, str) for text in texts):
             raise ValueError("base, permutation, base_file, store and contexts must be texts")
@@ -124,13 +133,13 @@ class Manifest:
             raise ValueError(f"in_features, out_features and top_k are {quoted(sizes)}, expected sizes of a projection")
         numbers = D * d + (D * D if rule_of(self.config).tracks else 0)
         if max(D * d, numbers - D * d) > _LARGEST or 4 * numbers > _memory():
-            raise ValueError(f"in_features {D} and out_features {d} make a memory of {4 * numbers / 1e9:.1f} GB, more than this machine has, "
-                             "or no projection of that size is known")  # fmt: skip
+            raise ValueError(f"in_features {D} and out_features {d} make a memory of {4 * numbers / 1e9:.1f} GB: more "
+                             "than this machine has, or larger than for any known projection")  # fmt: skip
         if self.conflict not in CONFLICTS or self.record_dtype not in DTYPES:
             raise ValueError(f"conflict is {quoted(self.conflict)}, expected one of {CONFLICTS}; record_dtype is "
                              f"{quoted(self.record_dtype)}, expected one of {tuple(DTYPES)}")  # fmt: skip
         if not _BASE.fullmatch(self.base_file):
-            raise ValueError(f"base_file: {quoted(self.base_file)} is not the name of one")
+            raise ValueError(f"base_file: {quoted(self.base_file)} is not the name of a base file")
         for snapshot in self.snapshots:
             if not isinstance(snapshot.file, str) or not _SNAPSHOT.fullmatch(snapshot.file):
                 raise ValueError(f"snapshots: {quoted(snapshot.file)} is not a snapshot's name")
@@ -142,7 +151,7 @@ class Manifest:
                 raise ValueError(f"snapshots: scale {quoted(snapshot.scale)} is not in (0, 1]")
 
     def named(self) -> Manifest:
-        """The same with a name, where it has none yet."""
+        """The same, with a name if it has none yet."""
         return self if self.store else replace(self, store=secrets.token_hex(16))
 
     def with_snapshot(self, snapshot: Snapshot) -> Manifest:
@@ -161,17 +170,17 @@ class Manifest:
 
 
 def is_store(folder: str | Path) -> bool:
-    """Whether a folder holds a store, be it a damaged one (opening it says what is wrong)."""
+    """Whether a folder holds a store, possibly a damaged one (opening it says what is wrong)."""
     return (Path(folder) / CONFIG).exists() and any(Path(folder).glob("base*.safetensors"))
 
 
 def _memory() -> int:
-    """Bytes of this machine's memory."""
+    """This machine's main memory, bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def checksum(values: dict[str, Any]) -> str:
-    """What the field `checksum` of a `config.json` with these other fields says."""
+    """The value of the field `checksum` in a `config.json` with these other fields."""
     return digest(json.dumps(values, sort_keys=True, ensure_ascii=True).encode()).hex()
 
 
@@ -179,17 +188,18 @@ def checksum(values: dict[str, Any]) -> str:
 
 
 def same_memory(one: Manifest, other: Manifest) -> bool:
-    """Whether two manifests tell of one memory beside one base model."""
+    """Whether two manifests describe the same memory for the same base model."""
     return not differences(one.fingerprint, other.fingerprint) and one.permutation == other.permutation
 
 
 def read_base(folder: Path, kept: Manifest) -> dict[str, torch.Tensor]:
-    """The tensors of the base file that a manifest names. Raises ValueError as `read_tensors`."""
+    """The tensors in the base file that a manifest names. Raises ValueError as `read_tensors`."""
     return read_tensors(folder / kept.base_file, kept.base, base_shapes(kept.sizes[0]))
 
 
 def newest(folder: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
-    """A store's manifest and the tensors of its base file, of one moment: a writer that calibrates meanwhile replaces both.
+    """A store's manifest and the matching tensors of its base file, even if a writer that calibrates replaces both
+    meanwhile.
 
     Raises ValueError as `Manifest.load` and `read_tensors`.
     """
@@ -203,12 +213,17 @@ def newest(folder: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
                 raise
 
 
-# What a tensor file must hold: name -> (shape, None for any size, and dtype).
+# What a tensor file must hold: name -> (shape, dtype); None in a shape stands for any size.
 Shapes: TypeAlias = "dict[str, tuple[tuple[int | None, ...], torch.dtype]]"
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
-    """Write a safetensors file and read it back; returns the digest of its bytes."""
+    """Write a safetensors file and read it back; returns the digest of its bytes, hexadecimal.
+
+    Raises:
+        OSError: writing failed.
+        StoreError: the bytes read back differ.
+    """
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     files.replace(path, data)
     if files.read(path) != data:
@@ -221,12 +236,13 @@ def read_tensors(path: Path, expected_digest: str, shapes: Shapes) -> dict[str, 
     known = sum(4 * math.prod(size or 0 for size in shape) for shape, _ in shapes.values())
     data = files.read(path, known + MOST_BASE)
     if digest(data).hex() != expected_digest:
-        raise ValueError(f"{path}: its checksum is not the one in {CONFIG}: truncated, damaged, or of another store")
+        raise ValueError(f"{path}: its checksum is not the one in {CONFIG}: truncated, damaged, or from another store")
     return check_tensors(data, path, shapes)
 
 
 def check_tensors(data: bytes, path: Path, shapes: Shapes) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file's bytes; path: for messages. Raises ValueError for a wrong shape or dtype, NaN or infinity."""
+    """The tensors in a safetensors file's bytes. path: for messages. Raises ValueError for wrong shapes or dtypes, NaN
+    or infinity."""
     try:
         tensors = load(data)
     except SafetensorError as error:
@@ -246,7 +262,7 @@ def check_tensors(data: bytes, path: Path, shapes: Shapes) -> dict[str, torch.Te
 
 
 def base_shapes(dimension: int) -> Shapes:
-    """What `base.safetensors` holds for D input features."""
+    """What a base file holds for D input features, besides the matcher's tensors."""
     width = (dimension + 7) // 8
     return {
         "permutation": ((dimension,), torch.int32),
@@ -256,7 +272,7 @@ def base_shapes(dimension: int) -> Shapes:
 
 
 def snapshot_shapes(dimension: int, hidden: int, tracked: bool) -> Shapes:
-    """What a snapshot holds for D input and d output features; tracked: with C."""
+    """What a snapshot holds for D input and d output features. tracked: with C."""
     width = (dimension + 7) // 8
     shapes: Shapes = {
         "V": ((dimension, hidden), torch.float32),
@@ -269,7 +285,17 @@ def snapshot_shapes(dimension: int, hidden: int, tracked: bool) -> Shapes:
 
 
 def restore(folder: Path, kept: Manifest, memory: ResidualMemory, problems: list[str]) -> int:
-    """Fill a memory from the newest good snapshot; returns its record, 0 when there is none; says what is wrong with the others."""
+    """Fill an empty memory from the newest good snapshot.
+
+    Args:
+        folder: the store's.
+        kept: its manifest.
+        memory: the memory to fill.
+        problems: gets a sentence about each snapshot that cannot be used.
+
+    Returns:
+        the number of the snapshot's record; 0 if there is no good snapshot.
+    """
     shapes = snapshot_shapes(memory.in_features, memory.out_features, memory.C is not None)
     for snapshot in kept.snapshots:
         try:

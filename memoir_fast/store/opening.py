@@ -1,4 +1,4 @@
-"""Making an edited model from what lies on the disk, and keeping it there; `MemoirModel` inherits it."""
+"""Make an edited model from what is stored on disk, and store it there; `MemoirModel` inherits this."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ Self = TypeVar("Self", bound="Opened")
 
 
 class Opened:
-    """For whatever is made of a model, its tokenizer, settings and a background, or of a stored memory.
+    """The opening and saving methods of an object made from a model, its tokenizer, settings and a background, or from
+    a stored memory.
 
     Attributes:
-        kept: the memory as it was made or opened; journal, writer: what keeps its edits; threshold: from which score on one is read.
+        kept: the memory as it was made or opened.
+        journal: keeps its edits.
+        writer: makes its edits.
+        threshold: the score from which an edit is read.
     """
 
     config: MemoirConfig
@@ -39,7 +43,7 @@ class Opened:
     threshold: Any
     writer: EditWriter
 
-    if TYPE_CHECKING:  # how it is made
+    if TYPE_CHECKING:  # the constructor that the classmethods below call
 
         def __init__(self, model: nn.Module, tokenizer: Any, config: MemoirConfig | None = None, background: Any = None, *,
                      state: MemoryState | None = None): ...  # fmt: skip
@@ -54,25 +58,27 @@ class Opened:
         Args:
             name: "smollm2", a hub id, a folder or a .gguf file.
             memory: a folder written by `save_pretrained`, or None.
-            store: a store's folder, opened, or made if there is none yet: every edit is then on the disk before it counts as made.
-            read_only: open the store for reading, beside a writer.
-            background: see `MemoirModel`; refused where a stored memory brings its own.
-            conflict: what a new edit does to a stored one that asks the same: see `Journal`. A new store supersedes by default and keeps
-                its policy; without a store both are kept by default.
-            dtype, device, device_map, quantization_config, revision, trust_remote_code, token: of the base model; see `load_model`.
-            settings: fields of `MemoirConfig`; a new memory takes those left open from what `tune` stored for this model, unless
-                `tuned` says otherwise.
+            store: a store's folder, which is opened, or made if there is none yet. An edit then counts as made once it
+                is on disk.
+            read_only: open the store for reading; another process may write to it meanwhile.
+            background: see `MemoirModel`; refused if a stored memory brings its own.
+            conflict: the policy for a new edit that contradicts a stored one, see `Journal`. A new store keeps the
+                policy; the default is "supersede" with a store and "keep" without.
+            dtype, device, device_map, quantization_config, revision, trust_remote_code, token: see `load_model`.
+            settings: fields of `MemoirConfig`. A new memory takes those left open from what `tune` stored for this
+                model, unless `tuned` says otherwise.
 
         Raises:
-            TypeError, ValueError: an argument is unknown or refused, or the memory belongs to another base model: before any weight of
-                the base model is loaded.
+            TypeError, ValueError: an argument is unknown or refused, or the memory belongs to another base model.
+                Whatever can be checked is checked before the base model's weights are loaded.
+            StoreError: another process is writing to the store.
         """
         given = (dtype, device, device_map, quantization_config, revision, trust_remote_code, token)
         options = dict(zip(OPTIONS, given, strict=True))
         check_names(settings, also=(*OPTIONS, "memory", "store", "read_only", "background", "conflict"))
         check_options(name, **options)
         if memory is not None and store is not None:
-            raise ValueError("memory and store: give one of them")
+            raise ValueError("memory and store: give only one of them")
         stored = memory is not None or (store is not None and (read_only or is_store(store)))
         if stored and background is not None:
             raise ValueError("background: a stored memory brings its own background; leave it out")
@@ -94,12 +100,12 @@ class Opened:
     @classmethod
     def _stored(cls: type[Self], base: tuple[str, dict[str, Any]], memory: str | None, store: str | None, read_only: bool,
                 settings: dict[str, Any]) -> Self:  # fmt: skip
-        """What `from_pretrained` makes of a stored memory: it is looked at first, then the base model loaded."""
+        """`from_pretrained` for a stored memory: the memory is read and checked before the base model is loaded."""
         name, options = base
         opened = None if store is None else Store(store, writer=not read_only)
         try:
             state = folders.load_state(str(memory)) if opened is None else opened.memory_state()
-            state.config.reopened(settings)  # what it would refuse is refused now
+            state.config.reopened(settings)  # refuses bad settings before the base model is loaded
             fingerprints.check_sizes(state.fingerprint, model_config(name, **options))
             return cls._with(state, *load_model(name, **options), settings)
         except BaseException:
@@ -110,7 +116,19 @@ class Opened:
     @classmethod
     def open(cls: type[Self], folder: str, model: nn.Module, tokenizer: Any, read_only: bool = False, durability: str = "edit",
              **settings: Any) -> Self:  # fmt: skip
-        """Attach a store to its base model; see `store.Store` for the arguments, and `load` for the settings."""
+        """Attach a store to its base model.
+
+        Args:
+            folder: the store's.
+            model, tokenizer: the base model, see `MemoirModel`.
+            read_only: open the store for reading; another process may write to it meanwhile.
+            durability: see `store.Store`.
+            settings: as for `load`.
+
+        Raises:
+            TypeError, ValueError: as `load`.
+            StoreError: another process is writing to the store.
+        """
         check_names(settings, also=("read_only", "durability"))
         opened = Store(folder, writer=not read_only, durability=durability)
         try:
@@ -124,10 +142,15 @@ class Opened:
         """Attach a memory written by `save_pretrained` to its base model.
 
         Args:
-            settings: fields of `MemoirConfig` to change; those that shape the memory (`config.SHAPING`) must stay as they were stored.
+            folder: the memory's.
+            model, tokenizer: the base model, see `MemoirModel`.
+            settings: fields of `MemoirConfig` to change; those fixed when the memory was made (`config.SHAPING`) cannot
+                change.
 
         Raises:
-            ValueError: the folder is not a memory, is damaged, or belongs to another base model.
+            TypeError: a setting is unknown.
+            ValueError: the folder is not a memory, is damaged, or belongs to another base model, or a setting cannot
+                change.
         """
         check_names(settings)
         return cls._with(folders.load_state(folder), model, tokenizer, settings)
@@ -140,9 +163,19 @@ class Opened:
         return made
 
     def create_store(self, folder: str, **settings: Any) -> None:
-        """Keep every edit from now on in a new store; the memory must still be empty. settings: see `Store.create`."""
+        """Keep every edit from now on in a new store.
+
+        Args:
+            folder: an empty folder, or one to be made.
+            settings: see `Store.create`.
+
+        Raises:
+            ValueError: the memory is not empty or has a store already, the folder is not empty, or a setting is not
+                accepted.
+            OSError, StoreError: the store could not be written.
+        """
         if self.store is not None:
-            raise ValueError(f"store: this memory lies in {self.store.folder} already")
+            raise ValueError(f"store: this memory is kept in {self.store.folder} already")
         with self.journal.writing:
             made = Store.create(folder, self._state(), **settings)
             self.journal.close()
@@ -150,7 +183,7 @@ class Opened:
             hand_over(self.router, self.threshold, made)
 
     def save_pretrained(self, folder: str) -> None:
-        """Write the memory (never the base model) to a folder; see `store.folder.write`."""
+        """Write the memory (never the base model) to a folder, completely or not at all. Raises OSError."""
         with self.journal.writing:
             folders.write(folder, self._state(), self.threshold.median)
 

@@ -1,12 +1,12 @@
-"""A store: a folder that keeps a memory through crashes, with every edit's own update, so that edits can be taken back.
+"""A store: a folder that keeps a memory through crashes, with each edit's update, so that edits can be undone.
 
     config.json          settings, the base model's fingerprint, the newest snapshots; under a checksum
     base.safetensors     permutation, background, calibration signatures, the words' matcher, the unrelated prompts
     snapshot-<seq>       V, C and signatures after record <seq>
     log-<seq>.bin        the records from <seq> on; the last segment is live, the others are the archive
-    ledger.sqlite        one row an edit, for queries; made from the log
+    ledger.sqlite        one row per edit, for queries; made from the log
 
-One writer holds a lock; readers need none. A record is on the disk before its edit counts as made.
+The one writer holds a lock; readers need none. A record is on disk before its edit counts as made.
 """
 
 from __future__ import annotations
@@ -38,22 +38,21 @@ from .manifest import BASE, CONFIG, Manifest
 from .verify import verify
 
 DURABILITIES = ("edit", "batch")
-_TRIES = 3  # of a reader, while compactions replace the files it reads
+_TRIES = 3  # how often a reader tries again because a compaction replaced the files it was reading
 
 
 class Store(Journal):
-    """One opened store.
+    """An open store.
 
     Args:
-        folder: an existing store, see `create`.
-        writer: take the lock and be able to edit; otherwise only `refresh` changes anything.
-        durability: "edit": an edit counts as made once its record is on the disk; "batch": only after `flush` or `close`,
-            in exchange for one flush for many edits.
-        compact_bytes: size of the live log at which it is compacted by itself.
+        folder: an existing store; `create` makes one.
+        writer: take the lock, so that edits can be made; otherwise only `refresh` changes the memory.
+        durability: "edit": an edit counts as made once its record is on disk. "batch": only after `flush` or `close`,
+            so that many edits need only one flush.
+        compact_bytes: size of the live log segment above which the store compacts itself.
 
     Attributes:
-        memory: the residual memory; edits: details of the active edits, by id.
-        report: what opening had to repair, as sentences; empty when nothing.
+        report: what opening had to repair, as sentences.
 
     Raises:
         ValueError: a file is missing, damaged, or not what it should be; the message names file and field.
@@ -90,7 +89,7 @@ class Store(Journal):
                 self._read(writer)
                 break
             except ValueError:
-                # A reader's files may be replaced by a compaction while it reads them: `config.json` tells.
+                # A compaction may replace files while a reader reads them; a changed `config.json` shows it.
                 before, self.manifest = self.manifest, Manifest.load(self.folder)
                 if writer or not left or self.manifest == before:
                     raise
@@ -103,7 +102,7 @@ class Store(Journal):
         torn: type[Damaged] = CutOff
         self.conflict, self.record_dtype = kept.conflict, kept.record_dtype
         self._make_memory(manifest.read_base(self.folder, kept))
-        # Asked before the log is read: what the ledger knows is in the log.
+        # The ledger is asked first, so that every record it knows must be in the log that is read next.
         if writer:
             self._ledger, torn = open_ledger(self.folder, kept.store, self.report)
             known_to = self._ledger.acknowledged
@@ -123,19 +122,19 @@ class Store(Journal):
     @classmethod
     def create(cls, folder: str | Path, state: MemoryState, conflict: str = "supersede", record_dtype: str = "float32",
                **settings: Any) -> Store:  # fmt: skip
-        """Make a store of an empty memory and open it for writing; the store goes on with this very memory.
+        """Make a store for an empty memory, open it for writing, and use this memory object from then on.
 
         Args:
             conflict: see `Journal`.
             record_dtype: "float32", or "bfloat16" for logs of half the size; V is then written from the rounded values.
-            settings: as for `Store`.
+            settings: as for `Store`. Raises ValueError for bad arguments, OSError or StoreError if writing fails.
         """
         for name, value, legal in (("conflict", conflict, CONFLICTS), ("record_dtype", record_dtype, tuple(DTYPES))):
             if value not in legal:
                 raise ValueError(f"{name} must be one of {legal}, got {value!r}")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = {BASE, f"{BASE}.part", f"{CONFIG}.part"}  # of a store whose making was cut short
+        unfinished = {BASE, f"{BASE}.part", f"{CONFIG}.part"}  # left when making a store was interrupted
         if not {path.name for path in folder.iterdir()} <= unfinished:
             raise ValueError(f"{folder}: the folder of a new store must be empty")
         memory = state.memory
@@ -164,7 +163,7 @@ class Store(Journal):
             self._take_base(base)
 
     def keep(self, kept: Manifest) -> None:
-        """The writer's: let `config.json` say this from now on."""
+        """For the writer: write a new `config.json`."""
         kept.save(self.folder)
         writer, self.manifest = self._writer(), kept
         writer.chain = replace(writer.chain, store=kept.store)
@@ -172,8 +171,8 @@ class Store(Journal):
 
     @exclusive
     def close(self) -> None:
-        """Flush, and give the lock back."""
-        own = self._process == os.getpid()  # the lock, and what is not flushed, are those of the process that opened it
+        """Flush, and release the lock."""
+        own = self._process == os.getpid()  # after a fork, the lock and unflushed records are the parent's
         try:
             if own and self._log is not None and not self._log.broken and self.durability == "batch":
                 self.flush()
@@ -196,7 +195,7 @@ class Store(Journal):
         return str(self.folder)
 
     def memory_state(self) -> MemoryState:
-        """What a model attaches: the store's memory, with this store as its journal."""
+        """The store's memory with this store as its journal, for `MemoirModel`."""
         kept = self.manifest
         calibration = self.calibration.numpy()
         return MemoryState(kept.config, kept.fingerprint, self.memory, kept.contexts, calibration, self, self.words)
@@ -206,7 +205,7 @@ class Store(Journal):
         self._writer()
 
     def ledger_rows(self) -> list[dict[str, Any]]:
-        """The ledger's rows; for the writer. Raises StoreError for a reader."""
+        """For the writer: the ledger's rows. Raises StoreError for a reader, sqlite3.Error for a damaged ledger."""
         self._writer()
         return self._rows().rows()
 
@@ -223,11 +222,11 @@ class Store(Journal):
     # ---- loading -------------------------------------------------------------------------------------------------
 
     def history(self, after: int = 0) -> list[Entry]:
-        """The records past number `after`; see `log.History`."""
+        """The records with numbers above `after`; see `log.History.read`."""
         return self._history.read(after)
 
     def _load(self) -> None:
-        """Fill the memory from the newest good snapshot and the log after it."""
+        """Fill the memory from the newest good snapshot and the log's records after it."""
         history = self.history()
         problems: list[str] = []
         snapshot = manifest.restore(self.folder, self.manifest, self.memory, problems)
@@ -246,7 +245,7 @@ class Store(Journal):
             raise Damaged(f"{self.folder}: the log ends at record {self.state.seq}, before the snapshot of {snapshot}")
 
     def _reconcile(self) -> None:
-        """The writer's part of opening: the live segment, and a ledger that says what the log says."""
+        """The writer's part of opening: open the live segment, and make the ledger agree with the log."""
         parts = segments(self.folder)
         path = parts[-1][1] if parts else segment_path(self.folder, 1)
         self._log = Writer(path, path.stat().st_size if path.exists() else 0, self._history.chain())
@@ -255,7 +254,7 @@ class Store(Journal):
         self._ledger = reconcile(self._rows(), rows, self.state.seq, self.report)
 
     def _take_base(self, base: dict[str, torch.Tensor]) -> None:
-        """Keep of the base file's tensors those that thresholds are made from, and the matcher's."""
+        """Keep those of the base file's tensors that thresholds and matching are made from."""
         self.calibration, self.words = base["calibration"], words_among(base)
 
     @property
@@ -263,7 +262,7 @@ class Store(Journal):
         return self.manifest.config, self.calibration, self.words
 
     def _make_memory(self, base: dict[str, torch.Tensor]) -> None:
-        """An empty memory of the store's kind. base: its base file's tensors."""
+        """Make the store's memory, still empty. base: its base file's tensors."""
         kept = self.manifest
         self._take_base(base)
         if manifest.permutation_digest(base["permutation"]) != kept.permutation:
@@ -277,13 +276,14 @@ class Store(Journal):
 
     @exclusive
     def refresh(self) -> int:
-        """Take in what the writer has added since, and the settings and prompts that it calibrates with now; returns how many records.
-        For readers, in time that depends on what has changed only."""
+        """For readers: take over the writer's new records, settings and prompts; returns the number of records. The
+        time depends only on what has changed. Raises ValueError for damaged files, StoreError if the folder holds
+        another store now."""
         if self.is_writer:
             return 0
         before, history = self.state.seq, None
         self._take_up()
-        with contextlib.suppress(Damaged):  # what was read before may be gone, and something else there
+        with contextlib.suppress(Damaged):  # the records read before may have been replaced by others
             if self._history.still_there():
                 history = self.history(self.state.seq)
         if history is None or any(entry.forgotten for entry in history):  # only a snapshot still holds them
@@ -294,7 +294,7 @@ class Store(Journal):
         return len(history)
 
     def _take_up(self) -> None:
-        """The settings and prompts that the writer calibrates with now, where the folder still holds this store."""
+        """Take over the settings and prompts that the writer calibrates with, if the folder still holds this store."""
         kept = Manifest.load(self.folder)
         if manifest.same_memory(kept, self.manifest):
             if kept.base_file != self.manifest.base_file:
@@ -303,7 +303,7 @@ class Store(Journal):
             self.manifest = kept
 
     def _renew(self) -> None:
-        """Make the memory again from what the folder holds now; when that fails, it stays as it is."""
+        """Rebuild the memory from what the folder holds now; if that fails, it stays as it is."""
         with Store(self.folder) as fresh:
             if not manifest.same_memory(fresh.manifest, self.manifest):
                 raise StoreError(f"{self.folder}: holds another store now (another fingerprint or permutation)")
@@ -323,10 +323,10 @@ class Store(Journal):
         try:
             self._apply(entries)
         except BaseException as error:
-            # The memory may hold a part of them: make it again from what is acknowledged.
+            # The memory may hold some of them, so it is rebuilt from the acknowledged records.
             writer.take_back(entries)
             self.reload()
-            with contextlib.suppress(sqlite3.Error):  # it may have gone ahead before an interrupt
+            with contextlib.suppress(sqlite3.Error):  # the ledger may hold them already
                 rows = [self.state.row(edit) for edit in self.state.entries]
                 self._rows().put(rows, min(self._rows().acknowledged, self.state.seq), everything=True)
             if isinstance(error, (sqlite3.Error, OSError)):
@@ -337,7 +337,7 @@ class Store(Journal):
         if writer.end > self.compact_bytes:
             try:
                 self.compact()
-            except (StoreError, ValueError) as error:  # the change itself is made and safe
+            except (StoreError, ValueError) as error:  # the change itself was made and is safe
                 warnings.warn(f"{error}; the log grows until a later compaction succeeds", stacklevel=4)
 
     def _apply(self, entries: list[Entry]) -> None:
@@ -350,7 +350,7 @@ class Store(Journal):
 
     @exclusive
     def reload(self) -> None:
-        """Make the memory again from the disk."""
+        """Rebuild the memory from disk. Raises ValueError for damaged files."""
         with self.memory.lock:
             self.memory.clear()
             self.state.clear()
@@ -358,7 +358,7 @@ class Store(Journal):
 
     @exclusive
     def flush(self) -> None:
-        """With durability="batch": wait until all edits so far are on the disk."""
+        """Wait until all edits so far are on disk; needed with durability="batch". Raises StoreError if that fails."""
         writer = self._writer()
         try:
             writer.sync()
@@ -386,14 +386,15 @@ class Store(Journal):
     # ---- keeping it small ----------------------------------------------------------------------------------------
 
     def compact(self, forget_before: int | None = None) -> None:
-        """Write a snapshot and begin a new log segment; the older ones become the archive that undo reads.
+        """Write a snapshot and start a new log segment; the older segments become the archive that undo reads.
 
         Args:
-            forget_before: give up the undo of edits with smaller ids: their updates are dropped from the archive.
+            forget_before: drop the updates of edits with smaller ids, which can then not be undone. Raises as
+                `compaction`'s.
         """
         with self.writing:
             compaction.compact(self, forget_before)
 
     def verify(self) -> dict[str, Any]:
-        """Read and replay everything; see `verify.verify`."""
+        """Read, check and replay everything; see `verify.verify`."""
         return verify(self)

@@ -1,4 +1,4 @@
-"""Check a whole store: every checksum, and the memory against the sum of its records."""
+"""Check a whole store: every checksum, and the memory against the sum of its records' updates."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ if TYPE_CHECKING:
 
 
 def verify(store: Store) -> dict[str, Any]:
-    """Read everything and replay it: checksums, signatures, the memory against the records, the ledger against the log.
+    """Read and replay everything: checksums, signatures, the memory against the records, and the ledger against the
+    log.
 
     Returns:
-        counts, and `difference`: |V - replayed V| over |V|, None where updates were given up; `repaired`: what opening had to
-        repair; `problems`: sentences, empty when all is well.
+        "records", the number of edits by status, and "bytes", the size of all files;
+        "difference": |V - replayed V| over the largest norm that V had, None if updates were given up or there are
+        problems; "repaired": what opening had to repair;
+        "problems": sentences, empty if all is well.
+
+    Raises:
+        ValueError: the log cannot be read.
     """
     problems: list[str] = []
     history = store.history()
@@ -51,7 +57,7 @@ def verify(store: Store) -> dict[str, Any]:
 
 
 def _replayed(store: Store, history: list[Entry], problems: list[str]) -> float | None:
-    """How far the memory is from its records' sum."""
+    """The relative difference between the memory and its replayed records."""
     if problems or any(entry.forgotten for entry in history):
         return None
     memory, kept = ResidualMemory(*store.manifest.sizes, store.memory.permutation.cpu()), store.memory
@@ -60,7 +66,7 @@ def _replayed(store: Store, history: list[Entry], problems: list[str]) -> float 
     again, largest = State(memory), 1e-30
     for entry in history:
         again.apply(entry)
-        largest = max(largest, float(memory.V.norm()))  # rounding is left of the largest that was there
+        largest = max(largest, float(memory.V.norm()))  # rounding errors are relative to the largest norm
     if memory.index.ids != kept.index.ids or (memory.index.signatures() != kept.index.signatures()).any():
         problems.append("the signatures are not those of the log")
     difference = float((memory.V - kept.V.cpu()).norm()) / largest

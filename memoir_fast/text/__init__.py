@@ -1,1 +1,1 @@
-"""Texts to tokens."""
+"""Turns texts into tokens, and compares answers."""

@@ -1,10 +1,10 @@
-"""Comparing what a model wrote with what it should have written."""
+"""Compare what a model wrote with what it should have written."""
 
 from __future__ import annotations
 
 import re
 
-_MARKS = " .,;:!?\"'"  # that may stand at an answer's end
+_MARKS = " .,;:!?\"'"  # ignored at an answer's end
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)")
 
 
@@ -22,7 +22,7 @@ def begins_with(answer: str, target: str) -> bool:
 
 
 def contains(answer: str, target: str) -> bool:
-    """Whether the target stands anywhere in the answer, as whole words, ignoring case and spacing."""
+    """Whether the answer contains the target, as whole words, ignoring case and spacing."""
     answer, target = _normal(answer), _normal(target)
     return re.search(rf"(?<!\w){re.escape(target)}(?!\w)", answer) is not None
 
@@ -33,7 +33,8 @@ def equals(answer: str, target: str) -> bool:
 
 
 def is_first_sentence(answer: str, target: str) -> bool:
-    """Whether the target is the answer's beginning up to a sentence end; full stops inside the target end nothing ("St. Petersburg")."""
+    """Whether the target is the answer's first sentence. Full stops inside the target do not end it ("St.
+    Petersburg")."""
     return equals(first_sentence(answer, len(target.strip().rstrip(_MARKS))), target)
 
 

@@ -1,4 +1,4 @@
-"""Tokens of texts with the roles of their parts, and batches of them."""
+"""Token sequences with the roles of their parts, and batches of them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ class Sequence:
 
     Attributes:
         tokens: ids of the prompt and, in a pair, of the target and its end.
-        prompt_length: the first target token's position; BOS counts as a prompt token.
-        words: (start, end) positions of the tokens that route: the whole prompt, or a chat's last user words.
+        prompt_length: the number of prompt tokens, BOS included; the target begins there.
+        words: (start, end) positions of the routing tokens, by which edits are found: the whole prompt, or in a chat
+            the last user's words.
     """
 
     tokens: list[int]
@@ -23,11 +24,12 @@ class Sequence:
 
     @property
     def begin(self) -> int:
-        """The position of the last token that routes: from it on the memory acts where it acts on the answer alone."""
+        """The position of the last routing token; with `acts="answer"` the memory acts from there on."""
         return self.words[1] - 1
 
     @property
     def prompt_mask(self) -> list[bool]:
+        """Per token, whether it is a routing token."""
         return [self.words[0] <= position < self.words[1] for position in range(len(self.tokens))]
 
 
@@ -36,9 +38,9 @@ class Batch:
     """Sequences as one right-padded batch.
 
     Attributes:
-        input_ids: (B, T) int64. Padding stands on the right, where a causal model never looks at it.
+        input_ids: (B, T) int64. Padding is on the right, where a causal model never looks.
         attention_mask: (B, T) int64, 1 for real tokens.
-        prompt_mask: (B, T) bool, the tokens that route.
+        prompt_mask: (B, T) bool, True for routing tokens.
         labels: (B, T) int64, the target's tokens at the positions that predict them, elsewhere -100.
     """
 
@@ -49,7 +51,7 @@ class Batch:
 
 
 def pad(sequences: list[Sequence], device: torch.device | str = "cpu") -> Batch:
-    """The sequences as a batch; pad tokens have id 0."""
+    """The sequences as one batch on a device; padding has id 0."""
     shape = len(sequences), max(len(s.tokens) for s in sequences)
     input_ids = torch.zeros(shape, dtype=torch.int64)
     attention_mask = torch.zeros(shape, dtype=torch.int64)

@@ -14,7 +14,8 @@ TOKENS = (5, 10)
 def make_contexts(model: Any, tokenizer: Any, device: torch.device) -> list[str]:
     """The ten short contexts that an edit is also trained behind: greedy continuations of five seeds, cut at 5 and 10 tokens.
 
-    They depend on the model only, so they are made once per model and saved with the memory. device: where the model reads tokens.
+    They depend on the model only, so they are made once per memory and saved with it. device: where the model takes
+    tokens.
     """
     contexts: list[str] = []
     for seed in SEEDS:

@@ -1,7 +1,9 @@
-"""Texts to tokens, the same way for editing, measuring, asking and serving: plain text or a chat template, and where answers end.
+"""Turns texts into tokens, the same way for editing, measuring, asking and serving: as plain text or through a chat
+template.
 
-Nothing here searches a text for a user's words: where they stand in a rendered chat is found by rendering the same chat with a
-placeholder in their place. What a template puts between the question and the answer, and behind the answer, is found likewise.
+The user's words are not searched for in a rendered chat, since they may occur in it elsewhere too. Their place is found
+by rendering the same chat with a placeholder instead. What a template puts before and after an answer is found the same
+way.
 """
 
 from __future__ import annotations
@@ -18,16 +20,16 @@ from .messages import short as _short
 
 __all__ = ["ENDS", "Batch", "Encoder", "Sequence", "automatic_joiner", "pad"]
 
-# Options that templates are known to read and that put something between the question and the answer (a thinking block).
+# Known template options that put something (a thinking block) between the question and the answer.
 _SWITCHES = ({"enable_thinking": True}, {"enable_thinking": False}, {"thinking": True}, {"thinking": False})
 _RESERVED = ("tokenize", "add_generation_prompt", "continue_final_message", "return_dict", "return_tensors", "padding")
 _PLACEHOLDERS = ("quxwordzazplacequv", "vuplaceholderxuwoz")  # one word each, with different first and last letters
-# Unicode names of letters that are written without blanks between words; Korean is written with blanks.
+# How the Unicode names of letters begin in scripts written without blanks between words. (Korean has blanks.)
 _UNSPACED = tuple("CJK |HIRAGANA|KATAKANA|BOPOMOFO|THAI |LAO |KHMER|MYANMAR|TIBETAN|FULLWIDTH|IDEOGRAPHIC".split("|"))
 
 
 class _Rendered(NamedTuple):
-    """A chat's text up to the place where the assistant's answer begins; the user's words are text[start:end]."""
+    """A chat's text up to where the assistant's answer begins; the last user's words are text[start:end]."""
 
     text: str
     start: int
@@ -35,8 +37,11 @@ class _Rendered(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """What a template puts around an answer: `lead` before it, `end` behind it, and `block`, the text between the question and a
-    finished answer where it is not the one that generation starts from (an empty thinking block), or None."""
+    """What a template puts around an answer: `lead` before it and `end` after it.
+
+    `block` is the text between the question and a finished answer, if it differs from what generation starts with (an
+    empty thinking block); otherwise None.
+    """
 
     lead: str = ""
     end: str = ""
@@ -44,24 +49,31 @@ class _Answer(NamedTuple):
 
 
 class Encoder:
-    """Texts to tokens.
+    """Turns texts into token sequences.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
-        chat_template: None takes the chat template where the tokenizer has one; False is plain text; True demands a template.
+        chat_template: None uses the tokenizer's chat template if it has one; False means plain text; True requires a
+            template.
         max_length: the model's context length in tokens, or None.
-        end: what an answer ends with. "auto": in a chat the end of turn that the template itself puts behind an answer, in plain
-            text the end of text; "eos": the end of text; "none": nothing.
-        joiner: what stands between a plain prompt and its target. "auto": one space; nothing behind an opening quote or bracket, a
-            hyphen or a currency sign, and in scripts written without spaces. Or the text itself.
-        template_options: handed to the template (enable_thinking, date_string, tools, ...). "system" is put in front, as a system
-            message, of chats that have none.
-        variants: for `pairs`, changes of `template_options` that an answer must serve as well; None tries the known switches.
+        end: what an answer ends with. "auto": in a chat the end of turn that the template puts after an answer, in
+            plain text the end of text; "eos": the end of text; "none": nothing.
+        joiner: what stands between a plain prompt and its target. "auto": one space, or nothing after an opening quote
+            or bracket, a hyphen or a currency sign and in scripts written without spaces. Any other value is used as it
+            is.
+        template_options: passed to the template (enable_thinking, date_string, tools, ...). "system" becomes the system
+            message of chats that have none.
+        variants: for `pairs`, changes of `template_options` under which the answer must be given too; None tries the
+            known switches.
         stops: token ids at which the model's own generation stops (its generation config's `eos_token_id`).
+
+    Raises:
+        TypeError, ValueError: an argument is not accepted, or the tokenizer lacks what it asks for.
 
     Attributes:
         is_chat: whether prompts go through the chat template.
-        end_ids: the tokens that an answer ends with; stops: the tokens at which asking, streaming and serving must stop.
+        end_ids: the tokens that an answer ends with.
+        stops: the tokens at which asking, streaming and serving must stop.
     """
 
     def __init__(self, tokenizer: Any, chat_template: bool | None = None, max_length: int | None = None, end: str = "auto",
@@ -92,7 +104,7 @@ class Encoder:
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any, config: MemoirConfig) -> Encoder:
-        """The encoder of a model, whose context length and end tokens it takes, with a memory's settings."""
+        """The encoder for a model, with its context length and end tokens, and for a memory's settings."""
         limit = getattr(model.config, "max_position_embeddings", None)
         stops = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
         return cls(
@@ -100,7 +112,8 @@ class Encoder:
         )
 
     def prompt(self, prompt: str) -> Sequence:
-        """A query: the prompt alone, stripped of outer blanks."""
+        """A query: the prompt alone, without outer blanks. Raises TypeError or ValueError if it is empty or too
+        long."""
         prompt = _stripped(prompt, "prompt")
         if self.is_chat:
             return self.chat([{"role": "user", "content": prompt}])
@@ -108,19 +121,25 @@ class Encoder:
         return self._checked(Sequence(tokens, len(tokens), (0, len(tokens))), "prompt")
 
     def chat(self, messages: list[dict]) -> Sequence:
-        """A conversation that the assistant is to continue; it routes on the words of the last user message."""
+        """A conversation for the assistant to continue. The last user message is what edits are found by.
+
+        Raises:
+            TypeError, ValueError: as `checked_messages`, or the template refuses the messages, or they are too long.
+        """
         rendered = self._render(checked_messages(messages), self.template_options)
         tokens, words = self._located(rendered)
         return self._checked(Sequence(tokens, len(tokens), words), "messages")
 
     def pair(self, prompt: str, target: str, context: str = "", ended: bool = True) -> Sequence:
-        """`context prompt target end`, with the target's tokens told apart from the prompt's; without `ended`, no end.
+        """`context prompt target end` as tokens; without `ended`, no end.
 
-        The prompt's tokens are exactly those of the query: the target's are what the tokenizer makes of the text behind them.
+        The prompt's tokens are exactly those of the query; the target's are those that the tokenizer makes of the text
+        after the prompt.
 
         Raises:
-            ValueError: a text is empty, the target leaves no token or holds the token that ends answers, or the whole is longer
-                than the model's context.
+            TypeError: a text is not text.
+            ValueError: a text is empty, the target gives no token or contains the token that ends answers, or the whole
+                is longer than the model's context.
         """
         prompt, target = _stripped(prompt, "prompt"), _stripped(target, "target")
         asked = f"{context} {prompt}" if context.strip() else prompt
@@ -131,7 +150,8 @@ class Encoder:
         return self._chat_pair(rendered, target, self._answer(self.template_options), ended)
 
     def pairs(self, prompt: str, target: str, context: str = "") -> list[Sequence]:
-        """`pair`, and the same for every variant of the template that puts something else between the question and the answer."""
+        """`pair`, and one more for each variant of the template that puts something else between question and
+        answer."""
         first = self.pair(prompt, target, context)
         if not self.is_chat:
             return [first]
@@ -146,7 +166,7 @@ class Encoder:
         return found
 
     def joiner_of(self, prompt: str, target: str) -> str:
-        """What stands between this prompt and this target in plain text."""
+        """What goes between this prompt and this target in plain text."""
         return automatic_joiner(prompt.strip(), target.strip()) if self.joiner == "auto" else self.joiner
 
     def _chat_pair(self, rendered: _Rendered, target: str, answer: _Answer, ended: bool = True) -> Sequence:
@@ -157,7 +177,7 @@ class Encoder:
     def _joined(
         self, query: Sequence, text: str, rest: str, target: str, ended: bool, special: bool = True
     ) -> Sequence:
-        """The query's tokens, then those of `rest` as they follow `text`, then the end."""
+        """The query's tokens, then those of `rest` when it follows `text`, then the end."""
         length = query.prompt_length
         whole = self._plain(text + rest) if special else self._raw(text + rest)
         answer = whole[length:] if whole[:length] == query.tokens else self._continuation(rest)
@@ -171,8 +191,8 @@ class Encoder:
         )
 
     def _continuation(self, rest: str) -> list[int]:
-        """Tokens of a text that goes on where the tokenizer would have merged its beginning with what stands before."""
-        for anchor in ("\n", ".", "a"):  # a tokenizer that marks the beginning of a text marks the anchor, not the rest
+        """Tokens of a text in mid-sequence, when the tokenizer would merge its beginning with what comes before it."""
+        for anchor in ("\n", ".", "a"):  # a tokenizer that marks a text's beginning then marks the anchor, not `rest`
             before, whole = self._raw(anchor), self._raw(anchor + rest)
             if whole[: len(before)] == before:
                 return whole[len(before) :]
@@ -182,7 +202,7 @@ class Encoder:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _plain(self, text: str) -> list[int]:
-        """A text's tokens as its model reads them: BOS in front where the tokenizer puts one, no EOS behind."""
+        """A text's tokens as its model reads them: with BOS if the tokenizer adds one, without EOS."""
         front, behind = self._edges
         tokens = list(self.tokenizer(text)["input_ids"])
         tokens = tokens[: len(tokens) - behind]
@@ -192,13 +212,13 @@ class Encoder:
 
     @cached_property
     def _edges(self) -> tuple[int, int]:
-        """How many tokens the tokenizer puts of itself in front of a text, and behind it."""
+        """How many tokens the tokenizer adds before and after a text."""
         bare, full = self._raw("a"), list(self.tokenizer("a")["input_ids"])
         front = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
         return front, len(full) - len(bare) - front
 
     def _apply(self, messages: list[dict], options: dict, start: bool) -> str:
-        """A chat's text; with `start` up to the place where the assistant goes on."""
+        """A chat's text; with `start`, up to where the assistant's answer begins."""
         options = dict(options)
         system = options.pop("system", None)
         if system and not any(m["role"] in ("system", "developer") for m in messages):
@@ -212,10 +232,11 @@ class Encoder:
             ) from error
 
     def _render(self, messages: list[dict], options: dict) -> _Rendered:
-        """The chat's text, and where the last user's words stand in it, by rendering it with a placeholder for them."""
+        """The chat's text and the place of the last user's words in it, found by rendering it with a placeholder
+        too."""
         last = max(i for i, m in enumerate(messages) if m["role"] == "user")
         taken = repr(messages) + repr(options)
-        for _ in range(3):  # a clock that a template shows may move on between two renderings
+        for _ in range(3):  # a time of day in the template may change between two renderings
             mark = next(p for p in (x + "q" * n for n in range(100) for x in _PLACEHOLDERS) if p not in taken)
             changed = [*messages[:last], {**messages[last], "content": mark}, *messages[last + 1 :]]
             marked = self._apply(changed, options, True)
@@ -232,7 +253,7 @@ class Encoder:
         )
 
     def _located(self, rendered: _Rendered) -> tuple[list[int], tuple[int, int]]:
-        """The tokens of a rendered chat, and the (start, end) of those that hold a character of the user's words."""
+        """The tokens of a rendered chat, and (start, end) of those that contain a character of the user's words."""
         try:
             encoded = self.tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
         except NotImplementedError:
@@ -244,7 +265,8 @@ class Encoder:
         return list(tokens), (inside[0], inside[-1] + 1)
 
     def _located_without_offsets(self, rendered: _Rendered) -> tuple[list[int], tuple[int, int]]:
-        """The same for tokenizers that tell no offsets: the tokens that change with the words, compared with two other words."""
+        """The same for tokenizers without offsets: the tokens that change when the words are replaced by
+        placeholders."""
         tokens = self._raw(rendered.text)
         head, tail = rendered.text[: rendered.start], rendered.text[rendered.end :]
         others = [self._raw(head + mark + tail) for mark in _PLACEHOLDERS]
@@ -253,7 +275,7 @@ class Encoder:
         return tokens, (start, max(start + 1, len(tokens) - behind))
 
     def _answer(self, options: dict) -> _Answer:
-        """Lead, end and block of a template under some options, found by rendering a finished answer."""
+        """The template's `_Answer` under some options, found by rendering a finished answer."""
         key = repr(options)
         if key not in self._answers:
             self._answers[key] = self._find_answer(options)
@@ -265,7 +287,7 @@ class Encoder:
         tail = self._apply([user], options, True).rpartition(asked)[2]
         try:
             whole = self._apply([user, {"role": "assistant", "content": answered}], options, False)
-        except ValueError:  # a template that takes no finished answers
+        except ValueError:  # the template accepts no finished answers
             return _Answer()
         front, found, end = whole.rpartition(answered)
         between = front.rpartition(asked)[2]
@@ -276,7 +298,8 @@ class Encoder:
 
     @cached_property
     def _variants(self) -> list[tuple[dict, str | None]]:
-        """(options, block) of every variant whose text between question and answer is a new one; block None: as options give it."""
+        """(options, block) of each variant with a new text between question and answer; block None: the one that
+        options give."""
         user = [{"role": "user", "content": _PLACEHOLDERS[0]}]
         tails = {self._tail(user, self.template_options)}
         found: list[tuple[dict, str | None]] = []
@@ -300,14 +323,14 @@ class Encoder:
         return rendered.text[rendered.end :]
 
     def _end_ids(self) -> list[int]:
-        """The tokens that an answer ends with: up to the first at which generation stops, or that is special."""
+        """The tokens that an answer ends with, up to the first that is special or stops generation."""
         eos = self.tokenizer.eos_token_id
         if self.end == "none":
             return []
         if self.end == "eos" and eos is None:
             raise ValueError('end="eos": this tokenizer has no end-of-text token; use end="none"')
         if self.is_chat and self.end == "auto":
-            # Behind a letter, so that a tokenizer that marks the beginning of a text does not mark the end's.
+            # Tokenised after other text, so that a tokenizer that marks a text's beginning does not mark the end.
             behind = self._continuation(self._answer(self.template_options).end)
             special = self._enders.union(self.tokenizer.all_special_ids, _special_ids(self.tokenizer))
             for number, token in enumerate(behind):
@@ -324,7 +347,8 @@ class Encoder:
 
 
 def automatic_joiner(prompt: str, target: str) -> str:
-    """One space, or nothing: behind an opening quote or bracket, a hyphen or a currency sign, and in scripts without spaces."""
+    """One space, or nothing after an opening quote or bracket, a hyphen or a currency sign, and in scripts without
+    spaces."""
     last = prompt[-1:]
     if not last:
         return ""
@@ -343,12 +367,12 @@ def automatic_joiner(prompt: str, target: str) -> str:
 
 
 def _is_unspaced(character: str) -> bool:
-    """Whether a letter or mark belongs to a script that is written without blanks between words."""
+    """Whether a letter or mark belongs to a script written without blanks between words."""
     return bool(character) and unicodedata.name(character, "").startswith(_UNSPACED)
 
 
 def _special_ids(tokenizer: Any) -> set[int]:
-    """Tokens that the tokenizer counts as special, also those with no role of their own (<|eot_id|>, <end_of_turn>)."""
+    """All of the tokenizer's special tokens, including those without a named role (<|eot_id|>, <end_of_turn>)."""
     added = getattr(tokenizer, "added_tokens_decoder", None) or {}
     return {number for number, token in added.items() if getattr(token, "special", False)}
 
@@ -362,5 +386,5 @@ def _stripped(text: str, name: str) -> str:
 
 
 def _common(one: list, other: list) -> int:
-    """How many first items two lists share."""
+    """The length of two lists' common beginning."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,4 +1,4 @@
-"""Chat messages as users write them: checked, with contents in parts joined to text."""
+"""Checks chat messages, and joins contents given in parts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Any
 
 
 def checked_messages(messages: Any) -> list[dict]:
-    """The messages with texts as contents, the last user's words stripped of outer blanks.
+    """The messages with text contents; outer blanks are removed from the last user's words.
 
-    A content may be text or a list of OpenAI's parts, {"type": "text", "text": ...}; their texts are joined by line ends.
+    A content may be a text or a list of OpenAI's parts, {"type": "text", "text": ...}, which are joined with line ends.
 
     Raises:
-        TypeError, ValueError: they are no messages, a part is not text, or nothing is asked.
+        TypeError: they are not a list of messages.
+        ValueError: a part is not text, the last user message is empty or missing, or the last message is the
+            assistant's.
     """
     if not isinstance(messages, (list, tuple)) or not all(isinstance(m, dict) and "role" in m for m in messages):
         raise TypeError(f'messages must be a list of {{"role": ..., "content": ...}}, got {short(repr(messages))}')
@@ -42,5 +44,5 @@ def _joined(parts: list | tuple) -> str:
 
 
 def short(text: str) -> str:
-    """A text for an error message, in quotes and not too long."""
+    """A text for an error message, quoted and cut to 60 characters."""
     return repr(text if len(text) <= 60 else text[:57] + "...")

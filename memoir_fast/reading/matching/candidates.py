@@ -1,7 +1,8 @@
-"""First stage of a look-up: the few dozen stored wordings that a query may ask for, among up to millions.
+"""First stage of a look-up: finds the few dozen stored wordings that a query may ask for, among up to millions.
 
-Two sources, united: wordings that share the query's rarest words (posting lists, read only as far as a budget allows), and wordings
-whose summed code is near the query's (a Hamming search in FAISS's binary index).
+It takes the union of two sources: wordings that share the query's rarest words (posting lists, read as far as a budget
+allows), and wordings whose summed code is near the query's (a Hamming search, in FAISS's binary index if there are
+many).
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from ...memory.rows import Rows
 from ...ops import search
 from .prompt_codes import PromptCode
 
-# Up to so many rows a direct comparison is as fast as an index, and needs none.
+# Up to this many rows, a direct comparison is as fast as an index.
 DIRECT = search.DIRECT
-# Among a million generated wordings this many postings found the most rewordings: the rarest words say which subject is meant, and the
-# frequent ones behind them only bring in others (`python -m benchmarks.speed.lookup`).
+# Among a million generated wordings, this many postings found the most rewordings. The rarest words say which subject
+# is meant; more frequent ones only bring in other subjects (`python -m benchmarks.speed.lookup`).
 BUDGET = 20_000
 
 
@@ -29,16 +30,16 @@ class Candidates:
     """Stored wordings by row number, in the order in which they were added.
 
     Args:
-        bits: of a word's activation code.
-        budget: at most so many postings are read for one query; the rarest words come first.
+        bits: the number of bits of a word's activation code.
+        budget: the most postings that are read for one query; the rarest words come first.
     """
 
     def __init__(self, bits: int, budget: int = BUDGET):
         self.bits, self.budget = bits, budget
-        self._postings: dict[int, array[int]] = {}  # four bytes each: a list would take eight times as many
+        self._postings: dict[int, array[int]] = {}  # four bytes per posting; lists would take eight times as much
         self._size = Rows((), np.float32)
         self._sums = Rows(((bits + 63) // 64,), np.uint64)
-        self._scores = np.zeros(0)  # of all rows; zero but inside of `lexical`
+        self._scores = np.zeros(0)  # one per row; all zero except while `lexical` runs
         self._index: Any = None
         self.removed = 0
 
@@ -56,7 +57,7 @@ class Candidates:
         self._sums.append(summed(code, self.bits)[None])
 
     def remove(self, row: int, words: Iterable[int]) -> None:
-        """Let no query find a row by its words. What is near by its code stays to be left out by `open_rows`."""
+        """Stop finding a row by its words. `near` still finds it, so callers exclude it with `open_rows`."""
         for word in set(words):
             rows = self._postings[word]
             del rows[bisect.bisect_left(rows, row)]
@@ -65,7 +66,11 @@ class Candidates:
         self.removed += 1
 
     def lexical(self, query: PromptCode, number: int, open_rows: np.ndarray | None = None) -> np.ndarray:
-        """Rows that share words with the query, best first (ties: the newest). open_rows: (n,) bool, those that count; None: all."""
+        """At most `number` rows that share words with the query, best first, the newest among equals.
+
+        Args:
+            open_rows: (n,) bool, the rows that count; None for all.
+        """
         weights: dict[int, float] = {}
         for word, weight in zip(query.word.tolist(), query.weight.tolist(), strict=True):
             weights[word] = max(weight, weights.get(word, 0.0))
@@ -79,7 +84,7 @@ class Candidates:
             read += length
             rows = np.array(self._postings[word]).astype(np.int64)
             rarity = min(1.0, np.log(1 + (len(self) - self.removed) / length) / 5)
-            self._scores[rows] += weights[word] * rarity  # a row stands in a word's list once
+            self._scores[rows] += weights[word] * rarity  # a row is in a word's list only once
             parts.append(rows)
         if not parts:
             return np.zeros(0, np.int64)
@@ -91,20 +96,21 @@ class Candidates:
             where, total = where[kept], total[kept]
         if len(where) > number * len(
             parts
-        ):  # a row stands there as often as it shares words: as many hold the best ones
+        ):  # a row occurs once per shared word, so this many entries must contain the best rows
             edge = np.partition(total, -number * len(parts))[-number * len(parts)]
             where, total = where[total >= edge], total[total >= edge]
         found, first = np.unique(where, return_index=True)
         return found[np.lexsort((-found, -total[first]))[:number]]
 
     def near(self, query: PromptCode, number: int, open_rows: np.ndarray | None = None) -> np.ndarray:
-        """Rows whose summed code is nearest to the query's, best first."""
+        """At most `number` rows whose summed codes are nearest to the query's, best first. open_rows: as for
+        `lexical`."""
         code = summed(query, self.bits)
         rows = np.arange(len(self)) if open_rows is None else np.flatnonzero(open_rows)
         if len(rows) <= DIRECT:
             sums = self._sums.view if len(rows) == len(self) else self._sums.view[rows]
             distance = np.bitwise_count(sums ^ code).sum(1, dtype=np.int64)
-            # One number says both how near a row is and, among equals, how new.
+            # One number encodes the distance and, among equals, the age.
             order = distance * len(self) - rows
             if number < len(rows):
                 order = np.partition(order, number - 1)[:number]
@@ -119,7 +125,7 @@ class Candidates:
         return rows[rows >= 0]
 
     def _followed(self) -> Any:
-        """The FAISS index, with all rows."""
+        """The FAISS index, brought up to date with all rows."""
         if self._index is None:
             self._index = search.flat_index(self._sums.view.view(np.uint8))
         elif self._index.ntotal < len(self):
@@ -127,14 +133,16 @@ class Candidates:
         return self._index
 
     def write_index(self, path: str | Path) -> None:
-        """Write the summed codes as a FAISS file, an `IndexBinaryFlat` whose ids are the row numbers."""
+        """Write the summed codes as a FAISS file, an `IndexBinaryFlat` whose ids are row numbers. Raises OSError,
+        ImportError."""
         search.write_flat(path, self._followed())
 
     def read_index(self, path: str | Path) -> None:
-        """Search in the index of a file that `write_index` wrote; rows that came later are added to it.
+        """Search in an index that `write_index` wrote; later rows are added to it.
 
         Raises:
-            ValueError: it is no such file, or its codes are not those of the first rows.
+            ValueError: the file is not such an index, or its codes are not those of the first rows.
+            ImportError: FAISS is missing.
         """
         codes = self._sums.view.view(np.uint8)
         index = search.read_flat(path, codes.shape[1])
@@ -145,7 +153,8 @@ class Candidates:
         self._index = index
 
     def __call__(self, query: PromptCode, number: int = 64, open_rows: np.ndarray | None = None) -> np.ndarray:
-        """At most `number` rows, ascending: two thirds by words, the rest by code, and more by words where these agree."""
+        """At most `number` rows, ascending: two thirds by words, the rest by code; if the two overlap, more by
+        words."""
         by_words = self.lexical(query, number, open_rows)
         by_code = self.near(query, number, open_rows)
         chosen = dict.fromkeys(by_words[: number * 2 // 3].tolist())
@@ -157,7 +166,7 @@ class Candidates:
 
 
 def summed(code: PromptCode, bits: int) -> np.ndarray:
-    """(ceil(bits/64),) uint64: signs of the weighted sum of the words' codes."""
+    """(ceil(bits/64),) uint64: the signs of the weighted sum of the words' codes, as bits."""
     packed = np.zeros((bits + 63) // 64, np.uint64)
     if not len(code):
         return packed

@@ -1,4 +1,4 @@
-"""Small networks on the features of a pair, fitted in seconds, the same for the same data and seed."""
+"""Small networks on a pair's features; fitting takes seconds and gives the same result for the same data and seed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ MEMBERS = 3
 
 
 class Classifier:
-    """Probability that a query asks for a stored prompt: the mean of a few networks with one hidden layer of tanh units.
+    """The probability that a query asks for a stored prompt: the mean of a few networks with one hidden layer of tanh
+    units.
 
-    Several members and a strong decay matter: they were worth 2 to 10 points of recall on data of other authors.
+    Having several networks and a strong decay was worth 2 to 10 points of recall on other authors' data.
 
     Args:
-        state: tensors mean (F,), scale (F,) of the features, and w1 (E, F, H), b1 (E, H), w2 (E, H), b2 (E,).
+        state: float tensors: the features' mean (F,) and scale (F,); and of E networks with H hidden units w1 (E, F,
+            H), b1 (E, H), w2 (E, H) and b2 (E,).
     """
 
     def __init__(self, state: dict[str, torch.Tensor]):
@@ -24,11 +26,17 @@ class Classifier:
     @classmethod
     def fit(cls, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, hidden: int = 24, steps: int = 150, decay: float = 1e-3, seed: int = 0,
             members: int = MEMBERS) -> Classifier:  # fmt: skip
-        """Full-batch gradient descent (Adam) on the weighted logistic loss.
+        """Fit by full-batch gradient descent (Adam) on the weighted logistic loss.
 
         Args:
-            features: (N, F); labels: (N,) 0 or 1; weights: (N,) importance of each pair.
-            members: networks, from different starts.
+            features: (N, F).
+            labels: (N,) 0 or 1.
+            weights: (N,) each pair's importance.
+            hidden: units in the hidden layer.
+            steps: of Adam.
+            decay: factor of the squared weights in the loss.
+            seed: of the starting weights.
+            members: the number of networks, each with its own start.
         """
         x = torch.as_tensor(np.asarray(features)).float()
         y, w = torch.as_tensor(np.asarray(labels)).float(), torch.as_tensor(np.asarray(weights)).float()
@@ -42,7 +50,7 @@ class Classifier:
         return cls({"mean": mean, "scale": scale} | state)
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """(C,) float64 of (C, F)."""
+        """Features (C, F) to probabilities (C,) float64."""
         s = self._numpy
         x = np.clip((np.asarray(features, np.float32) - s["mean"]) / s["scale"], -5, 5)
         z = (np.tanh(x @ s["w1"] + s["b1"][:, None]) * s["w2"][:, None]).sum(2) + s["b2"][:, None]

@@ -1,8 +1,8 @@
-"""What kind of answer a question surely demands, and whether a stored answer can be of that kind.
+"""Which kind of answer a question certainly demands, and whether a stored answer can be of that kind.
 
-"In which year was X founded?" cannot be answered by an edit that says who leads X, however many words it shares with that edit's prompt.
-Only what is sure counts: a demand that the lists do not know, or an answer that might be of the kind, excludes nothing. English only;
-in other languages nothing is demanded.
+"In which year was X founded?" cannot be answered by an edit that says who leads X, however many words the two share.
+Only what is certain counts: a demand that the lists do not know, or an answer that might be of the kind, excludes
+nothing. English only; in other languages nothing is demanded.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 from functools import lru_cache
 
 NUMBER, YEAR, TIME, PERSON, MONEY, SPAN = (1 << bit for bit in range(6))
-EVERYTHING = 63  # offered by an answer of which nothing is known
-ODDS = 0.05  # what is left of the odds of a match that demands what the stored answer cannot be
+EVERYTHING = 63  # what an answer offers if nothing is known about it
+ODDS = 0.05  # factor on the odds of a match if the question demands what the stored answer cannot be
 
 _PAID = r"(?:cost|costs|pay|paid|price|priced|fee|fees|charge|charges|charged|salary|wage|rent|fine|expensive|spend|budget|earn|earns)"
 _DEMANDS = (
@@ -24,7 +24,7 @@ _DEMANDS = (
     (MONEY, re.compile(rf"\bhow much\b.*\b{_PAID}\b|\bhow expensive\b|\bwhat (?:is|are|was|were) the (?:\w+ )?{_PAID}\b")),
     (SPAN, re.compile(r"\bhow (?:long|old)\b|\bhow many (?:seconds|minutes|hours|days|weeks|months|years)\b")),
 )  # fmt: skip
-_NARROWER = MONEY | SPAN  # what demands one of these demands no other number
+_NARROWER = MONEY | SPAN  # a question that demands one of these does not demand other numbers
 
 _PERIODS = (
     "second minute hour day week weekend fortnight month quarter year decade century morning noon afternoon evening night midnight dawn dusk "
@@ -51,14 +51,16 @@ _WORD = re.compile(r"[^\W_]+(?:['’.,:-][^\W_]+)*")
 
 @lru_cache(1 << 14)
 def demands(sentence: str) -> int:
-    """Bits of the kinds of answer that a sentence in small letters demands; any one of them answers it. 0 where nothing is sure."""
+    """The kinds of answer, as bits, that a lower-case sentence demands; any one of them will do. 0 if nothing is
+    certain."""
     found = sum(kind for kind, pattern in _DEMANDS if pattern.search(sentence))
     return found & ~NUMBER if found & _NARROWER else found
 
 
 @lru_cache(1 << 14)
 def offers(answer: str) -> int:
-    """Bits of the kinds of answer that a stored answer may be. EVERYTHING for one without words, or in another script."""
+    """The kinds of answer, as bits, that a stored answer may be. EVERYTHING if it has no words or is in another
+    script."""
     words = _WORD.findall(answer)
     if not words or not answer.replace("€", "").replace("£", "").replace("’", "").isascii():
         return EVERYTHING

@@ -1,7 +1,7 @@
-"""Fits the classifier of pairs on near misses that the project makes itself; `benchmarks/quality/fit_matcher.py` runs it.
+"""Fits the pair classifier on generated near misses; `benchmarks/quality/fit_matcher.py` runs it.
 
-The network that the package ships came from there, with SmolLM2's activations. It looks at features that mean the same for every model,
-so another model needs no fit of its own.
+The network that the package ships was made this way, with SmolLM2's activations. Its features mean the same for every
+model, so other models need no network of their own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,16 @@ _IMPORTANCE = {
 def training_pairs(
     texts: NearMisses, keys: list[PromptCode], queries: list[PromptCode], seed: int = 0
 ) -> tuple[np.ndarray, ...]:
-    """Features (N, F), labels (N,) bool, query of each pair (N,) and key of each pair (N,): likely candidates and a few of the others."""
+    """Pairs of queries and keys to fit on: likely candidates and a few others.
+
+    Args:
+        texts: the generated texts.
+        keys, queries: the codes of its keys and queries, in order.
+        seed: of the choice of other keys.
+
+    Returns:
+        features (N, F) float32, labels (N,) bool, and each pair's query (N,) and key (N,) by number.
+    """
     store, candidates = KeyStore(keys), Candidates(keys[0].code.shape[1] * 64)
     for code in keys:
         candidates.add(code)
@@ -46,7 +55,10 @@ def training_pairs(
 
 
 def fit_classifier(texts: NearMisses, keys: list[PromptCode], queries: list[PromptCode], seed: int = 0) -> Classifier:
-    """The pair classifier: fitted twice, the second time with more weight on the negatives that the first found likely."""
+    """The pair classifier, fitted twice: the second time with more weight on negatives that the first found likely.
+
+    Arguments as for `training_pairs`.
+    """
     x, y, query, _ = training_pairs(texts, keys, queries, seed)
     kinds = np.array([_IMPORTANCE[q.kind.split("/")[0]] for q in texts.queries])[query]
     hard = np.ones(len(y))

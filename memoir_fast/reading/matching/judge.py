@@ -1,4 +1,5 @@
-"""What is said of a pair of prompts beside its probability: the same question, a mere mention, and which words were covered."""
+"""Judgements on a pair of prompts besides its probability: same question, mere mention, impossible answer, words
+covered."""
 
 from __future__ import annotations
 
@@ -13,20 +14,24 @@ from .verify import compared, stacked
 
 
 def only_mentions(found: dict[str, np.ndarray]) -> np.ndarray:
-    """(C,) bool: the query is no question, its best sentence is about much else, and of the words that say what the stored prompt asks for it has
-    nothing alike. A text that names the subject of a short statement ("The capital of Australia is") does so, and the name is nearly all of
-    that statement's weight."""
+    """(C,) bool: whether the query merely mentions a stored prompt's subject.
+
+    That is so if it is not a question, its best sentence is mostly about something else, and it has no word like those
+    that say what the stored prompt asks for. Without this rule, any text that names Australia would match "The capital
+    of Australia is", since the name is nearly all of that statement's weight.
+    """
     missing = (found["content_asked"] > 0) & (found["content_soft"] >= 0.7 * found["content_asked"])
     return missing & ~found["window_asks"] & (found["query_cover"] < 0.4)
 
 
 def contradicted(found: dict[str, np.ndarray]) -> np.ndarray:
-    """(C,) bool: where the query asks, it demands an answer of a kind that the stored answer is surely not."""
+    """(C,) bool: whether the query demands a kind of answer that the stored answer certainly is not."""
     return (found["core_demands"] != 0) & ((found["core_demands"] & found["key_offers"]) == 0)
 
 
 def covered_words(query: PromptCode, table: KeyStore, row: int) -> tuple[list[bool], list[bool]]:
-    """For people: which of a stored prompt's words the query's best window has, and which important words the window adds."""
+    """For explanations: which of the stored prompt's words the query's best window has, and which of the query's words
+    are important, in the window and missing in the stored prompt."""
     pairs = Pairs.of(query, table.take(np.array([row])))
     has = pairs.to_key[TOGETHER][:, 0] >= 0.6
     added = np.zeros(len(pairs.query), bool)
@@ -37,8 +42,8 @@ def covered_words(query: PromptCode, table: KeyStore, row: int) -> tuple[list[bo
 
 
 def surely_asks(query: PromptCode, table: KeyStore, classifier: Classifier, least: float) -> bool:
-    """Whether a query asks for the one stored prompt of the table with a probability of at least `least`, and all its numbers and names
-    are that prompt's, and the other way round."""
+    """Whether a query asks for the table's only stored prompt with a probability of at least `least`, and both have the
+    same numbers and names."""
     found = compared(query, table, np.array([0]))
     exact = min(found["key_names_weakest"][0], found["query_names_weakest"][0]) >= 1
     differs = found["numbers_missing"][0] or found["numbers_added"][0] or found["contrast"][0]

@@ -1,4 +1,5 @@
-"""The stored prompts' codes, packed: about 80 bytes a word, and what only depends on a word once for all prompts."""
+"""The stored prompts' codes, packed: about 80 bytes per word; what depends on the word alone is stored once for all
+prompts."""
 
 from __future__ import annotations
 
@@ -23,19 +24,19 @@ _SHARED = (
     "number",
     "content",
     "sense",
-)  # of a word, whatever its prompt
-_OWN = ("code", "weight", "name", "head")  # of a word in its prompt
+)  # fields that depend on the word alone
+_OWN = ("code", "weight", "name", "head")  # fields that depend on the word's prompt too
 
 
 @dataclass(frozen=True)
 class StoredWords:
-    """The words of C stored prompts, m at most; the prompts lie along the last axis, where numpy is fastest.
+    """The words of C stored prompts, at most m each. The prompts are along the last axis, where numpy is fastest.
 
     Attributes:
-        shared: by name (U, ...), what only depends on a word, once for each of the U distinct ones.
-        line: (m, C), which of the U each word is.
-        own: by name (m, C, ...), what depends on its prompt too.
-        present: (m, C) bool, False behind a prompt's last word: what stands there in `line` and `own` means nothing.
+        shared: name -> (U, ...), the fields that depend on the word alone, once for each of the U distinct words.
+        line: (m, C), each word's place among the U.
+        own: name -> (m, C, ...), the fields that depend on the word's prompt too.
+        present: (m, C) bool, False after a prompt's last word, where `line` and `own` have no meaning.
     """
 
     shared: dict[str, np.ndarray]
@@ -44,12 +45,12 @@ class StoredWords:
     present: np.ndarray
 
     def of_words(self, name: str) -> np.ndarray:
-        """(m, C, ...): a shared field of every word."""
+        """(m, C, ...): a shared field, for every word."""
         return self.shared[name][self.line]
 
 
 class KeyStore:
-    """Stored prompts by row number; `take` gives some of them for comparing with one query."""
+    """Stored prompts by row number; `take` returns some of them for comparison with a query."""
 
     def __init__(self, codes: Iterable[PromptCode] = ()):
         self._shared: dict[str, Rows] = {}
@@ -69,8 +70,11 @@ class KeyStore:
         return self._bounds.count - 1
 
     def add(self, code: PromptCode, offers: int = EVERYTHING) -> int:
-        """Store one prompt (the last words of a very long one); returns its row. offers: the kinds of its answer, see `demands.py`; what the
-        prompt itself demands, its answer is taken to be."""
+        """Store one prompt (of a very long one, the last words) and return its row.
+
+        Args:
+            offers: the kinds of its answer, see `demands.py`. The kinds that the prompt itself demands are added.
+        """
         code = code.last(MOST_KEY_WORDS)
         if not self._own:
             self._shared = {name: _rows_like(getattr(code, name)) for name in _SHARED}
@@ -94,12 +98,12 @@ class KeyStore:
         return len(self) - 1
 
     def words_of(self, row: int) -> list[int]:
-        """The words of one stored prompt, as numbers."""
+        """One stored prompt's words, as hashes (`PromptCode.word`)."""
         lines = self._words.view[slice(*self._bounds.view[row : row + 2])]
         return self._shared["word"].view[lines].tolist()
 
     def take(self, which: np.ndarray) -> StoredWords:
-        """The words of some rows (C,), side by side for comparing them with one query."""
+        """The words of the rows `which` (C,)."""
         starts, ends = self._bounds.view[which].astype(np.int64), self._bounds.view[which + 1].astype(np.int64)
         places = np.arange(max(int((ends - starts).max(initial=0)), 1))[:, None]
         present = places < ends - starts
@@ -114,7 +118,7 @@ class KeyStore:
         )
 
     def prompts(self, name: str, which: np.ndarray) -> np.ndarray:
-        """(C,) what holds for whole prompts: "answer", "asks", "text" or "offers"."""
+        """(C,): a field of whole prompts, "answer", "asks", "text" or "offers", for the rows `which` (C,)."""
         return self._prompts[name].view[which]
 
 

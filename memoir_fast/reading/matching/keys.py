@@ -1,4 +1,4 @@
-"""The stored wordings of the edits that queries can find, and the look-up among them."""
+"""The active edits' stored wordings, and the look-up among them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from .matcher import Matcher, Wording
 from .prompt_codes import PromptCode
 
 CANDIDATES = 64
-# The probability from which two prompts may count as the same question, so that the newer edit takes the older one's place.
+# The probability from which two prompts may count as the same question, so that a new edit can replace the old one.
 SURE = 0.8
-# Of the threshold, for stored prompts that are no questions ("The capital of X is"): their other wordings are looser.
+# Scores are divided by this if neither stored prompt nor query is a question ("The capital of X is"), whose rewordings
+# vary more.
 STATEMENT_SHARE = 0.56
-# Only the very words of a stored wording are sure to ask for it.
+# The highest score of a query that is not word for word a stored wording.
 NEVER_CERTAIN = 1 - 1e-6
-# The weight from which a word is taken to matter: two prompts that share no such word do not ask the same.
+# Above this weight a word matters; two prompts that share no such word do not ask the same.
 MATTERS = 0.3
 
 
@@ -31,8 +32,9 @@ class Wordings:
     """All texts that belong to one edit.
 
     Attributes:
-        asked: its prompt, then its rephrasings; kept_out: prompts that must not read it.
-        subject: the words that a query must hold; "" for none.
+        asked: its prompt, then its rephrasings.
+        kept_out: the prompts that must not read it (`not_prompts`).
+        subject: the words that a query must contain; "" for none.
         offers: the kinds of answer that the edit's target may be, see `demands.py`.
     """
 
@@ -43,20 +45,22 @@ class Wordings:
 
     @classmethod
     def unpacked(cls, asked: list[str], kept_out: list[str], subject: str, offers: int, bits: int) -> Wordings:
-        """From packed wordings (`Wording.packed`); bits: B of the matcher."""
+        """From packed wordings (`Wording.packed`). bits: the matcher's. Raises ValueError as `Wording.unpacked`."""
         read = [[Wording.unpacked(one, bits) for one in some] for some in (asked, kept_out)]
         return cls(read[0], read[1], subject, offers)
 
 
 @dataclass(frozen=True)
 class Match:
-    """A stored edit that was compared with a query.
+    """A stored edit, compared with a query.
 
     Attributes:
-        edit: its id; wording: which of its wordings matched best, 0 for its prompt; row: that wording's row in the keys.
-        score: 0..1, how likely the query asks for it, on a scale on which one threshold holds for all; 0 where something keeps it out.
-        kept_out: what did: "" for nothing, "not_prompts", or "subject".
-        likeness: the score that it has, or would have if nothing kept it out.
+        edit: its id.
+        wording: the number of its wording that matched best, 0 for its prompt.
+        row: that wording's row in the keys.
+        score: 0..1, how likely the query asks for it, on a scale with one threshold for all edits; 0 if it is excluded.
+        kept_out: what excludes it: "not_prompts", "subject", or "" if nothing does.
+        likeness: the score, or what it would be if nothing excluded the edit.
     """
 
     edit: int
@@ -68,14 +72,14 @@ class Match:
 
 
 class Keys:
-    """The wordings of the findable edits; follows the signature index (it is one of its listeners).
+    """The active edits' wordings. It follows the signature index as one of its listeners.
 
-    An edit's wordings are asked for at the next look-up, not when the index tells of the edit: a memory that is filled from a snapshot
-    knows its signatures before its journal knows the edits. Whoever uses it holds the memory's lock.
+    An edit's wordings are fetched at the next look-up, not when the index reports the edit, because a memory that is
+    filled from a snapshot knows its signatures before its journal knows the edits. The caller holds the memory's lock.
 
     Args:
         matcher: the model's.
-        wordings_of: edit id -> its wordings.
+        wordings_of: takes an edit's id; returns its wordings.
     """
 
     def __init__(self, matcher: Matcher, wordings_of: Callable[[int], Wordings]):
@@ -86,13 +90,13 @@ class Keys:
         """Forget all wordings."""
         self.store, self.candidates = KeyStore(), Candidates(self.matcher.bits)
         self.version = 0
-        self._owner = Rows((2,), np.int64)  # of each row: edit, and number of the wording (-1: one to keep out)
+        self._owner = Rows((2,), np.int64)  # per row: the edit, and the wording's number (-1 for one of `kept_out`)
         self._open = Rows((), bool)
-        self._first: dict[int, int] = {}  # of each edit, the first of its rows, which lie side by side
+        self._first: dict[int, int] = {}  # per edit, its first row; its rows are adjacent
         self._subjects: dict[int, frozenset[int]] = {}
         self._closed = 0
-        self._guarded = False  # whether any row is a prompt to keep out
-        self._waiting: dict[int, None] = {}  # findable, and not read yet
+        self._guarded = False  # whether any row is one of `kept_out`
+        self._waiting: dict[int, None] = {}  # active edits whose wordings are not fetched yet
         self._chosen: tuple[int, frozenset[int] | None, np.ndarray] | None = None
 
     def __len__(self) -> int:
@@ -100,20 +104,20 @@ class Keys:
 
     @property
     def owners(self) -> list[tuple[int, int] | None]:
-        """Of each row of the candidates: (edit, 0 for its prompt, n for its nth rephrasing, -1 for a prompt to keep out); None where the
-        edit can be found no longer."""
+        """Per row of the candidates: (edit, wording), where wording is 0 for the prompt, n for the nth rephrasing and
+        -1 for one of `not_prompts`; None if the edit is no longer active."""
         rows = zip(self._owner.view.tolist(), self._open.view.tolist(), strict=True)
         return [(edit, number) if opened else None for (edit, number), opened in rows]
 
     # ---- following the index -------------------------------------------------------------------------------------
 
     def added(self, edits: Iterable[int], signatures: np.ndarray) -> None:
-        """Edits can be found from now on."""
+        """Edits became active."""
         self._waiting.update(dict.fromkeys(map(int, edits)))
         self.version += 1
 
     def removed(self, edits: Iterable[int]) -> None:
-        """Edits can be found no longer; their rows are given back once they are half of all."""
+        """Edits are no longer active. Their rows are freed once they are half of all."""
         for edit in map(int, edits):
             self._waiting.pop(edit, None)
             for row in self._rows_of(edit):
@@ -125,7 +129,7 @@ class Keys:
         self.version += 1
 
     def settle(self) -> None:
-        """Bring the rows to what is findable."""
+        """Bring the rows up to date with the active edits."""
         if self._closed > max(256, self._open.count // 2):
             kept = sorted({*self._first, *self._waiting})
             self.clear()
@@ -133,7 +137,7 @@ class Keys:
         for edit in sorted(self._waiting):
             self._take(edit, self.wordings_of(edit))
             del self._waiting[edit]
-        self._waiting = {}  # an emptied dictionary keeps its room
+        self._waiting = {}  # an emptied dictionary would keep its memory
 
     def _take(self, edit: int, wordings: Wordings) -> None:
         self._first[edit] = self._owner.count
@@ -152,14 +156,14 @@ class Keys:
             self._subjects[edit] = self.words_of(wordings.subject)
 
     def _rows_of(self, edit: int) -> range:
-        """The rows of a findable edit that was read; none for another one."""
+        """An active edit's rows; none for another edit, or one whose wordings are not fetched yet."""
         first = end = self._first.get(edit, self._owner.count)
         while end < self._owner.count and self._owner.view[end, 0] == edit:
             end += 1
         return range(first, end)
 
     def words_of(self, text: str) -> frozenset[int]:
-        """The words of a text, as numbers that `PromptCode.word` holds too."""
+        """The words of a text, as hashes (`PromptCode.word`)."""
         tokens = self.matcher.reader.tokenizer(text, add_special_tokens=False)["input_ids"]
         words = self.matcher.reader.words(tokens)
         return frozenset(
@@ -174,16 +178,17 @@ class Keys:
         """The edits that the query may ask for, likeliest first; the newest among equals.
 
         Args:
-            admitted: ids of the edits that count; None for all.
+            admitted: the ids of the edits that count; None for all.
+            number: the most wordings to compare.
         """
         return list(self._likeliest(query, self._candidates(query, admitted, number), every=True))
 
     def best(self, query: PromptCode, admitted: Collection[int] | None = None) -> Match | None:
-        """The first of `ranked`, or None where there is none; the others are not told apart, which saves much of the time."""
+        """The first of `ranked`, or None. It is much faster, because the others are not ranked."""
         return next(self._likeliest(query, self._candidates(query, admitted, CANDIDATES), every=False), None)
 
     def score(self, query: PromptCode, edit: int, guarded: bool = True) -> float:
-        """How likely the query asks for one findable edit, 0..1. guarded: 0 where the user's not_prompts or subject keep it out."""
+        """How likely the query asks for one active edit, 0..1. guarded: 0 if `not_prompts` or `subject` excludes it."""
         self.settle()
         rows = np.array(self._rows_of(edit), np.int64)
         if not guarded:
@@ -195,21 +200,21 @@ class Keys:
         return max((match.score for match in self._likeliest(query, rows, every=True)), default=0.0)
 
     def asks_the_same(self, query: PromptCode, match: Match) -> bool:
-        """Whether a query and a stored wording are surely the same question; see `same_question`."""
+        """Whether a query and a stored wording are certainly the same question; see `same_question`."""
         if match.score < SURE:
             return False
         code = self.matcher.code(self.wordings_of(match.edit).asked[match.wording])
         return code is not None and self.same_question(query, code)
 
     def same_question(self, one: PromptCode, other: PromptCode) -> bool:
-        """Whether two prompts surely ask the same: each asks for the other, and no number, name or day differs."""
+        """Whether two prompts certainly ask the same: each asks for the other, and no number, name or day differs."""
         return all(
             len(code) > 0 and surely_asks(code, KeyStore([key]), self.matcher.classifier, SURE)
             for code, key in ((one, other), (other, one))
         )
 
     def vocabulary(self, edit: int) -> list[int]:
-        """The words that matter in a findable edit's wordings, as numbers."""
+        """The words that matter in an active edit's wordings, as hashes (`PromptCode.word`)."""
         self.settle()
         rows = np.array(self._rows_of(edit), np.int64)
         if not len(rows):
@@ -224,11 +229,12 @@ class Keys:
         return self.candidates(query, number, self._open_rows(admitted))
 
     def _likeliest(self, query: PromptCode, rows: np.ndarray, every: bool) -> Iterator[Match]:
-        """The edits of some rows, likeliest first; the newest among equals. every: False may leave out those behind the first."""
+        """The edits of some rows, likeliest first; the newest among equals. With every=False, those after the first may
+        be missing."""
         if not len(rows):
             return
         scores = self._scores(query, rows)
-        order = np.argsort(-scores, kind="stable")  # of an edit's equal wordings the first counts
+        order = np.argsort(-scores, kind="stable")  # among an edit's equal wordings the first counts
         asked: dict[int, Match] = {}
         against = self._against(rows, scores)
         said, most = frozenset(query.word.tolist()), -1.0
@@ -236,14 +242,14 @@ class Keys:
         owners = self._owner.view[rows].tolist()
         for row, (edit, number), score in zip(rows.tolist(), owners, scores[order].tolist(), strict=True):
             if not every and round(score, 9) < most:
-                break  # nothing raises a score from here on: those that follow are behind the best one
+                break  # `_judged` never raises a score, so no later edit can beat the best one
             if number >= 0 and edit not in asked:
                 match = self._judged(Match(edit, number, row, score), against.get(edit, 0.0), said)
                 asked[edit], most = match, max(most, match.score)
         yield from sorted(asked.values(), key=lambda match: (-match.score, -match.edit))
 
     def _against(self, rows: np.ndarray, scores: np.ndarray) -> dict[int, float]:
-        """Edit -> the best score of a prompt that must not read it."""
+        """Edit id -> the highest score of its `not_prompts`."""
         against: dict[int, float] = {}
         if self._guarded:
             for (edit, number), score in zip(self._owner.view[rows].tolist(), scores.tolist(), strict=True):
@@ -258,8 +264,10 @@ class Keys:
         return np.where(self.store.prompts("text", rows) == query.text, 1.0, scores)
 
     def _judged(self, match: Match, against: float, said: frozenset[int]) -> Match:
-        """The match of an edit with n wordings: each is a chance to be taken for the query, so the odds are divided by n; and the word of
-        the user's that keeps it out."""
+        """The match with its final score, and with what excludes it.
+
+        An edit with n wordings has n chances to match by accident, so its odds are divided by n.
+        """
         score, kept_out = match.score, ""
         if against >= score and against > 0:
             kept_out = "not_prompts"

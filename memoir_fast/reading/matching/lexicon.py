@@ -1,7 +1,8 @@
-"""What English question words mean to the router: words of one meaning, words that exclude each other, what is asked for.
+"""What the router knows about English words: which share a meaning, which exclude each other, and what a question asks
+for.
 
-An aid beside the activations, which know little of "runs" and "chief executive of": a shared meaning counts as a weaker match
-than the same word. In a language that these lists do not know, nothing here applies and the codes and spellings decide.
+It complements the activations, which know little about "runs" and "chief executive of" being alike. A shared meaning
+counts as a weaker match than the same word. In other languages nothing here applies, and codes and spellings decide.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache, reduce
 from operator import or_
 
-# One meaning a line; a word may stand in several. "*" at the end: any word that begins so.
+# One meaning per line; a word may be in several. "*" at the end stands for any ending.
 MEANINGS = """
 ceo chief executive boss head* lead* leader run runs running ran director manag* charge charged president principal top superior govern* captain chair*
 responsib* charge owner look* looks maintain* upkeep care handle* team maintenance keeper custodian call* page tasked
@@ -145,7 +146,7 @@ lawyer* attorney* legal law
 slogan motto tagline
 """
 
-# Groups of words of which one excludes the others; words apart by "," mean the same here.
+# Groups of words that exclude each other; words joined by "," count as the same.
 CONTRASTS = """
 monday tuesday wednesday thursday friday saturday sunday
 january february march april may june july august september october november december
@@ -220,7 +221,7 @@ _TYPES = (
 )  # fmt: skip
 TYPES = [name for name, _ in _TYPES]
 
-# Words that shape a question and carry nothing of what it asks for.
+# Words that shape a question without saying what it asks for.
 _SHAPING = frozenset(
     "a an the of in on at to for by with from into over under about as than then is are was were be been being am do does did done has have had "
     "having can could will would shall should may might must who whom whose what which when where why how it its he she his her they them their "
@@ -229,7 +230,7 @@ _SHAPING = frozenset(
 
 
 def is_content(word: str) -> bool:
-    """Whether a word in small letters may say what a question is about."""
+    """Whether a lower-case word may say what a question is about."""
     return word not in _SHAPING
 
 
@@ -253,7 +254,7 @@ assert len(CONTRASTS.strip().splitlines()) <= CONTRAST_BITS
 
 @lru_cache(1 << 16)
 def meanings(word: str) -> int:
-    """Bits of the meanings that a word in small letters may have."""
+    """The meanings, as bits, that a lower-case word may have."""
     bits = _EXACT.get(word, 0)
     for end in range(max(0, len(word) - 5), len(word) + 1):
         bits |= _STEMS.get(word[:end], 0)
@@ -262,8 +263,8 @@ def meanings(word: str) -> int:
 
 @lru_cache(1 << 16)
 def contrasts(word: str) -> tuple[int, int]:
-    """Bits of the groups of excluding words that a word belongs to, and bits of its places in them: where two words share a group and
-    no place, one excludes the other."""
+    """The groups of contrasting words that a word belongs to, as bits, and its places in them, as bits. Two words
+    exclude each other if they share a group but no place."""
     found = _GROUPS.get(word) or _GROUPS.get(word.removesuffix("s"), [])
     return sum(1 << number for number, _ in found), _union(
         1 << (7 * number + member) % CONTRAST_BITS for number, member in found
@@ -276,7 +277,7 @@ def _union(bits: Iterable[int]) -> int:
 
 @lru_cache(1 << 14)
 def answer_types(sentence: str) -> int:
-    """Bits of the kinds of answer that a sentence in small letters asks for (see TYPES); 0 where nothing says it."""
+    """The kinds of answer (TYPES), as bits, that a lower-case sentence asks for; 0 if nothing tells."""
     return sum(1 << number for number, (_, pattern) in enumerate(_TYPES) if pattern.search(sentence))
 
 
@@ -291,7 +292,8 @@ _EMPTY = frozenset(
 
 @lru_cache(1 << 14)
 def asked_words(sentence: str) -> tuple[int, ...]:
-    """Places of the words of a sentence in small letters that say what is asked for: "opening", "time" in "what is the opening time of X"."""
+    """The places, in a lower-case sentence, of the words that say what is asked for: of "opening" and "time" in "what
+    is the opening time of X"."""
     found: list[int] = []
     for match in _HEAD.finditer(sentence):
         part = next(name for name in "abcd" if match[name] is not None)

@@ -1,4 +1,4 @@
-"""How like the words of a query are to those of stored prompts: by letters, activations, and meanings."""
+"""How similar a query's words are to stored prompts' words, by letters, activations and meanings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ TOGETHER, SPELLED, CODED, MEANT, SENSED = range(5)
 
 @dataclass(frozen=True)
 class Likeness:
-    """Of n query words and the m words of each of C stored prompts.
+    """The similarities of a query's n words with the m words of each of C stored prompts.
 
     Attributes:
-        by: (5, n, m, C) float32 in 0..1, 0 where a prompt has no word. SPELLED: by their letters, 1 for the same word; CODED: by their
-            activations' codes; MEANT: 1 where a list gives them a meaning in common; TOGETHER: the best of these; SENSED: by the cosine of
-            their own vectors (`senses.py`), 0 between different names.
-        excluding: (n, m, C) bool, the words exclude each other.
+        by: (5, n, m, C) float32 in 0..1, 0 where a prompt has no word. SPELLED: by letters, 1 for the same word. CODED:
+            by the activations' codes. MEANT: 1 if the lexicon gives both a common meaning. TOGETHER: the best of these
+            three, the last two weighted. SENSED: the cosine of the words' own vectors (`senses.py`), 0 between
+            different names.
+        excluding: (n, m, C) bool, whether the words exclude each other.
     """
 
     by: np.ndarray
@@ -30,7 +31,7 @@ class Likeness:
 
 
 def likeness(query: PromptCode, stored: StoredWords) -> Likeness:
-    """Of all words of a query and of C stored prompts."""
+    """The similarities of all words of a query with those of C stored prompts."""
     q, present, line = query, stored.present, stored.line
     spelled, meant, excluding, alike = (table[:, line] for table in _of_distinct(q, stored.shared))
     by = np.empty((5, *spelled.shape), np.float32)
@@ -52,7 +53,7 @@ def likeness(query: PromptCode, stored: StoredWords) -> Likeness:
 
 
 def _of_distinct(q: PromptCode, key: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-    """What only depends on the words: (n, U) spelled float32, meant bool, excluding bool, and alike float32."""
+    """What depends on the words alone: (n, U) spelled float32, meant bool, excluding bool, alike float32."""
     exact = q.word[:, None] == key["word"]
     shared = np.zeros(exact.shape, np.float32)
     for i in range(q.spelling.shape[1]):
@@ -77,7 +78,8 @@ def _of_distinct(q: PromptCode, key: dict[str, np.ndarray]) -> tuple[np.ndarray,
 
 
 def _spelling(q: PromptCode, key: dict[str, np.ndarray], dice: np.ndarray) -> np.ndarray:
-    """Similarity of different words by their letters: swapped letters 0.95, one more or less 0.9, other likeness up to 0.7."""
+    """(n, U) similarity of different words by letters: 0.95 for swapped letters, 0.9 for one more or less, otherwise up
+    to 0.7."""
     result = np.where(dice >= 0.45, np.minimum(dice * np.float32(0.8), np.float32(0.7)), np.float32(0))
     where = np.nonzero((dice >= 0.4) & (q.length[:, None] >= 4) & (key["length"] >= 4))
     if len(where[0]):
@@ -89,9 +91,10 @@ def _spelling(q: PromptCode, key: dict[str, np.ndarray], dice: np.ndarray) -> np
 
 
 def _coded(q: PromptCode, stored: StoredWords, exact: np.ndarray, apart: np.ndarray, out: np.ndarray) -> None:
-    """By the activations' codes, into `out` (n, m, C); the same words are always alike, different ones of which one holds a digit never."""
+    """Write the similarities by the activations' codes to `out` (n, m, C). The same words are always alike; different
+    words of which one has a digit never are."""
     present, own = stored.present, stored.own
-    code = np.ascontiguousarray(own["code"][present].T)  # (B/64, words): only what is there
+    code = np.ascontiguousarray(own["code"][present].T)  # (B/64, words), only of words that are present
     distance = np.zeros((len(q), code.shape[1]), np.uint16)
     for i in range(len(code)):
         distance += np.bitwise_count(q.code[:, i, None] ^ code[i])

@@ -1,7 +1,8 @@
-"""More classes of subjects and what people ask about them at work and at home, in the format of `near_miss_relations.py`.
+"""More classes of subjects, and what people ask about them at work and at home, in the format of
+`near_miss_relations.py`.
 
-Within a class many relations share words and kinds of answer (who/who, when/when, how much/how much), so that the same subject with
-another question is a real near miss. The sentences are the project's own.
+Many relations of a class share words and kinds of answer (who/who, when/when, how much/how much), so another question
+about the same subject is a real near miss. The sentences are the project's own.
 """
 
 from __future__ import annotations

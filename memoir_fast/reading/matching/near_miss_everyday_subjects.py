@@ -1,4 +1,4 @@
-"""Subjects of the classes in `near_miss_everyday.py`, and words of which one is exchanged to make a similar subject."""
+"""Subjects for the classes in `near_miss_everyday.py`, and words that can be exchanged to make a similar subject."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GATES = "gate entrance door wing tower stairs car-park lift hall courtyard garag
 SEATS = "north south east west front back upper lower main side old new inner outer left right".split()
 ACRONYMS = "HR IT PR QA R&D CRM ERP VPN API DNS CMS ATM GPS SSO FAQ NDA KPI".split()
 
-# Lists of which one word stands for another of the same kind.
+# Each list holds words of one kind, any of which can replace another.
 KINDRED = (
     TEAMS,
     FLAVOURS,
@@ -60,10 +60,12 @@ _MONTHS = "January February March April May June July August September October N
 
 
 def everyday_subject(name: str, rng: random.Random, word: Callable[[], str], first: list[str]) -> str | None:
-    """A subject of one of the everyday classes; None for another class.
+    """A random subject of one of the everyday classes; None for another class.
 
     Args:
-        word: makes an invented name; first: first names.
+        name: the class.
+        word: makes an invented name.
+        first: first names.
     """
     pick = rng.choice
     if name == "department":
@@ -114,12 +116,12 @@ def _at_work(name: str, rng: random.Random, word: Callable[[], str], first: list
 
 
 def place_inside(rng: random.Random) -> str:
-    """A part of a building or site, told from its neighbours by one common word."""
+    """A part of a building or site that differs from its neighbours by one common word."""
     return f"the {rng.choice(SEATS)} {rng.choice(GATES)}"
 
 
 def kindred(subject: str, rng: random.Random) -> str | None:
-    """The subject with one of its common words exchanged for another of the same kind; None where it has no such word."""
+    """The subject with one common word replaced by another of the same kind; None if it has no such word."""
     words = subject.split(" ")
     able = [(i, group) for i, word in enumerate(words) for group in KINDRED if word in group or word.lower() in group]
     if not able:

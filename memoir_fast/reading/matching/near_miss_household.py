@@ -1,6 +1,6 @@
-"""Still more classes of subjects, from daily life and general knowledge, in the format of `near_miss_relations.py`.
+"""More classes of subjects, from daily life and general knowledge, in the format of `near_miss_relations.py`.
 
-Their subjects are made of a few words each (`HOUSEHOLD_SUBJECTS`): one of each list. The sentences are the project's own.
+Each subject is made of a few words, one from each list of `HOUSEHOLD_SUBJECTS`. The sentences are the project's own.
 """
 
 from __future__ import annotations
@@ -156,10 +156,12 @@ HOUSEHOLD_SUBJECTS: dict[str, tuple[str, ...]] = {
 
 
 def household_subject(name: str, rng: random.Random, word: Callable[[], str], first: list[str]) -> str | None:
-    """A subject of one of these classes; None for another class.
+    """A random subject of one of these classes; None for another class.
 
     Args:
-        word: makes an invented name; first: first names.
+        name: the class.
+        word: makes an invented name.
+        first: first names.
     """
     if name not in HOUSEHOLD_SUBJECTS:
         return None
@@ -169,7 +171,7 @@ def household_subject(name: str, rng: random.Random, word: Callable[[], str], fi
     return text.replace("@", rng.choice(first)).replace("#", str(rng.randrange(1, 99)))
 
 
-# Lists of which one word stands for another of the same kind.
+# Each list holds words of one kind, any of which can replace another.
 HOUSEHOLD_KINDRED = tuple(
     [one for one in slot.split(",") if one.isalpha()]
     for patterns in HOUSEHOLD_SUBJECTS.values()

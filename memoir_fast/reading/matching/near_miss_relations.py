@@ -1,7 +1,8 @@
-"""What the near misses are made of: for each class of subjects its relations, and for each relation several wordings.
+"""The material of the near misses: for each class of subjects its relations, and for each relation several wordings.
 
-One relation a line: wordings apart by "|", `{s}` is the subject. All of them ask for the same fact; different relations of
-a class ask for different facts about the same subject, often with words in common. The sentences are the project's own.
+Each line is one relation; its wordings are separated by "|", and `{s}` stands for the subject. All wordings of a
+relation ask for the same fact. Different relations of a class ask for different facts about the same subject, often
+with words in common. The sentences are the project's own.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Any question said another way, and any question with one thing changed: more pairs from the package's background texts."""
+"""Rewords any question, or changes one thing in it, to make more pairs from the package's background texts."""
 
 from __future__ import annotations
 
 import random
 import re
 
-# (pattern at the start of a question in small letters, what may stand there instead)
+# (pattern at the start of a lower-case question, possible replacements)
 _STARTS = [
     (r"who (is|was|are|were) the ", ["which person {0} the ", "what is the name of the ", "tell me who {0} the ", "name the ", "what {0} the name of the "]),
     (r"who (\w+) ", ["which person {0} ", "what is the name of the person who {0} ", "by whom or what, who {0} ", "which individual {0} "]),
@@ -37,7 +37,7 @@ _PLAIN = frozenset("a an the of in on at to for by with from is are was were be 
 
 
 def reworded(text: str, rng: random.Random) -> str:
-    """The same question said another way: another opening, other words of the same meaning, the last phrase in front."""
+    """The same question in other words: another opening, synonyms, or the last phrase moved to the front."""
     body, mark = (text[:-1], text[-1]) if text[-1] in "?." else (text, "")
     small = body[0].lower() + body[1:]
     for pattern, heads in _COMPILED:
@@ -58,7 +58,7 @@ def reworded(text: str, rng: random.Random) -> str:
 
 
 def changed(text: str, others: list[str], rng: random.Random) -> str | None:
-    """The question with one word of content exchanged for one of another question; None where there is no such word."""
+    """The question with one content word replaced by one from another question; None if there is no such word."""
     words = text.split(" ")
     able = [i for i, word in enumerate(words) if len(word) > 3 and word.strip("?.,").lower() not in _PLAIN and i]
     donor = [w for w in rng.choice(others).rstrip("?.").split(" ")[1:] if len(w) > 3 and w.lower() not in _PLAIN]

@@ -1,4 +1,5 @@
-"""Subjects of the near misses, by class: invented and real names, similar ones (`sibling`), and the text around a question."""
+"""Subjects of the near misses, by class: invented and real names, similar ones (`sibling`), and text to put around a
+question."""
 
 from __future__ import annotations
 
@@ -142,7 +143,7 @@ def _item(rng: random.Random) -> str:
 
 
 def subjects(name: str, rng: random.Random, number: int) -> list[str]:
-    """So many different subjects of a class (fewer where the class has no more)."""
+    """`number` different subjects of a class; fewer if not enough are found."""
     found: dict[str, None] = {}
     for _ in range(number * 4):
         found.setdefault(_one(name, rng))
@@ -152,7 +153,8 @@ def subjects(name: str, rng: random.Random, number: int) -> list[str]:
 
 
 def sibling(name: str, subject: str, names: list[str], rng: random.Random) -> str:
-    """A subject that is easily taken for another: the next number, another day, one word or a few letters changed."""
+    """A subject that is easily confused with the given one: another number, another day, one word or a few letters
+    changed."""
     words = subject.split(" ")
     alike = kindred(subject, rng)
     if alike is not None and rng.random() < 0.6:
@@ -190,7 +192,7 @@ def _other_number(word: str, rng: random.Random) -> str:
 
 
 def _near(word: str, rng: random.Random) -> str:
-    """A name with the same beginning or the same end: easily taken for a typing error, but another name."""
+    """Another name with the same beginning or end, which looks like a typing error of the given one."""
     half = max(2, len(word) // 2)
     return (
         word[:half] + rng.choice(_MID) + rng.choice(_END)

@@ -1,8 +1,8 @@
-"""Near misses that the project makes itself: stored prompts, and queries that ask for them or almost do.
+"""Generated near misses: stored prompts, and queries that ask for them or almost do.
 
-The router's verification is fitted on these texts, so that no user data and no public benchmark is needed. Every key
-(a stored prompt) and query carries what it asks for, as (relation, subject); a pair is a match where both are equal.
-Everything comes from one seed, and the order of the texts is part of the result.
+The router's classifier is fitted on these texts, so that no user data and no public benchmark is needed. Every key (a
+stored prompt) and query states what it asks for, as (relation, subject); a pair matches if both are equal. Everything
+follows from one seed, and the order of the texts is part of the result.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Phrased = dict[str, list[str]]  # "class:number" of a relation -> its wordings
 
 @dataclass(frozen=True)
 class Asked:
-    """One text of the set.
+    """One generated text.
 
     Attributes:
         text: the prompt.
         relation: "class:number" of what it asks for, "" for a text that asks for nothing.
-        subject: whom or what it asks about.
+        subject: who or what it asks about.
         kind: how it was made ("key", "rewording", "context", "subject", "relation", "mention", ...).
     """
 
@@ -44,33 +44,35 @@ class Asked:
 
     @property
     def fact(self) -> tuple[str, str]:
+        """What it asks for: (relation, subject)."""
         return self.relation, self.subject
 
 
 @dataclass(frozen=True)
 class NearMisses:
-    """Stored prompts and queries; `keys[i]` and `queries[j]` match where their `fact` is the same."""
+    """Stored prompts and queries; `keys[i]` and `queries[j]` match if their `fact` is the same."""
 
     keys: list[Asked]
     queries: list[Asked]
 
 
 def wordings() -> dict[str, list[str]]:
-    """ "class:number" -> the wordings of that relation."""
+    """Per relation ("class:number"), its wordings."""
     return {f"{name}:{number}": line.split("|") for name, lines in CLASSES.items() for number, line in enumerate(lines)}
 
 
 def make_near_misses(
     seed: int = 0, keys_per_relation: int = 2, relations: list[str] | None = None, background: Sequence[str] = ()
 ) -> NearMisses:
-    """Texts to fit or to measure a router on.
+    """Generate texts for fitting or measuring a router.
 
     Args:
-        seed: of everything random.
-        keys_per_relation: facts for each relation; each brings about seven queries, and three of ten are stored in three wordings.
-        relations: "class:number" of the relations to use, None for all (leave some out to validate).
-        background: unrelated prompts; two of three become keys too, with rewordings and changed copies made by rule, and all
-            are queries that ask for no other key.
+        seed: for everything random.
+        keys_per_relation: the number of facts per relation. Each comes with about seven queries, and three in ten are
+            stored in three wordings.
+        relations: "class:number" of the relations to use; None for all. (Leave some out to validate.)
+        background: unrelated prompts. Two in three become keys, with queries that reword or change them by rule; the
+            others are queries that ask for no key.
     """
     rng = random.Random(seed)
     phrased = wordings()
@@ -121,7 +123,7 @@ def _background_queries(
 
 
 def _elaborated(question: str, clauses: list[str], rng: random.Random) -> str:
-    """One long question that says more about what it asks for, in front or behind."""
+    """The question with clauses added before or after it that say more about what it asks for."""
     for clause in clauses:
         said = clause.rstrip(".")
         if rng.random() < 0.5 or question[-1].isalpha():
@@ -134,7 +136,7 @@ def _elaborated(question: str, clauses: list[str], rng: random.Random) -> str:
 def _queries(
     key: Asked, name: str, members: list[str], names: list[str], phrased: Phrased, rng: random.Random
 ) -> list[Asked]:
-    """Queries that belong to one stored prompt: of the same fact, of almost the same, and mere mentions."""
+    """The queries for one stored prompt: for the same fact, for almost the same, and mere mentions."""
     own = phrased[key.relation]
 
     def asked(relation: str, subject: str, kind: str, wording: str | None = None) -> Asked:
@@ -159,7 +161,7 @@ def _queries(
 
 
 def mention(key: Asked, name: str, phrased: Phrased, rng: random.Random) -> Asked:
-    """A passage that names the subject, or even states the fact somewhere, and asks for nothing stored."""
+    """A passage that names the subject, and perhaps states a fact about it, but asks for nothing stored."""
     lines = [rng.choice(MENTIONS).format(s=key.subject) for _ in range(rng.choice((1, 1, 2)))]
     statements = [w for relation in phrased if relation.startswith(name) for w in phrased[relation] if w[-1].isalpha()]
     if statements and rng.random() < 0.5:
@@ -176,7 +178,11 @@ _STYLES = ("prefix", "suffix", "both", "context", "context", "document", "talk",
 
 
 def varied(asked: Asked, rng: random.Random, share: float = 1.0, style: str | None = None) -> Asked:
-    """The same question as people send it, with probability `share`: polite, behind other text, in other case, mistyped."""
+    """With probability `share`, the same question as people might send it: polite, after other text, in another case,
+    mistyped.
+
+    style: one of `_STYLES` to apply in any case.
+    """
     if style is None:
         if rng.random() >= share:
             return asked
@@ -235,7 +241,7 @@ def _indirect(text: str, rng: random.Random) -> str:
 
 
 def _keywords(text: str, rng: random.Random) -> str:
-    """The question as people type it into a search box: "X coach"."""
+    """The question as typed into a search box: "X coach"."""
     asked = re.match(r"(?:What|Who|Which|Where|When) (?:is|are|was) (?:the )?(.+?) (?:of|for|at|in) (.+)\?$", text)
     if not asked:
         return text.rstrip("?.")
@@ -271,7 +277,7 @@ def _filled(wording: str, subject: str) -> str:
 
 
 def _small(text: str) -> str:
-    """First letter small, unless the first word is a name."""
+    """The text with its first letter in lower case, if it begins with a common question word and so not with a name."""
     first = text.split(" ")[0].rstrip("'s,?")
     plain = {"Who", "What", "Which", "Where", "When", "How", "In", "On", "The", "To", "For", "From", "By", "At", "Under",
              "Whose", "Whom", "Since", "Until", "Up", "After", "Name", "People", "With", "Of"}  # fmt: skip

@@ -1,4 +1,4 @@
-"""One query beside some stored prompts: how like their words are, and which part of the query speaks of each prompt."""
+"""One query and some stored prompts: how similar their words are, and which part of the query is about each prompt."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ MOST_QUERY_WORDS = 320
 
 @dataclass(frozen=True)
 class Pairs:
-    """One query of n words beside C stored prompts of m words at most. Only the query's best window counts for each of them: w words at most.
+    """One query of n words, and C stored prompts of at most m words. For each prompt, only the query's best window of
+    at most w words counts.
 
     Attributes:
-        query: the query's last words; stored: the stored prompts' words.
-        first, last, behind: (C,) of the windows, see `best_windows`.
-        at: (w, C) or (w, 1), which query word each of a window's words is; means nothing where `inside` is False.
-        inside: (w, C) bool, False behind the window's end; core: the same from the first to the last word that matches well.
-        like: (5, w, m, C) float32 and excluding: (w, m, C) bool, see `Likeness`; 0 and False outside of the window.
-        meant_anywhere: (m, C) float32, 1 where any word of the query has a meaning in common with the stored one.
+        query: the query's last words.
+        stored: the stored prompts' words.
+        first, last, behind: (C,), the windows, see `best_windows`.
+        at: (w, C) or (w, 1), the query word at each place of a window; without meaning where `inside` is False.
+        inside: (w, C) bool, False after the window's end.
+        like: (5, w, m, C) float32, see `Likeness.by`; 0 outside the window.
+        excluding: (w, m, C) bool, see `Likeness`; False outside the window.
+        meant_anywhere: (m, C) float32, 1 if any word of the query shares a meaning with the stored word.
     """
 
     query: PromptCode
@@ -40,7 +43,7 @@ class Pairs:
 
     @classmethod
     def of(cls, query: PromptCode, stored: StoredWords) -> Pairs:
-        """The query, which has words, and `KeyStore.take`'s prompts."""
+        """Compare a query that has words with prompts from `KeyStore.take`."""
         query = query.last(MOST_QUERY_WORDS)
         like = likeness(query, stored)
         by, excluding, count = like.by, like.excluding, stored.present.shape[1]
@@ -70,39 +73,39 @@ class Pairs:
 
     @cached_property
     def to_key(self) -> np.ndarray:
-        """(5, m, C): the best of each stored word's likenesses."""
+        """(5, m, C): each stored word's best similarity with a word of the window."""
         return np.maximum.reduce(self.like, axis=1)
 
     @cached_property
     def to_query(self) -> np.ndarray:
-        """(5, w, C): the best of each query word's likenesses."""
+        """(5, w, C): each window word's best similarity with a stored word."""
         return np.maximum.reduce(self.like, axis=2)
 
     @cached_property
     def weight(self) -> np.ndarray:
-        """(m, C) of the stored prompts' words, 0 where there is none."""
+        """(m, C) float32: the stored words' weights, 0 where there is no word."""
         return self.stored.own["weight"] * self.stored.present
 
     @cached_property
     def query_weight(self) -> np.ndarray:
-        """(w, C) of the query's words, 0 outside of the window."""
+        """(w, C) float32: the window words' weights, 0 outside the window."""
         return self.query.weight[self.at] * self.inside
 
     @cached_property
     def named(self) -> np.ndarray:
-        """(m, C) bool, the stored prompts' words that are names."""
+        """(m, C) bool: whether a stored word is a name."""
         return self.stored.own["name"] & self.stored.present
 
     @cached_property
     def query_named(self) -> np.ndarray:
-        """(w, C) bool, the query's words that are names."""
+        """(w, C) bool: whether a window word is a name."""
         return self.query.name[self.at] & self.inside
 
     @cached_property
     def core(self) -> np.ndarray:
-        """(w, C) bool, see above; the whole window where no word matches well."""
+        """(w, C) bool: the window from its first to its last word that matches well; all of it if none does."""
         strong = (self.to_query[TOGETHER] >= 0.7) & (self.query_weight > 0.05)
-        # A word before it matches well, or this one; and the same from behind.
+        # A word up to this one matches well, and so does one from this one on.
         begun = np.logical_or.accumulate(strong, axis=0)
         goes_on = np.logical_or.accumulate(strong[::-1], axis=0)[::-1]
         return np.where(begun[-1], begun & goes_on, self.inside)
@@ -111,14 +114,18 @@ class Pairs:
 def best_windows(
     query: PromptCode, together: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of C keys the best run of one or two sentences of the query.
+    """For each of C stored prompts, the best window: one or two consecutive sentences of the query.
+
+    The window that covers most of the prompt wins. A second sentence costs a little, and of nearly equal windows the
+    later wins.
 
     Args:
-        together: (n, m, C), how like the words are; weight: (m, C).
+        together: (n, m, C), the words' similarities (TOGETHER).
+        weight: (m, C), the stored words' weights.
 
     Returns:
-        (C,) first word, (C,) end, and (C,) number of the first sentence behind it. Coverage of the key counts, minus a
-        little for a second sentence; the later window wins where two are nearly equal.
+        the first word (C,), the place after the last word (C,), and the number of the first sentence after the window
+        (C,).
     """
     starts = np.flatnonzero(np.diff(query.sentence, prepend=-1))
     ends = np.append(starts[1:], len(query))

@@ -1,4 +1,4 @@
-"""What the router keeps of a prompt: for each word its code, spelling, rarity and kind, in a few dozen bytes."""
+"""What the router keeps of a prompt: each word's code, spelling, rarity and kind, in a few dozen bytes."""
 
 from __future__ import annotations
 
@@ -22,26 +22,28 @@ LETTERS = 28
 
 @dataclass
 class PromptCode:
-    """The W words of a prompt in S sentences; rows of arrays belong to words.
+    """A prompt's W words in S sentences.
 
     Attributes:
-        word: (W,) int64, hash of the word in small letters without a possessive or plural s.
-        spelling: (W, 2) uint64, bits of its letter pairs.
+        word: (W,) int64, hash of the word in lower case without a possessive or plural s.
+        spelling: (W, 2) uint64, its letter pairs as bits.
         letters: (W, 28) uint8, how often each letter occurs.
-        length: (W,) uint8, number of letters.
-        meaning: (W, 3) uint64, bits of the lexicon's meanings.
-        contrast, member: (W,) uint64, bits of the groups of excluding words, and of the word's places in them.
-        content: (W,) bool, no word that only shapes a question.
-        sense: (W, D) int8, what the word means by itself, see `senses.py`.
-        code: (W, B/64) uint64, the activations' signs.
+        length: (W,) uint8, the number of letters.
+        meaning: (W, 3) uint64, the lexicon's meanings as bits.
+        contrast, member: (W,) uint64, the groups of contrasting words, and the word's places in them, as bits.
+        content: (W,) bool, False for a word that only shapes a question.
+        sense: (W, D) int8, the word's own vector, see `senses.py`.
+        code: (W, B/64) uint64, the activation code.
         coded: (W,) bool, whether the code counts (the first token of a text without BOS has none).
-        weight: (W,) float32, importance 0 ... 1.
-        number: (W,) bool, holds a digit.
-        name: (W,) bool, a capital that is not the sentence's first word or the whole text's case, a digit, or very rare.
-        head: (W,) bool, says what is asked for ("opening time" in "What is the opening time of X?").
-        sentence: (W,) int16.
-        asks: (S,) bool, the sentence ends with a question mark.
-        answer: (S,) uint16, kinds of answer that it asks for; demands: (S,) uint8, those that it surely demands, see `demands.py`.
+        weight: (W,) float32, importance 0..1.
+        number: (W,) bool, whether the word has a digit.
+        name: (W,) bool, whether it counts as a name: it has a digit, is very rare, or is capitalised (not counting a
+            sentence's first word, or a text in capitals).
+        head: (W,) bool, whether it says what is asked for ("opening" and "time" in "What is the opening time of X?").
+        sentence: (W,) int16, the number of its sentence.
+        asks: (S,) bool, whether the sentence ends with a question mark.
+        answer: (S,) uint16, the kinds of answer that it asks for, as bits (`lexicon.TYPES`).
+        demands: (S,) uint8, the kinds of answer that it certainly demands, as bits (`demands.py`).
         text: hash of all words in order.
     """
 
@@ -70,10 +72,11 @@ class PromptCode:
         return len(self.word)
 
     def state(self) -> dict:
+        """The fields by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def last(self, most: int) -> PromptCode:
-        """At most so many words, the last ones: a document's question stands at its end."""
+        """The code of the last `most` words; a document's question is at its end."""
         if len(self) <= most:
             return self
         rows = {n: v[-most:] for n, v in self.state().items() if n not in ("asks", "answer", "demands", "text")}
@@ -84,20 +87,21 @@ class PromptCode:
 
 
 class PromptCoder:
-    """Words and their activations to a PromptCode.
+    """Turns words and their activation codes into a `PromptCode`.
 
     Args:
-        coder: of the activations.
-        rarity: of the words.
+        coder: made the activation codes.
+        rarity: tells how rare words are.
     """
 
-    name_surprise = 17.0  # nats: rarer words are taken for names in any case
+    name_surprise = 17.0  # nats; rarer words always count as names
 
     def __init__(self, coder: TokenCoder, rarity: WordRarity):
         self.coder, self.rarity = coder, rarity
 
     def code(self, words: Words, bits: np.ndarray) -> PromptCode:
-        """The code of one prompt. bits: (W, B/8) uint8, the words' activation codes; all zero where a word has none."""
+        """The code of one prompt. bits: (W, B/8) uint8, the words' activation codes; all zero for a word without
+        one."""
         small = [plain(text) for text in words.texts]
         shouting = sum(t.isupper() for t in words.texts) > 0.6 * max(len(small), 1)
         known = [spelled(word) for word in small]
@@ -141,7 +145,8 @@ class PromptCoder:
 
 
 def _heads(sentence: list[int], texts: list[str]) -> np.ndarray:
-    """(W,) bool, the words that say what is asked for. sentence: (W,) number of each word's; texts: of each sentence."""
+    """(W,) bool: the words that say what is asked for. sentence: each word's sentence; texts: the sentences in lower
+    case."""
     found = np.zeros(len(sentence), bool)
     for number, text in enumerate(texts):
         if number in sentence:
@@ -166,14 +171,14 @@ _DIGITS |= {w: str(n) for n, w in enumerate("second third fourth fifth sixth sev
 
 
 def plain(text: str) -> str:
-    """The word in small letters, without a possessive 's; small numbers in words as digits (also: second, third)."""
+    """The word in lower case, without a possessive 's. Small numbers become digits ("three", "third")."""
     small = re.sub(r"['’]s$", "", text.lower())
     return _DIGITS.get(small, small)
 
 
 @lru_cache(1 << 16)
 def spelled(word: str) -> _Spelled:
-    """What is known of a word from its letters alone."""
+    """What is known about a word from its letters alone."""
     stem = word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
     bits = 0
     for pair in _pairs(stem):
@@ -189,7 +194,8 @@ def spelled(word: str) -> _Spelled:
 
 
 def _pairs(word: str) -> set[str]:
-    """Pairs of neighbours and of next but one letters, in alphabetical order (a swap keeps most of them), and both ends."""
+    """Pairs of letters that are adjacent (in alphabetical order, so that a swap keeps most) or one apart, and the
+    word's ends."""
     near = {"".join(sorted(word[i : i + 2])) for i in range(len(word) - 1)}
     far = {word[i] + "_" + word[i + 2] for i in range(len(word) - 2)}
     return near | far | {"^" + word[:1], word[-1:] + "$", "^" + word[:3]}

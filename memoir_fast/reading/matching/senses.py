@@ -1,7 +1,8 @@
-"""Vectors of common English words: two words of like meaning have a high cosine ("price" and "cost", "chef" and "cook").
+"""Vectors of common English words; words of similar meaning have a high cosine ("price" and "cost", "chef" and "cook").
 
-They come from SmolLM2's input embeddings (Apache 2.0) and WordNet's links between words, see `benchmarks/quality/word_senses.py`, and
-are shipped, so that every base model compares words alike. A word that the table lacks has the zero vector: it is like no other word.
+They come from SmolLM2's input embeddings (Apache 2.0) and WordNet's links between words, see
+`benchmarks/quality/word_senses.py`. They are shipped, so that words compare the same way with every base model. A word
+that is not in the table has the zero vector and so is similar to no other.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import numpy as np
 from safetensors.numpy import load
 
 TABLE = "words.safetensors"
-LENGTH = 127  # of a word's vector
+LENGTH = 127  # the Euclidean length of a word's vector
 _LEVELS = 7
 _ENDINGS = ("s", "es", "ed", "ing", "d", "er")
 
 
 @lru_cache(1)
 def _table() -> tuple[dict[str, int], np.ndarray]:
-    """Line of each word, and (V, D) int8 vectors of length 127."""
+    """Each word's row, and the vectors (V, D) int8 of length 127."""
     data = load((resources.files("memoir_fast") / "data" / TABLE).read_bytes())
     halves = data["vectors"]
     whole = np.stack([halves & 15, halves >> 4], 2).reshape(len(halves), -1).astype(np.float32) - _LEVELS
@@ -34,13 +35,14 @@ def _scaled(rows: np.ndarray) -> np.ndarray:
 
 
 def width() -> int:
-    """D, of a word's vector."""
+    """D, the dimension of a word's vector."""
     return _table()[1].shape[1]
 
 
 @lru_cache(1 << 16)
 def sense(word: str) -> np.ndarray:
-    """(D,) int8, of length 127 or 0, for a word in small letters: its own, that of its stem, or its two parts' together."""
+    """(D,) int8, of length 127 or 0: a lower-case word's vector, that of its stem, or the sum of its two parts' scaled
+    to 127."""
     lines, vectors = _table()
     for form in (word, *(word.removesuffix(ending) for ending in _ENDINGS)):
         if form in lines:

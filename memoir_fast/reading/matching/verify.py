@@ -1,11 +1,11 @@
-"""Does this query ask for that stored prompt? Features of pairs of prompt codes, and a small classifier on them.
+"""Second stage of a look-up: features that tell whether a query asks for a stored prompt, for the classifier.
 
-All candidates of one query are compared at once. Words match by the same word, by spelling (typing errors, inflections),
-by activations, or by a shared meaning; words that hold digits only match themselves. The query is read through its best
-window (one sentence or two neighbours), so that a preamble or a document around the question does not count against it.
+All candidates of one query are compared at once. Words match if they are the same, by spelling (typing errors,
+inflections), by activations, or by a shared meaning; words with digits match only themselves. Only the query's best
+window counts (one sentence, or two adjacent ones), so a preamble or a document around the question does no harm.
 
-A look-up lies in the way of the first token, so the arrays have the candidates along their last axis and what belongs together is
-computed in one call: numpy then takes a microsecond or two for each of the features.
+A look-up delays the first token. So the arrays have the candidates along their last axis, and what belongs together is
+computed in one call; numpy then takes a microsecond or two per feature.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ _sum, _max, _min, _any = np.add.reduce, np.maximum.reduce, np.minimum.reduce, np
 
 
 def features(query: PromptCode, table: KeyStore, which: np.ndarray) -> np.ndarray:
-    """(C, F) float32: the pairs of one query with the stored prompts `which` (C rows of the table); see FEATURES."""
+    """(C, F) float32: the features (FEATURES) of a query's pairs with the stored prompts `which` (C,), rows of the
+    table."""
     if len(query) == 0:
         return np.zeros((len(which), len(FEATURES)), np.float32)
     return stacked(compared(query, table, which))
 
 
 def compared(query: PromptCode, table: KeyStore, which: np.ndarray) -> Found:
-    """The features by name, (C,) each, and what `judge.py` needs beside them; the query has words."""
+    """The features by name, (C,) each, and what `judge.py` needs besides; the query must have words."""
     pairs = Pairs.of(query, table.take(which))
     found = _key_side(pairs) | _query_side(pairs) | _core_side(pairs) | _sense_side(pairs) | _window_side(pairs)
     return found | _prompt_side(pairs, found, table, which)
@@ -55,29 +56,31 @@ def stacked(found: Found) -> np.ndarray:
 
 
 def _shares(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Weighted means over the words: (..., C) of values (..., words, C) and weight (words, C); 0 without a weight."""
+    """Weighted means over the words: values (..., words, C) with weight (words, C) to (..., C); 0 if all weights
+    are."""
     return _sum(values * weight, axis=-2) / np.maximum(_sum(weight, axis=0), 1e-6)
 
 
 def _mean(values: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """The mean of the values in `which`; 0.5 where there are none."""
+    """The mean of the values where `which` is True; 0.5 if it is nowhere."""
     number = _sum(which, axis=0, dtype=np.float32)
     return np.where(number > 0, _sum(values * which, axis=0) / np.maximum(number, 1), 0.5)
 
 
 def _weakest(values: np.ndarray, weight: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """The least similarity of the words in `which`, each as far as its weight makes it important; 1 where there are none. weight: 0 elsewhere."""
+    """The smallest similarity of the words where `which` is True, 1 if it is nowhere. The lighter a word, the less it
+    lowers the result. weight: 0 where `which` is False."""
     share = weight / np.maximum(_max(weight, axis=0), 1e-6)
     return _min(np.where(which, 1 - (1 - values) * share, 1), axis=-2)
 
 
 def _least(values: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """The least of the values in `which`; 1 where there are none."""
+    """The smallest of the values where `which` is True; 1 if it is nowhere."""
     return _min(np.where(which, values, 1), axis=0)
 
 
 def _key_side(pairs: Pairs) -> Found:
-    """What of the stored prompt the query has."""
+    """How much of the stored prompt the query's window has."""
     present, weight, names, best = pairs.stored.present, pairs.weight, pairs.named, pairs.to_key
     together, spelled, relation = best[TOGETHER], best[SPELLED], weight * ~names
     cover, alike = _shares(best[: CODED + 1], weight), _shares(best[: CODED + 1], relation)
@@ -104,7 +107,7 @@ def _key_side(pairs: Pairs) -> Found:
 
 
 def _query_side(pairs: Pairs) -> Found:
-    """What of the query's window the stored prompt has."""
+    """How much of the query's window the stored prompt has."""
     inside, weight, names, best = pairs.inside, pairs.query_weight, pairs.query_named, pairs.to_query
     cover, alike = _shares(best[: CODED + 1], weight), _shares(best[: CODED + 1], weight * ~names)
     spelled = best[SPELLED]
@@ -122,7 +125,7 @@ def _query_side(pairs: Pairs) -> Found:
 
 
 def _core_side(pairs: Pairs) -> Found:
-    """The same inside the core: from the first to the last word of the window that matches well."""
+    """The same for the core: the window from its first to its last word that matches well."""
     core, together = pairs.core, pairs.to_query[TOGETHER]
     weight = pairs.query_weight * core
     return {
@@ -135,7 +138,7 @@ def _core_side(pairs: Pairs) -> Found:
 
 
 def _sense_side(pairs: Pairs) -> Found:
-    """By the words' own meanings; and of what is left over on both sides when like words are taken away."""
+    """Similarity by the words' own meanings, and of the words left on both sides when equal ones are removed."""
     own, present, inside, core, like = pairs.stored.own, pairs.stored.present, pairs.inside, pairs.core, pairs.like
     weight, shown = pairs.weight, pairs.query_weight
     same = like[SPELLED] >= 0.85
@@ -176,7 +179,8 @@ def _sense_side(pairs: Pairs) -> Found:
 def _content_side(
     pairs: Pairs, key_left: np.ndarray, query_left: np.ndarray, best_key: np.ndarray, best_query: np.ndarray
 ) -> Found:
-    """The words that say what is asked, all of one weight: how many are left over, how like those of the other side, and on average."""
+    """The words that say what is asked, all with the same weight: how many have no equal on the other side, and how
+    similar they are."""
     query = pairs.query
     key_asks = pairs.stored.of_words("content") & pairs.stored.present & ~pairs.named
     query_asks = (query.content & ~query.name)[pairs.at] & pairs.inside
@@ -194,7 +198,8 @@ def _content_side(
 
 
 def _alike(pairs: Pairs, of_key: np.ndarray, of_query: np.ndarray) -> np.ndarray:
-    """(2, C): cosine of the mean meaning of some words of the key (2, m, C) and some of the query (2, w, C); 0 where there are none."""
+    """(2, C): the cosine of the mean vectors of some stored words (2, m, C) and some query words (2, w, C); 0 without
+    words."""
     sense, stored = pairs.query.sense.astype(np.float32), pairs.stored
     key = stored.shared["sense"].astype(np.float32)[stored.line.T]  # (C, m, D)
     one = of_key.transpose(2, 0, 1).astype(np.float32) @ key  # (C, 2, D)
@@ -204,8 +209,8 @@ def _alike(pairs: Pairs, of_key: np.ndarray, of_query: np.ndarray) -> np.ndarray
 
 
 def _swaps(pairs: Pairs, left: np.ndarray, same: np.ndarray, best: np.ndarray) -> Found:
-    """One word stands in the other's place: between like neighbours, and yet it is another word; before or behind a word of content it
-    may well be another thing, however like the two are ("the lake lodge", "the river lodge")."""
+    """Features of swaps, where different words stand between the same neighbours. Before or after a content word, they
+    may well mean different things, however similar they are ("the lake lodge", "the river lodge")."""
     query, content = pairs.query, pairs.query.content
     before, behind = np.zeros(left.shape, bool), np.zeros(left.shape, bool)
     before[1:, 1:] = same[:-1, :-1]
@@ -226,9 +231,9 @@ def _swaps(pairs: Pairs, left: np.ndarray, same: np.ndarray, best: np.ndarray) -
 
 
 def _window_side(pairs: Pairs) -> Found:
-    """Where the window stands in the query, and what kind of answer it asks for."""
+    """Where in the query the window is, and which kinds of answer it asks for."""
     query, behind = pairs.query, pairs.behind
-    before = query.sentence[pairs.first]  # the window's first sentence; it has one more at most
+    before = query.sentence[pairs.first]  # the window's first sentence; there is at most one more
     after = np.append(np.cumsum(query.weight[::-1])[::-1], 0)
     later = np.append(np.cumsum(query.asks[::-1])[::-1], 0)
     words = _sum(pairs.stored.present, axis=0)
@@ -249,13 +254,14 @@ def _window_side(pairs: Pairs) -> Found:
 
 
 def _demanded(pairs: Pairs) -> np.ndarray:
-    """(C,) the kinds of answer that the sentences of each core demand; what another sentence says is no question about this subject."""
+    """(C,): the kinds of answer that the sentences of each core demand. Other sentences do not ask about this
+    subject."""
     demands = pairs.query.demands[pairs.query.sentence][pairs.at]
     return np.bitwise_or.reduce(np.where(pairs.core, demands, 0), axis=0)
 
 
 def _prompt_side(pairs: Pairs, found: Found, table: KeyStore, which: np.ndarray) -> Found:
-    """What holds for the stored prompts as wholes."""
+    """Features of the stored prompts as a whole."""
     answers, wanted = found["window_types"], table.prompts("answer", which)
     return {
         "key_asks": table.prompts("asks", which),

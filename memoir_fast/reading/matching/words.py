@@ -1,8 +1,8 @@
-"""Words of a token sequence: the units that the router compares, found from the token ids alone.
+"""Finds the words in a token sequence, the units that the router compares, from the token ids alone.
 
-A prompt reaches the router as token ids (in a forward pass there is no text), so the text is put together again from the
-tokens' pieces; any tokenizer will do (byte-level BPE, SentencePiece). A word is a run of letters and digits with the
-tokens that it covers. Sentences end at ., ?, !, a colon, a line break or a special token.
+A prompt reaches the router as token ids, since a forward pass has no text. So the text is put together again from the
+tokens' pieces, with any tokenizer (byte-level BPE, SentencePiece). A word is a run of letters and digits, with the
+tokens that it covers. Sentences end at ., ?, !, a colon, a semicolon, a dash, a line break or a special token.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_PARTIAL = "\ue000-\uf8ff"  # stand-ins for tokens that hold a part of a character
+_PARTIAL = "\ue000-\uf8ff"  # stand-ins for tokens that hold only part of a character
 _WORD = re.compile(
     rf"[{_CJK}]|\d+(?:[.,:]\d+)+|\d+(?=[a-zA-Z]+\b)|(?:[^\W_{_CJK}]|[{_PARTIAL}])+(?:['’](?![sS]\b)(?:[^\W_{_CJK}]|[{_PARTIAL}])+)*"
 )
@@ -20,8 +20,8 @@ _END = re.compile(r"[.!]+[\"'”’)]*(?=\s|$)|[?？！。]+|[:;](?=\s)|[\r\n]+|
 _ABBREVIATIONS = frozenset(
     "mr mrs ms dr st sr jr prof vs no inc ltd co corp etc eg ie mt ft gen col lt rev hon dept est approx".split()
 )
-BREAK = "\ufdd0"  # a special token
-MOST_PARTS = 8  # tokens that characters are put together from
+BREAK = "\ufdd0"  # stands for a special token
+MOST_PARTS = 8  # the most tokens that characters are put together from
 _STAND_IN = re.compile(f"[{_PARTIAL}]")
 
 
@@ -31,11 +31,11 @@ class Words:
 
     Attributes:
         texts: W words as written.
-        first: W positions of the first token that holds a part of the word.
-        last: W positions of the last such token.
-        sentence: W numbers of the sentences that hold the words, ascending from 0.
-        asks: for each sentence, whether it ends with a question mark.
-        opens: W flags: the word is the first of its sentence (so that its capital means nothing).
+        first: per word, the position of the first token with a part of it.
+        last: per word, the position of the last such token.
+        sentence: per word, the number of its sentence, ascending from 0.
+        asks: per sentence, whether it ends with a question mark.
+        opens: per word, whether it is the first of its sentence (so that a capital means nothing).
     """
 
     texts: list[str]
@@ -69,7 +69,7 @@ class WordReader:
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def piece(self, token: int) -> str:
-        """What a token adds to the text behind another one; a special token adds a break."""
+        """What a token adds to a text that it follows; a special token adds `BREAK`."""
         found = self._pieces.get(token)
         if found is None:
             if token in self.special:
@@ -82,10 +82,10 @@ class WordReader:
         return found
 
     def user_span(self, tokens: list[int]) -> tuple[int, int]:
-        """(start, end) positions of the last user message in a rendered chat; everything where there is none.
+        """(start, end) positions of the last user message in a rendered chat; without one, of everything.
 
-        The frame around a user's words comes from the chat template itself (rendered once with a placeholder). A text
-        without that frame is plain: all of it routes.
+        The tokens around a user's words are known from the chat template, rendered once with a placeholder. A text
+        without them is plain.
         """
         header, end = self.user_header, self.user_end
         if not header:
@@ -98,7 +98,7 @@ class WordReader:
         return 0, len(tokens)
 
     def words(self, tokens: list[int], span: tuple[int, int] | None = None) -> Words:
-        """The words of the tokens in `span` (None: all); positions count from the whole sequence's start."""
+        """The words of the tokens in `span` (None for all); positions count from the start of the whole sequence."""
         start, end = span or (0, len(tokens))
         pieces: list[str] = []
         owner: list[int] = []
@@ -110,7 +110,8 @@ class WordReader:
         return split("".join(pieces), owner)
 
     def _next(self, tokens: list[int]) -> tuple[int, str]:
-        """How many of the tokens make up the next whole characters, and those characters; a stand-in for one where none of them do."""
+        """How many tokens make up the next whole characters, and these characters; if none do, one token and a
+        stand-in."""
         first = self.piece(tokens[0])
         if not _STAND_IN.fullmatch(first):
             return 1, first
@@ -126,7 +127,7 @@ class WordReader:
 
 
 def split(text: str, owner: list[int]) -> Words:
-    """The words of a text. owner: for each character the position of the token that it came from."""
+    """The words of a text. owner: per character, the position of the token that it came from."""
     ends = _sentence_ends(text)
     texts, first, last, sentence, opens = [], [], [], [], []
     used: list[int] = []
@@ -147,7 +148,8 @@ def split(text: str, owner: list[int]) -> Words:
 
 
 def _sentence_ends(text: str) -> list[tuple[int, bool]]:
-    """(position, is it a question mark) of the marks that end sentences; not those of initials and abbreviations."""
+    """(position, whether it is a question mark) of each mark that ends a sentence; not of those after initials and
+    abbreviations."""
     ends = []
     for match in _END.finditer(text):
         mark = match.group()
@@ -160,14 +162,15 @@ def _sentence_ends(text: str) -> list[tuple[int, bool]]:
 
 
 def _user_frame(tokenizer: Any) -> tuple[list[int], int | None]:
-    """Token ids that stand in front of a user's words in the chat template, and the token behind them; empty without one."""
+    """The token ids before a user's words in the chat template, and the token after them; ([], None) without a usable
+    template."""
     if not getattr(tokenizer, "chat_template", None):
         return [], None
     word = "zyx"
     try:
         messages = [{"role": r, "content": c} for r, c in (("user", "one"), ("assistant", "two"), ("user", word))]
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except Exception:  # a template may refuse these roles in many ways: then chats are read as plain text
+    except Exception:  # templates may refuse these roles in many ways; chats are then read as plain text
         return [], None
     at = text.rfind(word)
     if at < 0:
@@ -180,7 +183,7 @@ def _user_frame(tokenizer: Any) -> tuple[list[int], int | None]:
         return [], None
     header = before[starts[-1] :]
     if len(header) == 1 and len(starts) > 1 and starts[-2] >= len(before) - 5:
-        header = before[starts[-2] :]  # "<start>user<end>": the role stands between two special tokens
+        header = before[starts[-2] :]  # "<start>user<end>": the role is between two special tokens
     while header and len(header) > 1 and not tokenizer.decode([header[-1]]).strip():
-        header = header[:-1]  # a blank or line break may merge with what the user writes
+        header = header[:-1]  # a blank or line break may merge with the user's words
     return header, behind[0]
