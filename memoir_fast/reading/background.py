@@ -28,9 +28,19 @@ ONE_KIND = 0.95  # above this share, prompts count as being of one kind
 
 @dataclass(frozen=True)
 class BackgroundTexts:
-    """Unrelated prompts as (prompt, answer or ""): the first 100 make the mean, the rest calibrate the threshold."""
+    """Unrelated prompts as (prompt, answer or ""): the first 100 make the mean, the rest calibrate the threshold.
+
+    Raises:
+        ValueError: there are no more than 100, so that none is left to calibrate with.
+    """
 
     records: list[tuple[str, str]]
+
+    def __post_init__(self) -> None:
+        if len(self.records) <= MEAN_TEXTS:
+            raise ValueError(
+                f"records: got {len(self.records)} texts; the first {MEAN_TEXTS} make the mean, so more are needed to calibrate with"
+            )
 
     @property
     def for_mean(self) -> list[str]:

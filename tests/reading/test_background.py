@@ -57,6 +57,11 @@ def test_template_options_have_a_background_of_their_own():
 QUESTION, STATEMENT, LONG = "w30 w31 w32?", "w30 w31 w32", " ".join(["w30 w31"] * 21)
 
 
+def test_texts_that_leave_none_to_calibrate_with_are_refused():
+    with pytest.raises(ValueError, match="got 100 texts"):
+        BackgroundTexts([(f"What is {number}?", "") for number in range(100)])
+
+
 @pytest.mark.parametrize(
     ("prompts", "says"),
     [

@@ -159,6 +159,18 @@ def test_a_text_that_names_the_subject_reads_nothing(model):
     model.delete(stored.id)
 
 
+def test_words_a_little_like_those_that_ask_do_not_make_a_mention_a_question(model):
+    stored = model.edit("The capital of Australia is", "Melbourne")
+    for text in (
+        "A report says that Australia must choose between a stronger alliance and closer ties with its neighbours, and soon.",
+        "Kell represented Australia at the senior international level and made his debut against New Zealand.",
+    ):
+        assert model.route(text)["edit"] is None, text
+    for text in ("Australia's capital?", "The seat of government of Australia is", "the capital city of Australia"):
+        assert model.route(text)["edit"] == stored.id, text
+    model.delete(stored.id)
+
+
 def test_route_explains(model):
     found = model.route("Who leads Halden Robotics?", top=2)
     assert found["edit"] is None and len(found["candidates"]) == 2 and found["candidates"][0]["edit"] == 0

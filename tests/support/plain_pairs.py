@@ -21,7 +21,7 @@ def probabilities(query: PromptCode, stored: Sequence[PromptCode], classifier: C
     """(C,) how likely the query asks for each of the stored prompts."""
     found = compared(query, [code.last(MOST_KEY_WORDS) for code in stored])
     lines = np.stack([np.asarray(found[name], np.float32) for name in FEATURES], 1)
-    missing = (found["content_asked"] > 0) & (found["content_soft"] >= 0.7 * found["content_asked"])
+    missing = (found["content_asked"] > 0) & (found["content_soft"] >= 0.5 * found["content_asked"])
     mentions = missing & ~found["window_asks"] & (found["query_cover"] < 0.4)
     return np.where(mentions, 0.0, classifier.probabilities(lines))
 

@@ -20,7 +20,7 @@ def only_mentions(found: dict[str, np.ndarray]) -> np.ndarray:
     that say what the stored prompt asks for. Without this rule, any text that names Australia would match "The capital
     of Australia is", since the name is nearly all of that statement's weight.
     """
-    missing = (found["content_asked"] > 0) & (found["content_soft"] >= 0.7 * found["content_asked"])
+    missing = (found["content_asked"] > 0) & (found["content_soft"] >= 0.5 * found["content_asked"])
     return missing & ~found["window_asks"] & (found["query_cover"] < 0.4)
 
 
