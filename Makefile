@@ -3,6 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
+TEST_PROCESSES ?= 2
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-long test-gpu test-vllm test-vllm-all lint docs sanitize clean
@@ -17,8 +18,9 @@ $(STAMP): pyproject.toml setup.py $(wildcard csrc/*/*)
 demo: $(STAMP)
 	$(BIN)/memoir-fast demo
 
+# Test files run in two processes, with a thread each: the pools of two processes with several threads get in each other's way.
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not long"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile -m "not long"
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -q -m long
