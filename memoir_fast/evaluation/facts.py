@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ..base import json_text
-from ..editing.request import EditRequest
 
 # Field of Fact -> names under which benchmark files carry it, the first found wins.
 _FIELDS = {
@@ -55,20 +54,6 @@ def load_facts(path: str | Path, count: int | None = None) -> list[Fact]:
             `count` facts.
     """
     return [_fact(record, where) for record, where in _records(path, count)]
-
-
-def load_requests(path: str | Path, count: int | None = None) -> list[EditRequest]:
-    """The first `count` edits (all, when None) of a JSONL file, each line with prompt and target and, where there are any, rephrasings,
-    not_prompts, subject and key. Raises ValueError as `load_facts`, and where a field is malformed."""
-    found = []
-    for record, where in _records(path, count):
-        fact = _fact(record, where)
-        given = {name: record[name] for name in ("rephrasings", "not_prompts", "subject", "key") if record.get(name)}
-        try:
-            found.append(EditRequest(fact.prompt, fact.target, **given))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{where}: {error}") from None
-    return found
 
 
 def _records(path: str | Path, count: int | None) -> Iterator[tuple[dict[str, Any], str]]:
