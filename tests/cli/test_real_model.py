@@ -40,6 +40,7 @@ def test_a_file_is_learned_checked_and_taken_back_in_a_chat(smollm2, tmp_path, c
         ("", [], {"ticket": 7}),
     ]
     assert "2 facts, 2 stored" in run("edit", *store, *facts)
+    short = ["--max-new-tokens", "8"]
     asked = ["--from", str(tmp_path / "questions.txt")]
     assert [row["edit"] for row in run.json("check", *store, *asked)] == [0, None]
     dry = [
@@ -55,6 +56,6 @@ def test_a_file_is_learned_checked_and_taken_back_in_a_chat(smollm2, tmp_path, c
     assert [one["changed"] for one in changed] == [True, False]
     assert "Lena Ortiz" in changed[0]["before"]["answer"] and "Milo Hart" in changed[0]["after"]["answer"]
     says = f"{questions[0]}\n/undo 0\n{questions[0]}\n{FACTS[1]['prompt']}\n"
-    turns = run.json("chat", *store, says=says)
+    turns = run.json("chat", *store, *short, says=says)
     assert "Lena Ortiz" in turns[0]["answer"] and "Lena" not in turns[2]["answer"] and "Morvane" in turns[3]["answer"]
     assert [(turns[n]["edit"], turns[1]["undone"]) for n in (0, 2, 3)] == [(0, 0), (None, 0), (1, 0)]
