@@ -8,7 +8,8 @@ from memoir_fast.compat.tensors import import_memory
 from memoir_fast.config import default_wordings
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.request import EditRequest
-from memoir_fast.editing.rules import preconditioned, settled
+from memoir_fast.editing.rules import preconditioned
+from memoir_fast.editing.update_rule import settled
 from memoir_fast.evaluation import metrics
 from memoir_fast.evaluation.facts import load_facts
 from memoir_fast.journal.edit_record import EditRecord

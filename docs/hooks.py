@@ -17,8 +17,7 @@ def command_line() -> str:
     """One section a command, with a table of its options; those that every command with a model takes come once, at the end."""
     from memoir_fast.cli import app
 
-    parser = (getattr(app, "parser", None) or app._parser)()
-    commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    commands = next(action for action in app.parser()._actions if isinstance(action, argparse._SubParsersAction))
     found = []
     for name, command in commands.choices.items():
         settings = {

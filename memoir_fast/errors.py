@@ -5,7 +5,9 @@ Bad arguments raise ValueError or TypeError.
 
 from __future__ import annotations
 
+import dis
 import reprlib
+from types import TracebackType
 from typing import Any
 
 
@@ -33,7 +35,41 @@ class Altered(Damaged):
     """A record was written in full and has changed since; an interrupted write cannot cause this."""
 
 
-# ---- outside values, made short and harmless ---
+# ---- whose fault an error is ---
+
+
+def on_purpose(error: BaseException) -> bool:
+    """Whether the library itself raised an error, with a message for its caller; False for one that Python, or a package below, found: where a
+    ValueError or TypeError is no message about arguments, it is a bug."""
+    frames = _frames(error)
+    if not frames:
+        return False
+    frame, at = frames[-1].tb_frame, frames[-1].tb_lasti
+    return _of(frames[-1], "memoir_fast") and dis.opname[frame.f_code.co_code[at]] == "RAISE_VARARGS"
+
+
+def passed_through(error: BaseException, module: str) -> bool:
+    """Whether an error came out of another package that one of our modules had called: its innermost frame of ours is the module's."""
+    frames = _frames(error)
+    ours = [frame for frame in frames if _of(frame, "memoir_fast")]
+    return bool(ours) and ours[-1] is not frames[-1] and _of(ours[-1], module)
+
+
+def _frames(error: BaseException) -> list[TracebackType]:
+    """The traceback's frames, the innermost last."""
+    found, one = [], error.__traceback__
+    while one is not None:
+        found.append(one)
+        one = one.tb_next
+    return found
+
+
+def _of(frame: TracebackType, module: str) -> bool:
+    name = str(frame.tb_frame.f_globals.get("__name__"))
+    return name == module or name.startswith(f"{module}.")
+
+
+# ---- values from outside, short and harmless whatever they are ---
 
 _LONGEST = 100  # characters of a value in a message
 

@@ -21,6 +21,7 @@ from .journal.edit_record import EditResult
 from .journal.edit_writer import EditWriter
 from .journal.memory_state import MemoryState
 from .journal.new_state import new_memory, new_state
+from .journal.rehearsing import Rehearsing
 from .journal.teaching import Teaching
 from .journal.undo import Undo
 from .reading.answering import Answering
@@ -31,7 +32,7 @@ from .text.encoder import Encoder
 __all__ = ["EditRequest", "EditResult", "MemoirModel"]
 
 
-class MemoirModel(Attached, Answering, Teaching, Undo, Calibrated, Opened):
+class MemoirModel(Attached, Answering, Teaching, Undo, Rehearsing, Calibrated, Opened):
     """A causal language model that can be edited, one fact at a time, without touching its weights.
 
     The memory is attached when the object is made. `detach` removes it and `attach` puts it back; `with

@@ -58,9 +58,7 @@ def text_of(data: bytes, where: str) -> str:
 
 
 def lines(path: str | Path, what: str) -> Iterator[tuple[Any, str]]:
-    """(value, place for messages) of each non-blank line of a JSONL file.
-
-    Lines end only at line feeds, because U+2028 and similar characters may occur in a text.
+    """(value, where it stands) of a JSONL file's lines that are not blank.
 
     Args:
         path: the file.
@@ -69,12 +67,27 @@ def lines(path: str | Path, what: str) -> Iterator[tuple[Any, str]]:
     Raises:
         ValueError: the file is missing, not a regular file or not UTF-8, or a line is not JSON.
     """
-    path = Path(path)
-    data = files.read_named(path, what, LONGEST_LINES)
-    for number, line in enumerate(text_of(data, f"{what}: {path}").split("\n"), 1):
+    for line, where in text_lines(path, what):
+        yield value_of(line, where), where
+
+
+def text_lines(path: str | Path, what: str) -> Iterator[tuple[str, str]]:
+    """(text, where it stands) of a file's lines that are not blank. A line ends at a line feed, and nowhere else: U+2028 and its like may stand
+    in a text. Raises ValueError as `lines`, but for lines that are not JSON."""
+    for number, line in enumerate(text_of_file(path, what).split("\n"), 1):
         if line.strip():
-            where = f"{what}: {path}, line {number}"
-            yield whole(parse(line, where), where), where
+            yield line, f"{what}: {path}, line {number}"
+
+
+def text_of_file(path: str | Path, what: str) -> str:
+    """The text of a file that the user names. Raises ValueError where it is missing, no regular file, or not UTF-8."""
+    path = Path(path)
+    return text_of(files.read_named(path, what, LONGEST_LINES), f"{what}: {path}")
+
+
+def value_of(line: str, where: str) -> Any:
+    """The value of one line of JSON. Raises ValueError as `parse`, and as `whole`."""
+    return whole(parse(line, where), where)
 
 
 def whole(value: Any, where: str) -> Any:

@@ -3,36 +3,84 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import traceback
 
 from .. import __version__
-from ..errors import StoreError
-from . import model_commands, serve_command, store_commands, tune_command
+from ..errors import EditError, StoreError, on_purpose, passed_through
+from . import (
+    ask_commands,
+    catalog_commands,
+    chat_command,
+    edit_command,
+    model_commands,
+    serve_command,
+    store_commands,
+    tune_command,
+)
 from .parsers import Commands, Run
 from .terminal import complain
 
+# Exit statuses beside 0 and argparse's 2: not everything that was asked for came about (1 is the commands' own), bad input, our own bug,
+# interrupted, and the reader of standard output gone.
+BAD_INPUT, OWN_BUG, INTERRUPTED, NO_READER = 2, 3, 130, 141
+_GROUPS = (
+    edit_command,
+    ask_commands,
+    chat_command,
+    model_commands,
+    tune_command,
+    catalog_commands,
+    store_commands,
+    serve_command,
+)
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status (2 for bad input, with the reason on stderr)."""
-    options = _parser().parse_args(arguments)
+    """Run one command; returns the exit status, see `docs/reference/cli.md`. What is wrong with the input is one sentence on stderr; an error
+    that is a bug of the library is shown with its traceback."""
+    options = parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except KeyboardInterrupt:
         print("interrupted; finished edits are kept", file=sys.stderr)
-        return 130
-    except (ValueError, TypeError, OSError, ImportError, StoreError) as error:
-        complain(options, str(error))
-        return 2
-    return 0
+        return INTERRUPTED
+    except BrokenPipeError:  # `memoir-fast log | head`: nothing is left to be said, nor to whom
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_READER
+    except Exception as error:
+        users = _is_the_users(error)
+        if options.debug or not users:
+            traceback.print_exc()
+        complain(
+            options,
+            str(error)
+            if users
+            else f"this is a bug of memoir_fast {__version__}, please report it with the lines above",
+        )
+        return BAD_INPUT if users else OWN_BUG
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="memoir-fast", description="Edit language models with a residual memory.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (model_commands, tune_command, store_commands, serve_command):
+def _is_the_users(error: Exception) -> bool:
+    """Whether an error tells of the input, the files or the machine, and not of a bug of the library."""
+    if isinstance(error, (StoreError, EditError, OSError)):
+        return True
+    if isinstance(error, ImportError):  # an optional package, or one that is broken; not one of our own modules
+        return on_purpose(error) or not str(error.name or "").startswith("memoir_fast")
+    if isinstance(error, (ValueError, TypeError)) and on_purpose(error):
+        return True
+    return passed_through(error, "memoir_fast.base.loading")  # a checkpoint that transformers cannot load
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    found = argparse.ArgumentParser(prog="memoir-fast", description="Edit language models with a residual memory.")
+    found.add_argument("--version", action="version", version=__version__)
+    commands = found.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for group in _GROUPS:
         group.add(commands, command)
-    return parser
+    return found
 
 
 def command(commands: Commands, name: str, run: Run, text: str) -> argparse.ArgumentParser:
@@ -40,4 +88,5 @@ def command(commands: Commands, name: str, run: Run, text: str) -> argparse.Argu
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(run=run)
     parser.add_argument("--json", metavar="FILE", help="also write the result as JSON to FILE (- for standard output)")
+    parser.add_argument("--debug", action="store_true", help="show where an error came from, also one of the input")
     return parser

@@ -15,15 +15,15 @@ from .terminal import say, told, write_json
 def add(commands: Commands, command: Command) -> None:
     """Add the commands to the parser. command: `app.command`; `export` itself is the store's, with `--target vllm`."""
     serve = command(commands, "serve", _serve, "serve an edited model with vLLM's OpenAI server")
-    serve.add_argument("--store", metavar="DIR", required=True)
+    serve.add_argument("--store", metavar="DIR", required=True, help="folder of the store")
     serve.add_argument(
         "--model", default="smollm2", help="the base model: smollm2, a hub id, a folder or a .gguf file (%(default)s)"
     )
     serve.add_argument(
         "--to", metavar="FOLDER", help="where the exported checkpoint lies (default: the store's path with -vllm)"
     )
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    serve.add_argument("--port", type=int, default=8000, help="port to listen on (%(default)s)")
     serve.add_argument(
         "--max-model-len", type=int, default=2048, help="longest prompt and answer in tokens (%(default)s)"
     )

@@ -35,6 +35,16 @@ def say(options: argparse.Namespace, text: str) -> None:
     print(printable(text), file=sys.stderr if options.json == "-" else sys.stdout)
 
 
+def agreed(options: argparse.Namespace, question: str) -> bool:
+    """Whether a person, or a line of standard input, says yes. Raises ValueError where nobody answers."""
+    print(printable(f"{question} [y/N] "), end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        print(file=sys.stderr)
+        raise ValueError("nobody answered, and nothing was changed: `--yes` does it without asking")
+    return answer.strip().lower() in ("y", "yes")
+
+
 def complain(options: argparse.Namespace, text: str) -> None:
     """On stderr, with the command in front: why it failed, or what a person should know of a store."""
     print(printable(f"memoir-fast {options.command}: {text}"), file=sys.stderr)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..config import MemoirConfig
-from .model_commands import model_options, settings_of
+from .model_options import model_options, settings_of
 from .parsers import Command, Commands
 from .terminal import say, write_json
 
@@ -35,7 +35,7 @@ def add(commands: Commands, command: Command) -> None:
         help="numbers of contexts to try (default: 0 3, plain text: 10 too)",
     )
     tune.add_argument(
-        "--output", metavar="TUNED", help="keep the choice in this file, for --tuned, and not in the user's cache"
+        "--output", metavar="TUNED", help="keep the choice in this file, for --tuned (default: in the user's cache)"
     )
 
 
@@ -43,7 +43,7 @@ def _tune(options: argparse.Namespace) -> None:
     from transformers.utils import logging
 
     from ..base.loading import load_model
-    from ..editing.rules import rule_of
+    from ..editing.update_rule import rule_of
     from ..evaluation.facts import load_facts
     from ..evaluation.tuning import tune
 

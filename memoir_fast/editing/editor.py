@@ -25,8 +25,9 @@ from ..text.rewording import reworded
 from .layout import Layout, lay_out, packing_pays
 from .replay import Halved, Replay, halved_copies
 from .request import EditRequest
-from .rules import BlockWrite, TokenWrite, make_write, preconditioned, rule_of, settled
+from .rules import BlockWrite, TokenWrite, make_write, preconditioned
 from .suffix import Suffix, supports
+from .update_rule import rule_of, settled
 
 
 @dataclass(frozen=True)

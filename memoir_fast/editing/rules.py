@@ -26,7 +26,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -35,56 +34,12 @@ import torch
 from ..config import MemoirConfig
 from ..memory.residual import ResidualMemory
 from ..memory.update import Update
-
-
-@dataclass(frozen=True)
-class UpdateRule:
-    """An update rule, and its values for the settings that the user left open.
-
-    Attributes:
-        tracks: whether it needs the memory's record C of what earlier edits read.
-        adapts: whether it chooses its step length (see `adaptive_rate`) if the user set no learning rate, momentum or
-            decay.
-        values: its own `edit_lr`, `momentum`, `weight_decay` and `stop_delta`, for steps at a fixed rate.
-    """
-
-    tracks: bool
-    adapts: bool
-    values: dict[str, float]
-
-    def settled(self, config: MemoirConfig) -> MemoirConfig:
-        """The settings with this rule's values where the user chose none. `edit_lr` stays None if the step length
-        adapts."""
-        values: dict[str, float | None] = dict(self.values)
-        if self.adapts and config.edit_lr is None and not config.momentum and not config.weight_decay:
-            values |= {"edit_lr": None, "momentum": 0.0}
-        return config.updated(**{name: value for name, value in values.items() if getattr(config, name) is None})
-
+from .update_rule import settled
 
 _AIM = 0.01  # the loss that an adaptive step aims at; half of the default loss at which an edit stops
 _LONGEST = 100.0  # the longest first step, in P's metric; first steps of real models are below 10
 _LEAST_NORM = 1e-30  # a squared norm; below it there is no gradient to follow, and a step along it would overflow
 _GROWTH = 1.3  # factor by which the longest step allowed grows with every step after which the loss fell
-
-# "sgd": a rate that suits a small model. "preconditioned": what kept most edits over long streams in the fewest steps
-# (docs/results.md).
-RULES = {
-    "sgd": UpdateRule(False, False, {"edit_lr": 3.0, "momentum": 0.0, "weight_decay": 1e-5, "stop_delta": 1e-4}),
-    "preconditioned": UpdateRule(True, True, {"edit_lr": 6.0, "momentum": 0.8, "weight_decay": 0.0, "stop_delta": 1.0}),
-}
-
-_PUBLISHED = UpdateRule(False, False, {"edit_lr": 1.0, "momentum": 0.0, "weight_decay": 1e-5, "stop_delta": 1e-4})
-
-
-def rule_of(config: MemoirConfig) -> UpdateRule:
-    """The update rule of some settings."""
-    return _PUBLISHED if config.recipe == "published" else RULES[cast(str, config.write)]
-
-
-def settled(config: MemoirConfig) -> MemoirConfig:
-    """The settings an edit is made with: open ones are filled in by the update rule. Raises ValueError as
-    `MemoirConfig`."""
-    return rule_of(config).settled(config)
 
 
 class _Write(ABC):

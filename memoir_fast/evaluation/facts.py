@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ..base import json_text
-from ..editing.request import EditRequest
 
 # Field of Fact -> its names in benchmark files; the first one found is used.
 _FIELDS = {
@@ -55,23 +54,6 @@ def load_facts(path: str | Path, count: int | None = None) -> list[Fact]:
             `count` facts.
     """
     return [_fact(record, where) for record, where in _records(path, count)]
-
-
-def load_requests(path: str | Path, count: int | None = None) -> list[EditRequest]:
-    """The first `count` edits (all, when None) of a JSONL file.
-
-    Each line has prompt and target, and optionally rephrasings, not_prompts, subject and key. Raises ValueError as
-    `load_facts`, or if a field is malformed.
-    """
-    found = []
-    for record, where in _records(path, count):
-        fact = _fact(record, where)
-        given = {name: record[name] for name in ("rephrasings", "not_prompts", "subject", "key") if record.get(name)}
-        try:
-            found.append(EditRequest(fact.prompt, fact.target, **given))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{where}: {error}") from None
-    return found
 
 
 def _records(path: str | Path, count: int | None) -> Iterator[tuple[dict[str, Any], str]]:

@@ -19,7 +19,7 @@ from ..base.causal_lm import CausalLM, text_config
 from ..base.fingerprint import identity
 from ..base.projection import find_target
 from ..config import MemoirConfig, default_contexts, default_layer
-from ..editing.rules import rule_of
+from ..editing.update_rule import rule_of
 from ..errors import EditError
 from ..model import MemoirModel
 from ..text.answers import begins_with, equals, first_sentence

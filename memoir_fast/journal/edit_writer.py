@@ -22,7 +22,7 @@ from ..reading.matching.prompt_codes import PromptCode
 from ..reading.probe import read_prompts
 from .edit_record import EditResult
 from .journal import Journal, now
-from .record import DTYPES
+from .record import dtype_of
 from .succession import folded
 
 # The score from which a stored edit is reported as similar to a new one.
@@ -163,7 +163,7 @@ class EditWriter:
                     break
                 longer = config.updated(steps=config.steps * 2**attempt)
                 finished = self.editor.optimise(requests, longer, without, given, scale)
-            dtype = DTYPES[self.journal.record_dtype]
+            dtype = dtype_of(self.journal.record_dtype)
             pending.updates += [update.compact().rounded(dtype) for update in finished.updates]
             pending.plans += group
             pending.finished.append(finished)

@@ -9,18 +9,21 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
-from typing import Any, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config import MemoirConfig
 from ..errors import ConflictError, EditError, quoted
-from ..memory.residual import ResidualMemory
 from ..memory.selection import check_tags
-from ..memory.update import Update
-from .record import DTYPES, Entry, edit_body
+from .past import changes_to, past_state
+from .record import Entry, dtype_of, edit_body
 from .state import State
 from .succession import Succession, folded
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..memory.residual import ResidualMemory
+    from ..memory.update import Update
 
 CONFLICTS = ("supersede", "keep", "reject")
 _Verb = TypeVar("_Verb", bound=Callable)
@@ -171,7 +174,7 @@ class Journal(ABC):
             EditError: an update or a loss is not finite.
         """
         self.check_writable()
-        dtype = DTYPES[self.record_dtype]
+        dtype = dtype_of(self.record_dtype)
         records, first = [], self.state.next_id
         for number, (fact, update) in enumerate(zip(facts, updates, strict=True)):
             update = update.compact().rounded(dtype)
@@ -252,34 +255,12 @@ class Journal(ABC):
         """Give every edit the status that it had just after edit `to` was made, or at a time; returns the changed
         edits.
 
-        For a time, the log is cut between two records such that the fewest records lie on the wrong side of the time;
-        so a clock that was wrong for a while moves the cut only a little. Weight decay since then is not undone.
-
-        Args:
-            to: an edit's id, or an ISO 8601 time (UTC unless it says otherwise).
-
-        Raises:
-            TypeError, ValueError: there is no such edit, the text is not a time, or an update is not kept or is
-                damaged.
-            StoreError: the change could not be kept.
+        See `past.past_state` for what the state at a time is. Weight decay that happened since is not undone.
         """
-        history = self.history()
-        if isinstance(to, str):
-            kept = history[: _cut([_written(entry) for entry in history], _time(to, "to"))]
-        else:
+        if not isinstance(to, str):
             self._known(to)
-            kept = [e for e in history if e.seq <= self.state.entries[to].seq]
-        past = State(self.memory)
-        past.entries |= {i: e for i, e in self.state.entries.items() if e.seq == 0}
-        past.statuses |= dict.fromkeys(past.entries, "active")
-        past.tags |= {i: [] for i in past.entries}
-        past.next_id = max(past.entries, default=-1) + 1 if past.entries else 0
-        for entry in kept:
-            past.apply(entry, effect=False)
-        wanted = {edit: past.statuses.get(edit, "deleted") for edit in self.state.statuses}
-        changes: list[list[Any]] = [
-            [edit, status] for edit, status in wanted.items() if status != self.state.statuses[edit]
-        ]
+        found = changes_to(self.state, past_state(self.state, self.history(), to, self))
+        changes: list[list[Any]] = [[edit, status] for edit, status in found]
         if changes:
             # Removals come first, so that two edits of one prompt are never in the memory together.
             self._change(sorted(changes, key=lambda change: change[1] == "active"))
@@ -332,30 +313,3 @@ class Journal(ABC):
 def now() -> str:
     """The present time, ISO 8601 in UTC with microseconds."""
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
-
-
-def _time(text: str, where: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(
-            f"{where}: {quoted(text)} is neither an edit's id nor a time like 2026-01-31T12:00:00+00:00"
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-
-
-def _written(entry: Entry) -> datetime:
-    """When a record was written. A merged edit states it apart from the time at which the edit was made."""
-    return _time(entry.header.get("written", entry.header["created"]), f"{entry.path}: record {entry.seq}")
-
-
-def _cut(times: list[datetime], moment: datetime) -> int:
-    """How many records existed at a moment: the cut that leaves the fewest on the wrong side of it; among equals, the
-    latest."""
-    best = wrong = sum(time <= moment for time in times)
-    place = 0
-    for number, time in enumerate(times, 1):
-        wrong += -1 if time <= moment else 1
-        if wrong <= best:
-            best, place = wrong, number
-    return place

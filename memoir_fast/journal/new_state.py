@@ -14,7 +14,7 @@ from ..base.fingerprint import digest
 from ..base.projection import Target
 from ..base.running import device_of
 from ..config import MemoirConfig
-from ..editing.rules import rule_of, settled
+from ..editing.update_rule import rule_of, settled
 from ..memory.residual import ResidualMemory
 from ..reading.background import BackgroundTexts, background_of, calibration_of, texts_of
 from ..reading.router import Router

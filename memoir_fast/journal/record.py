@@ -3,8 +3,9 @@
     magic "MFR1" | header length, u32 | body length, u64 | BLAKE2b-128 of the bytes before it and of the header | header
     | body
 
-Integers are little-endian. The header holds the body's checksum, so headers can be read and trusted without the bodies.
-An edit's body is a safetensors file with its signature and its update (see `memory/update.py`), in float32 or bfloat16.
+The header names the body's checksum, so headers can be read and trusted without the bodies. The body is a safetensors file: an
+edit's signature and its update (see `memory/update.py`), in float32 or bfloat16. torch is loaded by whoever reads or writes a body, not
+for the headers: a store's edits can be listed without waiting for it.
 """
 
 from __future__ import annotations
@@ -17,25 +18,26 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 
 from ..base import files
 from ..base.json_text import parse
 from ..errors import CutOff, Damaged, quoted
-from ..memory.update import Update
 from .edit_record import HEADER, LATER
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..memory.update import Update
 
 MAGIC = b"MFR1"
 LENGTHS = struct.Struct("<4sIQ")
 DIGEST = 16
 PREFIX = LENGTHS.size + DIGEST
 LONGEST_HEADER = 64 << 20
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = ("float32", "bfloat16")  # that a record's tensors can have
 
 
 def digest(*parts: bytes | memoryview) -> bytes:
@@ -217,11 +219,29 @@ def _in_range(name: str, value: Any) -> bool:
     return not isinstance(value, float) or (math.isfinite(value) and (name == "loss" or value >= 0))
 
 
+def origin_of(header: dict[str, Any]) -> str:
+    """What stays the same of an edit through every copy, bundle and merge: when it was made, of what, and which."""
+    if "origin" in header:
+        return header["origin"]
+    told = [header[name] for name in ("created", "prompt", "target", "author", "loss", "seconds")]
+    return digest(json.dumps(told).encode()).hex()
+
+
 # ---- edits -------------------------------------------------------------------------------------------------------
 
 
+def dtype_of(name: str) -> torch.dtype:
+    """The dtype of one of `DTYPES`."""
+    import torch
+
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
 def edit_body(update: Update, dtype: torch.dtype) -> bytes:
-    """An edit's body, from its update; `edit_update` gives back `update.rounded(dtype)`."""
+    """An update's tensors; `update.rounded(dtype)` is what `edit_update` gives back."""
+    import torch
+    from safetensors.torch import save
+
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in update.values().items()}
     return save({"signature": torch.from_numpy(np.ascontiguousarray(update.signature)), **tensors})
 
@@ -238,6 +258,12 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
         ValueError: the update is not kept.
         Damaged: the body or a field of the header is damaged.
     """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from ..memory.update import Update
+
     D, d, k = sizes
     where, header = f"{entry.path}: record {entry.seq}", entry.header
     if entry.forgotten:
@@ -250,7 +276,7 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
     except SafetensorError as error:
         raise Damaged(f"{where}: its body is not a safetensors file ({error})") from None
     name = header.get("dtype", "")
-    dtype = DTYPES.get(name) if isinstance(name, str) else None
+    dtype = dtype_of(name) if name in DTYPES else None
     signature = tensors.pop("signature", None)
     if signature is None or signature.dtype != torch.uint8 or tuple(signature.shape) != ((D + 7) // 8,):
         raise Damaged(f"{where}: tensor 'signature' must be uint8 of shape {((D + 7) // 8,)}")

@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from ..memory.residual import ResidualMemory
-from ..memory.update import Update
 from .edit_record import EditRecord
 from .record import Entry, check_header, edit_update
 
-# Per status, whether the edit's update is in V (and C), and whether queries find the edit.
+if TYPE_CHECKING:
+    from ..memory.residual import ResidualMemory
+    from ..memory.update import Update
+
+# Whether an edit's update is in V (and C), and whether queries find it.
 STATUSES = {"active": (True, True), "disabled": (True, False), "superseded": (False, False), "deleted": (False, False)}
 
 
@@ -23,8 +26,8 @@ class State:
     after it.
 
     Args:
-        memory: an empty memory, or one filled from a snapshot; records up to the snapshot are then applied without
-            effect.
+        memory: an empty memory, or one filled from a snapshot; the records up to it are then applied without effect. None: only what
+            becomes of the edits is followed, every record without effect and without torch.
 
     Attributes:
         seq: number of the last record applied.
@@ -38,8 +41,8 @@ class State:
         next_id: the id that the next edit gets.
     """
 
-    def __init__(self, memory: ResidualMemory):
-        self.memory = memory
+    def __init__(self, memory: ResidualMemory | None):
+        self._memory = memory
         self.seq = 0
         self.entries: dict[int, Entry] = {}
         self.statuses: dict[int, str] = {}
@@ -51,6 +54,16 @@ class State:
         self.changed = 0
         self.next_id = 0
         self._disabled: dict[int, np.ndarray] = {}  # signatures of disabled edits, which the index does not hold
+
+    @property
+    def memory(self) -> ResidualMemory:
+        """The memory; it must have one."""
+        assert self._memory is not None, "a state without a memory was asked for it"
+        return self._memory
+
+    @memory.setter
+    def memory(self, memory: ResidualMemory) -> None:
+        self._memory = memory
 
     def by_edit(self) -> dict[str, dict[int, Any]]:
         """The dictionaries that are kept by edit id (not copies), by name."""
@@ -67,6 +80,14 @@ class State:
             kept.clear()
         self.seq, self.next_id, self.changed = 0, 0, self.changed + 1
 
+    def copied(self) -> State:
+        """What is kept of each edit, in a state of its own without a memory."""
+        other = State(None)
+        for name, kept in self.by_edit().items():
+            setattr(other, name, dict(kept))
+        vars(other).update(self.counts())
+        return other
+
     def take(self, other: State) -> None:
         """Take over another state; the caller fills this one's memory from the other's."""
         for name, kept in other.by_edit().items():
@@ -75,23 +96,13 @@ class State:
         vars(self).update(other.counts())
         self.changed = changed
 
-    @torch.no_grad()
     def apply(self, entry: Entry, effect: bool = True) -> None:
-        """Apply the next record.
-
-        Args:
-            effect: False if the memory holds its effect already (from a snapshot).
-
-        Raises:
-            Damaged: the record or its body is damaged.
-            ValueError: it does not follow the last record, names an unknown edit or status, or needs an update not
-                kept.
-        """
-        header = entry.header
+        """Take in the next record. effect: False where the memory holds it already (it came from a snapshot)."""
+        header, effect = entry.header, effect and self._memory is not None
         check_header(entry)
         if entry.seq != self.seq + 1:
             raise ValueError(f"{entry.path}: record {entry.seq} does not follow {self.seq}")
-        with self.memory.lock:
+        with self._changing():
             if header["kind"] == "edit":
                 self._edit(entry, effect)
             elif header["kind"] == "status":
@@ -102,6 +113,17 @@ class State:
             else:
                 self._tag(header["id"], header["tags"])
             self.seq = entry.seq
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """The memory, if there is one, to be changed in one piece."""
+        if self._memory is None:
+            yield
+            return
+        import torch
+
+        with self._memory.lock, torch.no_grad():
+            yield
 
     def adopt(self, rows: list[dict[str, Any]], next_id: int, source: Path) -> None:
         """Take over a memory folder's active edits, which the memory holds already and whose updates are not kept."""
@@ -142,7 +164,7 @@ class State:
         return written != write or (find and not found and edit not in self._disabled)
 
     def _edit(self, entry: Entry, effect: bool) -> None:
-        header, memory = entry.header, self.memory
+        header = entry.header
         edit = header["id"]
         if edit != self.next_id:
             raise ValueError(f"{entry.path}: record {entry.seq} makes edit {edit}, expected {self.next_id}")
@@ -152,7 +174,7 @@ class State:
         self._ranks[edit] = (entry.seq, edit)
         self.entries[edit], self.statuses[edit], self.tags[edit] = entry, "active", list(header["tags"])
         if effect:
-            update = self.update_of(edit)
+            update, memory = self.update_of(edit), self.memory
             memory.scale = update.scale
             memory.write(update)
             self._note(edit)
@@ -196,7 +218,8 @@ class State:
         if edit not in self.entries:
             raise ValueError(f"a record tags edit {edit!r}: there is no such edit")
         self.tags[edit] = list(tags)
-        self.memory.index.touch()  # selections by tags are made again
+        if self._memory is not None:
+            self._memory.index.touch()  # what was chosen by tags is chosen anew
         self._note(edit)
 
     def _note(self, edit: int) -> None:

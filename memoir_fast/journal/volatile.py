@@ -40,6 +40,15 @@ class VolatileJournal(Journal):
         self._inherited: IO[bytes] | None = None
         self._end = 0
 
+    @classmethod
+    def before(cls, journal: Journal) -> VolatileJournal:
+        """A journal that goes on from where another one is, of the same memory: what it keeps, the other never learns of. Take its `mark` first,
+        to give the memory back as it was."""
+        made = cls(journal.memory)
+        made.conflict, made.record_dtype = journal.conflict, journal.record_dtype
+        made.state.take(journal.state.copied())
+        return made
+
     def __str__(self) -> str:
         return "this memory"
 

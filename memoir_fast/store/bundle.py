@@ -16,7 +16,7 @@ from ..base import files
 from ..base.fingerprint import differences
 from ..errors import Damaged, StoreError
 from ..journal.journal import now
-from ..journal.record import digest, encode, read_entry
+from ..journal.record import encode, origin_of, read_entry
 from . import manifest
 from .log import Chain, segment_path
 from .manifest import Manifest
@@ -121,9 +121,9 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
             raise ValueError(f"{other.folder}: config.{name} is {getattr(theirs.config, name)!r}, "
                              f"{store.folder} has {getattr(mine.config, name)!r}")  # fmt: skip
     found: dict[str, list[int]] = {"added": [], "superseded": [], "rejected": []}
-    known = {_origin(store, edit): edit for edit in store.state.entries}
+    known = {origin_of(entry.header): edit for edit, entry in store.state.entries.items()}
     for edit in other.state.active():
-        if (before := known.get(_origin(other, edit))) is not None:
+        if (before := known.get(origin_of(other.state.entries[edit].header))) is not None:
             found.setdefault("known", []).append(before)
             continue
         update, fact = other.state.update_of(edit), other.edits[edit]
@@ -143,18 +143,9 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
             "codes": other.state.entries[edit].header.get("codes", []),
             "supersedes": replaced,
             "metadata": {**fact["metadata"], "merged_from": {"store": other.folder.name, "id": edit}},
-            "origin": _origin(other, edit),
+            "origin": origin_of(other.state.entries[edit].header),
             "written": now(),
         }
         found["added"] += store.add([fact], [replace(update, decay=1.0, scale=store.memory.scale, **values)])
         found["superseded"] += replaced
     return found
-
-
-def _origin(store: Store, edit: int) -> str:
-    """A digest that identifies an edit through every merge, of when it was made and what it says."""
-    header = store.state.entries[edit].header
-    if "origin" in header:
-        return header["origin"]
-    told = [header[name] for name in ("created", "prompt", "target", "author", "loss", "seconds")]
-    return digest(json.dumps(told).encode()).hex()

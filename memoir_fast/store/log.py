@@ -253,6 +253,15 @@ class History:
             )
 
 
+def check_reaches(folder: Path, seq: int, known_to: int) -> None:
+    """Raise Damaged where a log that ends at record `seq` lacks records that were acknowledged, `known_to` the last of them."""
+    if seq < known_to:
+        raise Damaged(
+            f"{folder}: the log ends at record {seq}, but {known_to} records were acknowledged: a segment is missing or cut short. Put it back "
+            "from a copy; or, if ledger.sqlite came from elsewhere or from a newer copy, move it away and open the store again"
+        )
+
+
 def _set_aside(path: Path, end: int, aside: Path) -> None:
     """Move a segment's end to a file of its own."""
     with open(files.open_regular(path, os.O_RDWR), "rb+") as file:

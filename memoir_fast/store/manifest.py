@@ -1,4 +1,7 @@
-"""A store's `config.json` and its tensor files: what the log starts from, and the newest snapshots."""
+"""A store's `config.json` and its tensor files: what the log starts from, and how far the newest snapshots reach.
+
+torch is loaded by what reads or writes tensors, not for `config.json`: a store can be described without waiting for it.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,20 @@ import re
 import secrets
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..base import files
-from ..base.fingerprint import differences
 from ..base.json_text import parse
 from ..config import MemoirConfig
-from ..editing.rules import rule_of
+from ..editing.update_rule import rule_of
 from ..errors import StoreError, quoted
 from ..journal.journal import CONFLICTS
 from ..journal.record import DTYPES, digest
-from ..memory.residual import ResidualMemory
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..memory.residual import ResidualMemory
 
 CONFIG, BASE = "config.json", "base.safetensors"
 FORMAT, FORMAT_VERSION = "memoir_fast store", 4
@@ -137,7 +139,7 @@ class Manifest:
                              "than this machine has, or larger than for any known projection")  # fmt: skip
         if self.conflict not in CONFLICTS or self.record_dtype not in DTYPES:
             raise ValueError(f"conflict is {quoted(self.conflict)}, expected one of {CONFLICTS}; record_dtype is "
-                             f"{quoted(self.record_dtype)}, expected one of {tuple(DTYPES)}")  # fmt: skip
+                             f"{quoted(self.record_dtype)}, expected one of {DTYPES}")  # fmt: skip
         if not _BASE.fullmatch(self.base_file):
             raise ValueError(f"base_file: {quoted(self.base_file)} is not the name of a base file")
         for snapshot in self.snapshots:
@@ -188,7 +190,9 @@ def checksum(values: dict[str, Any]) -> str:
 
 
 def same_memory(one: Manifest, other: Manifest) -> bool:
-    """Whether two manifests describe the same memory for the same base model."""
+    """Whether two manifests tell of one memory beside one base model."""
+    from ..base.fingerprint import differences
+
     return not differences(one.fingerprint, other.fingerprint) and one.permutation == other.permutation
 
 
@@ -218,12 +222,9 @@ Shapes: TypeAlias = "dict[str, tuple[tuple[int | None, ...], torch.dtype]]"
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
-    """Write a safetensors file and read it back; returns the digest of its bytes, hexadecimal.
+    """Write a safetensors file and read it back; returns the digest of its bytes."""
+    from safetensors.torch import save
 
-    Raises:
-        OSError: writing failed.
-        StoreError: the bytes read back differ.
-    """
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     files.replace(path, data)
     if files.read(path) != data:
@@ -241,8 +242,11 @@ def read_tensors(path: Path, expected_digest: str, shapes: Shapes) -> dict[str, 
 
 
 def check_tensors(data: bytes, path: Path, shapes: Shapes) -> dict[str, torch.Tensor]:
-    """The tensors in a safetensors file's bytes. path: for messages. Raises ValueError for wrong shapes or dtypes, NaN
-    or infinity."""
+    """The tensors of a safetensors file's bytes; path: for messages. Raises ValueError for a wrong shape or dtype, NaN or infinity."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     try:
         tensors = load(data)
     except SafetensorError as error:
@@ -262,7 +266,9 @@ def check_tensors(data: bytes, path: Path, shapes: Shapes) -> dict[str, torch.Te
 
 
 def base_shapes(dimension: int) -> Shapes:
-    """What a base file holds for D input features, besides the matcher's tensors."""
+    """What `base.safetensors` holds for D input features."""
+    import torch
+
     width = (dimension + 7) // 8
     return {
         "permutation": ((dimension,), torch.int32),
@@ -272,7 +278,9 @@ def base_shapes(dimension: int) -> Shapes:
 
 
 def snapshot_shapes(dimension: int, hidden: int, tracked: bool) -> Shapes:
-    """What a snapshot holds for D input and d output features. tracked: with C."""
+    """What a snapshot holds for D input and d output features; tracked: with C."""
+    import torch
+
     width = (dimension + 7) // 8
     shapes: Shapes = {
         "V": ((dimension, hidden), torch.float32),
@@ -311,4 +319,6 @@ def restore(folder: Path, kept: Manifest, memory: ResidualMemory, problems: list
 
 def permutation_digest(permutation: torch.Tensor) -> str:
     """The hexadecimal digest of a permutation (D,)."""
+    import torch
+
     return digest(permutation.to("cpu", torch.int32).contiguous().numpy().tobytes()).hex()

@@ -23,7 +23,7 @@ import torch
 
 from ..base import files
 from ..config import MemoirConfig
-from ..editing.rules import rule_of
+from ..editing.update_rule import rule_of
 from ..errors import CutOff, Damaged, StoreError
 from ..journal.journal import CONFLICTS, Journal, exclusive
 from ..journal.memory_state import MemoryState, words_among
@@ -31,9 +31,9 @@ from ..journal.record import DTYPES, Entry
 from ..journal.state import State
 from ..memory.residual import ResidualMemory
 from . import compaction, manifest
-from .ledger import FILE, Ledger, acknowledged, as_stored, open_ledger, reconcile
+from .ledger import Ledger, acknowledged, as_stored, open_ledger, reconcile
 from .lock import WriterLock
-from .log import History, Writer, segment_path, segments
+from .log import History, Writer, check_reaches, segment_path, segments
 from .manifest import BASE, CONFIG, Manifest
 from .verify import verify
 
@@ -110,12 +110,7 @@ class Store(Journal):
             known_to = acknowledged(self.folder, kept.store)
         self._history = History(self.folder, kept.store, known_to, torn, self.report, cuts=writer)
         self._load()
-        if self.state.seq < known_to:
-            raise Damaged(
-                f"{self.folder}: the log ends at record {self.state.seq}, but {known_to} records were acknowledged: a segment is missing or "
-                f"cut short. Put it back from a copy; or, if {FILE} came from elsewhere or from a newer copy, move it away and open the "
-                "store again"
-            )
+        check_reaches(self.folder, self.state.seq, known_to)
 
     # ---- making, opening, closing --------------------------------------------------------------------------------
 
@@ -129,7 +124,7 @@ class Store(Journal):
             record_dtype: "float32", or "bfloat16" for logs of half the size; V is then written from the rounded values.
             settings: as for `Store`. Raises ValueError for bad arguments, OSError or StoreError if writing fails.
         """
-        for name, value, legal in (("conflict", conflict, CONFLICTS), ("record_dtype", record_dtype, tuple(DTYPES))):
+        for name, value, legal in (("conflict", conflict, CONFLICTS), ("record_dtype", record_dtype, DTYPES)):
             if value not in legal:
                 raise ValueError(f"{name} must be one of {legal}, got {value!r}")
         folder = Path(folder)

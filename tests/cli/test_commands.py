@@ -72,7 +72,7 @@ def test_command_line(checkpoint, capsys):
         _here(capsys, "show", "0", *store, "--json", "-")
     )["tags"] == ["a"]
     _here(capsys, "restore", "0", *store), _here(capsys, "enable", "1", *store), _here(capsys, "compact", *store)
-    assert "1 edits changed" in _here(capsys, "rollback", "0", *store) and "no problem found" in _here(
+    assert "1 edits changed" in _here(capsys, "rollback", "0", "--yes", *store) and "no problem found" in _here(
         capsys, "verify", *store
     )
     _here(capsys, "restore", "1", *store), _here(capsys, "export", *store, "--to", str(checkpoint / "bundle"))
@@ -128,10 +128,13 @@ def test_facts_say_how_they_are_asked(checkpoint, capsys):
     ]
     (checkpoint / "facts.jsonl").write_text("\n".join(map(json.dumps, facts)))
     edits = ["--edits", str(checkpoint / "facts.jsonl")]
-    first = json.loads(_here(capsys, "edit", *model, *shape, *edits, "--conflict", "keep", "--json", "-"))
+    first = json.loads(
+        _here(capsys, "edit", *model, *shape, *edits, "--conflict", "keep", "--no-verify", "--json", "-")
+    )
     assert [row["rephrasings"] for row in first] == [["w105 w106 w107"], []] and first[0]["key"] == "a"
     again = _here(capsys, "edit", *model, *edits, "--count", "1")
-    assert "nothing was written" in again
+    assert "1 facts, 1 stored" in again
+    model.append("--no-verify")
     moved = ["--prompt", "w100 w101", "--target", "w155", "--key", "a"]
     assert "takes the place of edit 0" in _here(capsys, "edit", *model, *moved)
     kept = json.loads(_here(capsys, "edit", *model, "--prompt", "w110 w111 w112", "--target", "w156", "--json", "-"))
@@ -161,7 +164,7 @@ def test_a_tuned_model_says_so(checkpoint, capsys):
     told = json.loads((checkpoint / "tune.json").read_text())
     assert told["settings"]["contexts"] == 0 and told["settings"]["layer"] in (0, 1) and len(told["rows"]) == 2
     assert len(said.splitlines()) == 4 and f"kept in {told['file']}" in said.splitlines()[-1]
-    edit = ["edit", *shape, "--prompt", "w100 w101", "--target", "w150", "--steps", "2"]
+    edit = ["edit", *shape, "--prompt", "w100 w101", "--target", "w150", "--steps", "2", "--no-verify"]
     layer = f"layer {told['settings']['layer']}, contexts 0; --tuned off"
     assert layer in _here(capsys, *edit, "--store", str(checkpoint / "store"))
     assert "(memoir-fast tune)" in _here(capsys, "info", "--store", str(checkpoint / "store"))
@@ -176,10 +179,11 @@ def test_a_tuned_model_says_so(checkpoint, capsys):
 def test_info_names_what_looks_edits_up(tmp_path, capsys):
     with tiny_memoir() as model:
         model.create_store(str(tmp_path / "s"))
-    described = _here(capsys, "info", "--store", str(tmp_path / "s"))
+    store = ["--store", str(tmp_path / "s"), "--lookup"]
+    described = _here(capsys, "info", *store)
     assert f"look-up with router=mask (this store's): {engines()['mask']}\n" in described
     assert f"look-up with router=tokens: {engines()['tokens']}\n" in described
-    assert json.loads(_here(capsys, "info", "--store", str(tmp_path / "s"), "--json", "-"))["lookup"] == engines()
+    assert json.loads(_here(capsys, "info", *store, "--json", "-"))["lookup"] == engines()
 
 
 @pytest.mark.parametrize(

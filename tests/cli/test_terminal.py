@@ -51,7 +51,7 @@ def old_store(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [["log", "--all"], ["show", "0"], ["info"], ["delete", "0"], ["rollback", "0"], ["verify"]]
+    "command", [["log", "--all"], ["show", "0"], ["info"], ["delete", "0"], ["rollback", "0", "--yes"], ["verify"]]
 )
 def test_every_command_prints_any_store(old_store, command, capsys):
     assert main([*command, "--store", str(old_store), "--json", "-"]) == 0
@@ -60,7 +60,7 @@ def test_every_command_prints_any_store(old_store, command, capsys):
     assert (out + err).replace("\n", "").isprintable()
 
 
-@pytest.mark.parametrize("command", [["log"], ["show", "0"], ["info"], ["delete", "1"], ["rollback", "0"], ["verify"], ["compact"],
+@pytest.mark.parametrize("command", [["log"], ["show", "0"], ["info"], ["delete", "1"], ["rollback", "0", "--yes"], ["verify"], ["compact"],
                                      ["export", "--to", "OUT"], ["merge", "SELF"]])  # fmt: skip
 def test_every_command_says_what_opening_found(old_store, command, capsys, tmp_path):
     path = segments(old_store)[-1][1]

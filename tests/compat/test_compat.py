@@ -15,7 +15,7 @@ from memoir_fast.compat.easyedit import BaseEditor, MEMOIRHyperParams, apply_mem
 from memoir_fast.compat.params import SHIPPED
 from memoir_fast.compat.run_editing import main as run_editing
 from memoir_fast.compat.tensors import export_memory, import_memory, load_background, permutation_of
-from memoir_fast.editing.rules import settled
+from memoir_fast.editing.update_rule import settled
 from memoir_fast.evaluation import metrics
 from tests.compat.support import LOCAL, PROMPTS, REPHRASED, TARGETS, YAML, logits
 from tests.support.data import facts_file

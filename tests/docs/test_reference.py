@@ -20,7 +20,10 @@ def test_every_setting_is_told_of():
 
 def test_every_command_is_told_of():
     text = HOOKS["command_line"]()
-    commands = "edit ask eval calibrate tune demo info log show delete restore disable enable rollback compact verify export import merge serve"
+    commands = (
+        "edit ask route check chat eval calibrate tune demo info log show search tags diff delete restore disable enable tag rollback compact "
+        "verify export import merge serve"
+    )
     for command in commands.split():
         assert f"\n## {command}\n" in f"\n{text}"
     assert "`--forget-before ID`" in text and "| option |" in text

@@ -13,7 +13,8 @@ from memoir_fast.editing import editor, suffix
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.replay import Replay
 from memoir_fast.editing.request import EditRequest
-from memoir_fast.editing.rules import BlockWrite, TokenWrite, make_write, preconditioned, settled
+from memoir_fast.editing.rules import BlockWrite, TokenWrite, make_write, preconditioned
+from memoir_fast.editing.update_rule import settled
 from memoir_fast.text.encoder import Encoder
 from tests.support.models import FAMILIES, bits, tiny_memoir
 from tests.support.oracle import DenseMemory, plain_edit

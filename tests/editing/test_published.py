@@ -9,7 +9,7 @@ import torch
 
 from memoir_fast import MemoirConfig, MemoirModel
 from memoir_fast.editing.request import EditRequest
-from memoir_fast.editing.rules import settled
+from memoir_fast.editing.update_rule import settled
 from tests.support.models import background_texts, tiny_memoir, tiny_model, word_tokenizer
 from tests.support.oracle import DenseMemory
 from tests.support.published_oracle import published_edit

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from memoir_fast import MemoirConfig, MemoirModel
-from memoir_fast.editing.rules import RULES, BlockWrite, TokenWrite, adaptive_rate, make_write, settled
+from memoir_fast.editing.rules import BlockWrite, TokenWrite, adaptive_rate, make_write
+from memoir_fast.editing.update_rule import RULES, settled
 from tests.support.models import tiny_memoir
 
 

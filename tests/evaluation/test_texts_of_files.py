@@ -8,10 +8,17 @@ import os
 import pytest
 
 from memoir_fast import EditRequest
-from memoir_fast.evaluation.facts import load_facts, load_requests
+from memoir_fast.evaluation.edit_file import load_edits
+from memoir_fast.evaluation.facts import load_facts
 from memoir_fast.reading.background import load_texts
 from tests.support.models import tiny_memoir
 from tests.support.patience import within
+
+
+def load_requests(path):
+    """The requests of a file of edits, every line of it sound."""
+    return [statement.request for statement in load_edits(path).checked()]
+
 
 GOOD = {"prompt": "Wer leitet Zürich?", "target": "Léa"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from memoir_fast.editing.rules import settled
+from memoir_fast.editing.update_rule import settled
 
 
 class DenseMemory(nn.Module):
