@@ -55,10 +55,8 @@ def lay_out(
 
     Args:
         edits: per edit, its sequences.
-        packed: one row for all sequences; otherwise one padded row each.
-        device: where the tensors go.
-        counted: added to each sequence's number of target tokens when its loss is averaged. It is 1 in the authors'
-            code, whose target mask begins one position early.
+        packed: one row for all sequences; otherwise one padded row each. device: where the tensors go.
+        counted: added to a sequence's number of target tokens when its loss is averaged; 1 as the authors count.
         acts: at which tokens the memory acts, see `MemoirConfig.acts`.
     """
     sequences = [sequence for edit in edits for sequence in edit]
