@@ -25,6 +25,8 @@ def open_regular(path: Path, flags: int, follow: bool = False) -> int:
     except OSError as error:
         if path.is_symlink() and not follow:
             raise ValueError(f"{path}: is a symbolic link; a store holds regular files only") from None
+        if error.errno == errno.ELOOP:
+            raise ValueError(f"{path}: is a link that leads back to itself") from None
         if isinstance(error, FileNotFoundError):
             raise ValueError(f"{path}: there is no such file") from None
         if error.errno in (errno.ENXIO, errno.EISDIR, errno.ENODEV):  # a pipe or socket, a folder, a device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 
@@ -107,3 +108,18 @@ def test_data_that_is_no_text_is_refused_with_its_place(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf" + '{"src": "a\u2028b", "alt": "\x85"}\n'.encode() + good.encode())
     path.write_bytes(path.read_bytes().replace("\x85".encode(), "c\u2029".encode()))
     assert [record.prompt for record in load_records(path)] == ["a\u2028b", "a"]
+
+
+@pytest.mark.parametrize("prompts", [{"a": "b"}, "text", 7])
+def test_paraphrases_that_are_no_list_are_refused(tmp_path, prompts):
+    rewrite = {"prompt": "{} is", "subject": "a", "target_new": {"str": "b"}, "target_true": {"str": "c"}}
+    (tmp_path / "d.json").write_text(json.dumps([{"requested_rewrite": rewrite, "paraphrase_prompts": prompts}]))
+    with pytest.raises(ValueError, match="record 1: paraphrase_prompts must be a list of texts"):
+        load_records(tmp_path / "d.json", "counterfact")
+
+
+def test_a_link_that_leads_to_itself_is_refused_in_a_sentence(tmp_path):
+    os.symlink(tmp_path / "x.pt", tmp_path / "x.pt")
+    for read in (load_background, load_records):
+        with pytest.raises(ValueError, match=r"x\.pt"):
+            read(tmp_path / "x.pt")
