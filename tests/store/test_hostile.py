@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from memoir_fast.errors import Damaged
 from memoir_fast.journal.record import digest, encode, read_entry
-from memoir_fast.store import Store, StoreError, import_bundle
+from memoir_fast.store import Store, StoreError, import_bundle, lock
 from memoir_fast.store import folder as saving
 from memoir_fast.store.log import segments
 from memoir_fast.store.manifest import checksum
@@ -162,6 +162,28 @@ def test_a_lock_that_leads_elsewhere_is_refused(sound, tmp_path):
     (folder / "lock").unlink()
     os.link(tmp_path / "mine", folder / "lock")
     with pytest.raises(ValueError, match="not empty"):
+        Store(folder, writer=True)
+    assert (tmp_path / "mine").read_text() == "mine"
+    (folder / "lock").unlink()
+    with Store(folder, writer=True) as store:
+        assert contents(store) == kept
+
+
+def test_a_lock_that_becomes_a_link_at_the_last_moment_is_not_followed(sound, tmp_path, monkeypatch):
+    """Between the store's own look and the locking, which is filelock's: the lower bound in pyproject is the first version that refuses."""
+    folder, kept = sound
+    (tmp_path / "mine").write_text("mine")
+    look, looks = lock._check, []
+
+    def late(path):
+        look(path)
+        if not looks:
+            path.unlink(missing_ok=True)
+            path.symlink_to(tmp_path / "mine")
+        looks.append(path)
+
+    monkeypatch.setattr(lock, "_check", late)
+    with pytest.raises(ValueError, match="symbolic link"):
         Store(folder, writer=True)
     assert (tmp_path / "mine").read_text() == "mine"
     (folder / "lock").unlink()
