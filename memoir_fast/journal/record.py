@@ -136,7 +136,7 @@ def read_entry(data: bytes | memoryview, size: int, path: Path, offset: int) -> 
     except ValueError as error:
         raise Damaged(f"{where} has a malformed header: {error}") from None
     texts = (
-        [header.get(name, "") for name in ("kind", "body", "store", "after", "was", "origin", "written")]
+        [header.get("kind"), *(header.get(name, "") for name in ("body", "store", "after", "was", "origin", "written"))]
         if isinstance(header, dict)
         else [0]
     )

@@ -125,7 +125,9 @@ def _check_sizes(path: Path) -> None:
     with open(path, "rb") as file:
         head = file.read(_FLAT.size)
     if head[:4] != _MAGIC:
-        raise ValueError(f"{path}: not a binary index of FAISS that is an IndexBinaryFlat: it begins with {head[:4]!r}, not {_MAGIC!r}")
+        raise ValueError(
+            f"{path}: not a binary index of FAISS that is an IndexBinaryFlat: it begins with {head[:4]!r}, not {_MAGIC!r}"
+        )
     _, bits, width, codes, _, _, stored = _FLAT.unpack(head.ljust(_FLAT.size, b"\0"))
     if bits != 8 * width or codes * width != stored or size != _FLAT.size + stored:
         raise ValueError(

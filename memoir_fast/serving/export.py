@@ -107,7 +107,9 @@ def edits_of(folder: str | Path) -> set[int] | None:
     except SafetensorError as error:
         raise ValueError(f"{path}: not the tensors of an export ({error}): export the store again") from None
     if ids.dtype != torch.int64 or ids.dim() != 1:
-        raise ValueError(f"{path}: its ids are {tuple(ids.shape)} {ids.dtype}, expected a list of int64: export the store again")
+        raise ValueError(
+            f"{path}: its ids are {tuple(ids.shape)} {ids.dtype}, expected a list of int64: export the store again"
+        )
     return set(ids.tolist())
 
 

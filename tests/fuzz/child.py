@@ -12,6 +12,7 @@ import random
 import resource
 import shutil
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -23,8 +24,28 @@ from . import formats, readers
 SLOWEST = 5.0  # seconds
 MOST_MEMORY = 256 << 20  # bytes beyond twice the input's size
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_CHANGES = {"os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod", "os.link", "os.symlink", "os.chown", "shutil.rmtree"}
-_NEVER = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect", "socket.bind", "ctypes.dlopen"}
+_CHANGES = {
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.truncate",
+    "os.chmod",
+    "os.link",
+    "os.symlink",
+    "os.chown",
+    "shutil.rmtree",
+}
+_NEVER = {
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+    "socket.connect",
+    "socket.bind",
+    "ctypes.dlopen",
+}
 
 
 class Watch:
@@ -55,7 +76,9 @@ class Watch:
             mode, flags = values[1], values[2] or 0
             last = not flags & os.O_NOFOLLOW
             nameless = os.path.isdir(values[0])  # a temporary file that never has a name
-            changes = not nameless and (bool(flags & _WRITES) or (isinstance(mode, str) and bool(set(mode) & set("wax+"))))
+            changes = not nameless and (
+                bool(flags & _WRITES) or (isinstance(mode, str) and bool(set(mode) & set("wax+")))
+            )
             if changes and not self._within(values[0], self.inside, last) and os.fsdecode(values[0]) != os.devnull:
                 self.seen.append(f"open to write {os.fsdecode(values[0])}")
             elif self.reads and self._within(values[0], self.outside, last):
@@ -65,13 +88,19 @@ class Watch:
     def _within(path: Any, folder: str, last: bool) -> bool:
         """Whether a path leads into a folder; last: a link at its end is followed."""
         text = os.path.abspath(os.fsdecode(path))
-        found = os.path.realpath(text) if last else os.path.join(os.path.realpath(os.path.dirname(text)), os.path.basename(text))
+        found = (
+            os.path.realpath(text)
+            if last
+            else os.path.join(os.path.realpath(os.path.dirname(text)), os.path.basename(text))
+        )
         return found == folder or found.startswith(folder + os.sep)
 
 
 def listing(folder: Path) -> list[tuple[str, bytes | str]]:
     """Names and contents of a folder."""
-    return sorted((str(path.relative_to(folder)), path.read_bytes() if path.is_file() else "folder") for path in folder.rglob("*"))
+    return sorted(
+        (str(path.relative_to(folder)), path.read_bytes() if path.is_file() else "folder") for path in folder.rglob("*")
+    )
 
 
 def size_of(folder: Path) -> int:
@@ -118,6 +147,7 @@ def main(seeds: Path, work: Path) -> None:
     inside, outside = work / "case", work / "outside"
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + (6 << 30),) * 2)
+    tempfile.gettempdir()  # which tries the folder, once
     watch = Watch(inside, outside)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints, prints elsewhere

@@ -75,7 +75,9 @@ def _damage_store(folder: Path, rng: random.Random, outside: Path) -> None:
     other = rng.choice(paths)
     if rng.random() < 0.12:
         if rng.random() < 0.3:
-            path = place / rng.choice(["writer.json", "lock", "ledger.sqlite-wal", "x.part", "log-000000000099.bin", "snapshot-x.safetensors"])
+            path = place / rng.choice(
+                ["writer.json", "lock", "ledger.sqlite-wal", "x.part", "log-000000000099.bin", "snapshot-x.safetensors"]
+            )
             path.write_bytes(path.read_bytes() if path.exists() else b"")
         mutations.kind_of_file(path, rng, outside)
     elif rng.random() < 0.04:
@@ -188,7 +190,9 @@ def _facts(to: Path) -> None:
         (to / f"lines{number}" / "facts.jsonl").write_text("\n".join(json.dumps(fact) for _ in range(3)))
         (to / f"list{number}" / "facts.jsonl").write_text(json.dumps([fact] * 3))
     (to / "texts").mkdir()
-    (to / "texts" / "facts.jsonl").write_text("\n".join(json.dumps({"prompt": f"w{i} w{i + 1}", "answer": "w"}) for i in range(152)))
+    (to / "texts" / "facts.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": f"w{i} w{i + 1}", "answer": "w"}) for i in range(152))
+    )
 
 
 def _damage_facts(folder: Path, rng: random.Random, outside: Path) -> None:
@@ -205,7 +209,13 @@ def _choices(to: Path) -> None:
     (to / "a").mkdir()
     tokenizer, config = word_tokenizer(), tiny_memoir().config.updated(layer=None)
     model = identity(tiny_model("llama"), tokenizer, None)
-    tuned.save(to / "a" / "tuned.json", model, tuned.measured_by(tokenizer, config), {"layer": 1, "contexts": 2, "edit_lr": 0.5}, [])
+    tuned.save(
+        to / "a" / "tuned.json",
+        model,
+        tuned.measured_by(tokenizer, config),
+        {"layer": 1, "contexts": 2, "edit_lr": 0.5},
+        [],
+    )
 
 
 def _yaml(to: Path) -> None:
@@ -221,7 +231,10 @@ def _tensors(to: Path) -> None:
     model = tiny_memoir()
     masks = torch.zeros(2, 96, dtype=torch.bool)
     masks[:, :24] = True
-    torch.save({"new_weight": torch.zeros(32, 96), "masks": masks, "permutation": model.memory.permutation.long()}, to / "a" / "memory.pt")
+    torch.save(
+        {"new_weight": torch.zeros(32, 96), "masks": masks, "permutation": model.memory.permutation.long()},
+        to / "a" / "memory.pt",
+    )
     torch.save(torch.ones(3, 96), to / "a" / "background.pt")
 
 
@@ -235,7 +248,11 @@ def _gguf(to: Path) -> None:
 
     (to / "a").mkdir()
     writer = GGUFWriter(to / "a" / "model.gguf", "llama")
-    writer.add_block_count(1), writer.add_array("tokens", ["a", "b"]), writer.add_tensor("x", np.zeros((4, 4), np.float32))
+    (
+        writer.add_block_count(1),
+        writer.add_array("tokens", ["a", "b"]),
+        writer.add_tensor("x", np.zeros((4, 4), np.float32)),
+    )
     writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file()
     writer.close()
 
@@ -256,7 +273,12 @@ def _exports(to: Path) -> None:
 def _damage_named(folder: Path, rng: random.Random, outside: Path) -> None:
     """One file of its kind, or any."""
     path = rng.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
-    by_kind = {".json": mutations.json_file, ".yaml": mutations.yaml_file, ".pt": mutations.zipped, ".safetensors": mutations.tensors_file}
+    by_kind = {
+        ".json": mutations.json_file,
+        ".yaml": mutations.yaml_file,
+        ".pt": mutations.zipped,
+        ".safetensors": mutations.tensors_file,
+    }
     kind = rng.random()
     if kind < 0.06:
         mutations.kind_of_file(path, rng, outside)
@@ -295,7 +317,9 @@ def damaged(name: str, seeds: Path, to: Path, outside: Path, seed: str) -> None:
     for _ in range(rng.choice([1, 1, 1, 2])):
         if not all(path.is_dir() or _plain(path) for path in to.rglob("*")):
             break
-        with contextlib.suppress(Exception):  # the first change took from the second what it needs: the input is damaged already
+        with contextlib.suppress(
+            Exception
+        ):  # the first change took from the second what it needs: the input is damaged already
             FORMATS[name].damage(to, rng, outside)
 
 

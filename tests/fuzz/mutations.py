@@ -25,7 +25,21 @@ def kind_of_file(path: Path, rng: random.Random, outside: Path) -> None:
     """Put something else than a sound regular file at a path."""
     data = path.read_bytes()
     path.unlink()
-    kind = rng.choice(["fifo", "link", "link to itself", "folder", "empty", "missing", "socket", "sparse", "hanging link", "device", "bytes"])
+    kind = rng.choice(
+        [
+            "fifo",
+            "link",
+            "link to itself",
+            "folder",
+            "empty",
+            "missing",
+            "socket",
+            "sparse",
+            "hanging link",
+            "device",
+            "bytes",
+        ]
+    )
     if kind == "fifo":
         os.mkfifo(path)
     elif kind == "link":
@@ -40,7 +54,10 @@ def kind_of_file(path: Path, rng: random.Random, outside: Path) -> None:
         path.mkdir()
         (path / "file").write_bytes(data[:100])
     elif kind == "socket":
-        with contextlib.closing(socket.socket(socket.AF_UNIX)) as made, contextlib.suppress(OSError):  # the path may be too long for one
+        with (
+            contextlib.closing(socket.socket(socket.AF_UNIX)) as made,
+            contextlib.suppress(OSError),
+        ):  # the path may be too long for one
             made.bind(str(path))
     elif kind in ("empty", "sparse"):
         path.write_bytes(data if kind == "sparse" else b"")
@@ -70,7 +87,7 @@ def lines_file(path: Path, rng: random.Random) -> None:
     if kind == 0:
         lines.insert(number, rng.choice(values.DEEP))
     elif kind == 1:
-        lines = lines[:number] + [b"", b"\r", "\u2028".encode(), b"# x"] + lines[number:]
+        lines = [*lines[:number], b"", b"\r", "\u2028".encode(), b"# x", *lines[number:]]
     path.write_bytes(rng.choice([b"\n", b"\n", b"\n", b"\r\n", b"\r"]).join(lines))
 
 
@@ -81,12 +98,16 @@ def tensors(data: bytes, rng: random.Random) -> bytes:
     kind = rng.randrange(6)
     if kind == 0 and body:  # values: NaN, infinity, large numbers, indices out of range
         place = rng.randrange(max(1, len(body) - 8)) & ~3
-        body[place : place + 4] = rng.choice([b"\x00\x00\xc0\x7f", b"\x00\x00\x80\x7f", b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\x00" * 4])
+        body[place : place + 4] = rng.choice(
+            [b"\x00\x00\xc0\x7f", b"\x00\x00\x80\x7f", b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\x00" * 4]
+        )
     elif kind == 1:  # another shape of as many numbers, or another dtype of as many bytes
         name = rng.choice(list(header))
         about = header[name]
         if "shape" in about:
-            about["shape"] = rng.choice([about["shape"][::-1], [1, *about["shape"]], [0, *about["shape"]], [], [1 << 40, 0]])
+            about["shape"] = rng.choice(
+                [about["shape"][::-1], [1, *about["shape"]], [0, *about["shape"]], [], [1 << 40, 0]]
+            )
             if rng.random() < 0.3:
                 about["dtype"] = rng.choice(["F32", "I32", "I64", "F64", "U8", "BOOL", "BF16", "F8_E4M3", "F4", "X"])
     elif kind == 2:  # a tensor gone, or under another name
@@ -150,7 +171,11 @@ def records(path: Path, rng: random.Random) -> None:
     header, body = parts[number]
     kind = rng.randrange(8)
     if kind < 4:
-        header = _settings(header, rng) if isinstance(header.get("config"), dict) and rng.random() < 0.8 else values.changed(header, rng)
+        header = (
+            _settings(header, rng)
+            if isinstance(header.get("config"), dict) and rng.random() < 0.8
+            else values.changed(header, rng)
+        )
         parts[number] = (header if isinstance(header, dict) else {"seq": 1, "kind": "edit"}, body)
     elif kind == 4 and body:
         parts[number] = (header, tensors(body, rng))
@@ -201,13 +226,17 @@ def database(path: Path, rng: random.Random, outside: Path) -> None:
         return path.write_bytes(values.raw(path.read_bytes(), rng)) and None
     if kind == 1:
         name = f"{rng.choice([outside / 'keep.txt', '../outside/keep.txt', outside / 'keep.txt-mj0000'])}".encode()
-        tail = struct.pack(">I", 1) + name + struct.pack(">II", len(name), sum(name)) + b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+        tail = (
+            struct.pack(">I", 1) + name + struct.pack(">II", len(name), sum(name)) + b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+        )
         head = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + struct.pack(">IIIII", 0, 1, 4, 512, 4096)
         path.with_name(f"{path.name}-journal").write_bytes(head.ljust(512, b"\0") + tail)
         return None
     if kind == 2:
         side = path.with_name(path.name + rng.choice(["-wal", "-shm", "-journal"]))
-        return side.write_bytes(rng.choice([b"", rng.randbytes(200), b"\x37\x7f\x06\x82" + rng.randbytes(4200)])) and None
+        return (
+            side.write_bytes(rng.choice([b"", rng.randbytes(200), b"\x37\x7f\x06\x82" + rng.randbytes(4200)])) and None
+        )
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
         for statements in rng.choices(_STATEMENTS, k=rng.choice([1, 1, 2])):
             with contextlib.suppress(sqlite3.Error):
@@ -230,7 +259,9 @@ def zipped(path: Path, rng: random.Random) -> None:
     elif kind == 1:
         method = zipfile.ZIP_DEFLATED
     elif kind == 2:
-        parts.append((rng.choice(["../../outside/keep.txt", "/etc/x", name, "archive/data/99", "archive/data.pkl"]), data))
+        parts.append(
+            (rng.choice(["../../outside/keep.txt", "/etc/x", name, "archive/data/99", "archive/data.pkl"]), data)
+        )
     elif kind == 3:
         del parts[number]
     elif kind == 4:  # the pickle's numbers: sizes, strides, names
@@ -253,7 +284,23 @@ def yaml_file(path: Path, rng: random.Random) -> None:
            "'", '"', "!!binary aGk=", "? x", "1:30:20", "~", "yes", "[a, b]", "{a: 1}", "!!set {a, b}", "!!timestamp 2026-01-01", "9" * 5000]  # fmt: skip
     lines[number] = f"{key}: {rng.choice(odd) if rng.random() < 0.6 else json.dumps(values.nasty(rng))}"
     if rng.random() < 0.2:
-        lines.insert(number, rng.choice(["<<: {x: 1}", "---", "...", "- x", "%YAML 9.9", "\t", "a: b: c", "a" * 3000 + ": 1", "#" * 5000, "? [a, b]\n: c"]))
+        lines.insert(
+            number,
+            rng.choice(
+                [
+                    "<<: {x: 1}",
+                    "---",
+                    "...",
+                    "- x",
+                    "%YAML 9.9",
+                    "\t",
+                    "a: b: c",
+                    "a" * 3000 + ": 1",
+                    "#" * 5000,
+                    "? [a, b]\n: c",
+                ]
+            ),
+        )
     path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
 
 

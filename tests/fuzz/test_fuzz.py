@@ -73,7 +73,10 @@ def test_a_change_of_the_folder_beside_is_seen_whoever_makes_it(watch):
         keep.write_text("y")
 
     try:
-        assert child.examine(behind, Path(watch.inside), keep.parent, watch, named=False) == "changed the folder beside its own"
+        assert (
+            child.examine(behind, Path(watch.inside), keep.parent, watch, named=False)
+            == "changed the folder beside its own"
+        )
     finally:
         keep.write_text("x")
 

@@ -56,9 +56,20 @@ def _near(value: Any, rng: random.Random) -> Any:
         return rng.choice([-value, value + 1, value * 1e30, int(value), str(value)])
     if isinstance(value, str):
         cut = rng.randrange(len(value) + 1)
-        return rng.choice([value[:cut], value + value, value[:cut] + rng.choice(TEXTS) + value[cut:], value.upper(), [value], {value[:9]: value}])
+        return rng.choice(
+            [
+                value[:cut],
+                value + value,
+                value[:cut] + rng.choice(TEXTS) + value[cut:],
+                value.upper(),
+                [value],
+                {value[:9]: value},
+            ]
+        )
     if isinstance(value, list):
-        return rng.choice([value + value, value[1:], value[::-1], value * 30, {str(i): v for i, v in enumerate(value)}, []])
+        return rng.choice(
+            [value + value, value[1:], value[::-1], value * 30, {str(i): v for i, v in enumerate(value)}, []]
+        )
     return rng.choice([{}, list(value.values()), {**value, rng.choice(TEXTS): nasty(rng)}])
 
 
@@ -89,9 +100,11 @@ def text_of(value: Any, rng: random.Random) -> bytes:
     text = json.dumps(value, ensure_ascii=rng.random() < 0.7)
     kind = rng.randrange(12)
     if kind == 0:
-        text = text.replace(": ", ":1e400,\"x\":", 1)
+        text = text.replace(": ", ':1e400,"x":', 1)
     elif kind == 1 and isinstance(value, dict) and value:
-        text = text[:-1] + f", {json.dumps(rng.choice(list(value)))}: {json.dumps(nasty(rng))}" + "}"  # a key that comes twice
+        text = (
+            text[:-1] + f", {json.dumps(rng.choice(list(value)))}: {json.dumps(nasty(rng))}" + "}"
+        )  # a key that comes twice
     data = text.encode("utf-8", "surrogatepass")
     if kind == 2:
         data = b"\xef\xbb\xbf" + data
@@ -121,7 +134,11 @@ def raw(data: bytes, rng: random.Random, other: bytes = b"") -> bytes:
         elif kind == 5:
             data = data[:place] + rng.randbytes(length) + data[place + length :]
         elif kind == 6:
-            data = data[:place] + rng.choice([b"\xff" * 8, b"\x00" * 8, b"\xff\xff\xff\x7f", b"\x01" + b"\x00" * 7]) + data[place + 8 :]
+            data = (
+                data[:place]
+                + rng.choice([b"\xff" * 8, b"\x00" * 8, b"\xff\xff\xff\x7f", b"\x01" + b"\x00" * 7])
+                + data[place + 8 :]
+            )
         else:
             start = rng.randrange(len(other) + 1)
             data = data[:place] + other[start : start + length] + data[place:]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
-
-import struct
 
 import numpy as np
 import pytest
@@ -47,7 +46,9 @@ def test_other_files_are_refused(tmp_path):
         search.write_flat(tmp_path / "no folder" / "index", search.flat_index(CODES))
 
 
-@pytest.mark.parametrize("place, data", [(12, struct.pack("<q", 1 << 40)), (25, struct.pack("<Q", 2 << 30)), (4, struct.pack("<i", -8))])
+@pytest.mark.parametrize(
+    "place, data", [(12, struct.pack("<q", 1 << 40)), (25, struct.pack("<Q", 2 << 30)), (4, struct.pack("<i", -8))]
+)
 def test_sizes_beyond_the_file_are_refused_before_room_is_made_for_them(tmp_path, place, data):
     search.write_flat(tmp_path / "index", search.flat_index(CODES))
     whole = (tmp_path / "index").read_bytes()

@@ -282,7 +282,7 @@ def _last_record_changed(folder, **changes):
 
 @pytest.mark.parametrize("changes", [
     {"steps": 10**30}, {"steps": -1}, {"loss": float("inf")}, {"loss": float("nan")}, {"loss": "x"}, {"seconds": -1.0}, {"nearest": 2**60},
-    {"id": -1}, {"id": 10**30}, {"id": "3"}, {"seq": -5}, {"seq": 10**30}, {"seq": 3.0}, {"kind": ["edit"]}, {"kind": "unknown"}, {"scale": 0.0},
+    {"id": -1}, {"id": 10**30}, {"id": "3"}, {"seq": -5}, {"seq": 10**30}, {"seq": 3.0}, {"kind": ["edit"]}, {"kind": "unknown"}, {"kind": None}, {"scale": 0.0},
     {"scale": 10**400}, {"decay": "1"}, {"dtype": ["float32"]}, {"dtype": "float64"}, {"tags": {"a": 1}}, {"tags": [[]]}, {"supersedes": [1.5]},
     {"supersedes": [77]}, {"metadata": []}, {"codes": [7]}, {"store": 7}, {"store": "f" * 32}, {"after": []}, {"after": "0" * 32}, {"was": 7},
     {"prompt": None}, {"created": 7},
@@ -294,6 +294,23 @@ def test_values_of_records_are_checked(sound, changes):
         with within(), pytest.raises(ValueError, match=r"log-0+4\.bin|edit") as caught:
             Store(folder, writer=writer)
         assert len(str(caught.value)) < 600
+
+
+def test_records_that_do_not_say_what_they_are_are_refused(sound, tmp_path):
+    """In a log and in a bundle."""
+    folder, _ = sound
+    path = segments(folder)[-1][1]
+    entry = read_entry(path.read_bytes(), path.stat().st_size, path, 0)
+    header = {name: value for name, value in entry.header.items() if name != "kind"}
+    path.write_bytes(encode(header, entry.body()))
+    for end in ("", "-wal", "-shm"):
+        (folder / f"ledger.sqlite{end}").unlink(missing_ok=True)
+    for writer in (False, True):
+        with pytest.raises(ValueError, match=r"log-0+4\.bin"):
+            Store(folder, writer=writer)
+    (tmp_path / "b.mfb").write_bytes(encode({"seq": 0, "config": {}}))
+    with pytest.raises(Damaged, match="malformed header"):
+        import_bundle(tmp_path / "b.mfb", tmp_path / "imported")
 
 
 def test_a_time_that_is_none_is_refused_where_it_is_asked_for(sound):

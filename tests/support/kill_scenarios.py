@@ -72,10 +72,21 @@ def _batch(store: Store) -> None:
     store.add([fact for fact, _ in pairs], [update for _, update in pairs])
 
 
-EDITS: tuple[Step, ...] = (lambda s: add(s, 10), lambda s: s.tag(1, ["y"]), _batch, lambda s: add(s, 11, "u", prompt="p0", supersedes=[0]))
+EDITS: tuple[Step, ...] = (
+    lambda s: add(s, 10),
+    lambda s: s.tag(1, ["y"]),
+    _batch,
+    lambda s: add(s, 11, "u", prompt="p0", supersedes=[0]),
+)
 UNDO: tuple[Step, ...] = (lambda s: s.delete(0), lambda s: s.disable(1), lambda s: s.restore(0), lambda s: s.enable(1), lambda s: s.rollback(1),
                           lambda s: s.restore(3))  # fmt: skip
-COMPACT: tuple[Step, ...] = (lambda s: s.compact(), lambda s: add(s, 10), lambda s: s.compact(), lambda s: s.delete(2), lambda s: s.compact())
+COMPACT: tuple[Step, ...] = (
+    lambda s: s.compact(),
+    lambda s: add(s, 10),
+    lambda s: s.compact(),
+    lambda s: s.delete(2),
+    lambda s: s.compact(),
+)
 FORGET: tuple[Step, ...] = (lambda s: s.compact(forget_before=2), lambda s: add(s, 10), lambda s: s.compact(forget_before=4), lambda s: add(s, 11),
                             lambda s: s.compact())  # fmt: skip
 
@@ -139,7 +150,11 @@ def _states(steps: tuple[Step, ...]) -> Callable[[Path, Path], list[State]]:
 def _nothing_lost(folder: Path, reference: list[State], done: int, what: Any) -> None:
     """The store, and a replica of it without a ledger, hold what they held after the last acknowledged step or the next one."""
     wanted = reference[done : done + 2]
-    shutil.copytree(folder / "store", folder / "replica", ignore=lambda _, names: [n for n in names if n.startswith(("ledger", "lock", "writer"))])
+    shutil.copytree(
+        folder / "store",
+        folder / "replica",
+        ignore=lambda _, names: [n for n in names if n.startswith(("ledger", "lock", "writer"))],
+    )
     for place, writer in (("store", False), ("replica", False), ("replica", True), ("store", True)):
         with Store(folder / place, writer=writer) as store:
             assert any(same(holds(store), one) for one in wanted), (what, done, place, writer, holds(store)[:2], wanted)
@@ -226,7 +241,9 @@ def _whole_bundles(folder: Path, reference: dict[str, State], done: int, what: A
         with Store(folder / "made", writer=True) as store:
             assert same(holds(store), reference["store"]), what
     with import_bundle(folder / "one.mfb", folder / "again") as store:
-        assert any(same(holds(store), reference[name]) for name in (("other",) if done == 2 else ("store", "other"))), what
+        assert any(same(holds(store), reference[name]) for name in (("other",) if done == 2 else ("store", "other"))), (
+            what
+        )
 
 
 def _save(folder: Path, tell: Tell) -> None:
@@ -249,7 +266,11 @@ def _whole_saves(folder: Path, reference: dict[str, State], done: int, what: Any
     assert any(torch.equal(found.tensors["V"] * found.scale, reference[name][2]) and len(found.edits) == len(reference[name][1])
                for name in wanted), (what, done, len(found.edits))  # fmt: skip
     _save(folder, lambda _: None)
-    assert sorted(path.name for path in (folder / "memory").iterdir()) == ["config.json", "edits.json", "memory.safetensors"], what
+    assert sorted(path.name for path in (folder / "memory").iterdir()) == [
+        "config.json",
+        "edits.json",
+        "memory.safetensors",
+    ], what
 
 
 SCENARIOS: dict[str, Scenario] = {

@@ -87,7 +87,9 @@ def killed(scenario: Scenario, folder: Path, at: int, way: str, moment: float) -
     if process == 0:
         os.close(reading)
         try:
-            count = child(scenario, folder, at, way, moment, lambda value: write(writing, json.dumps(value).encode() + b"\n"))
+            count = child(
+                scenario, folder, at, way, moment, lambda value: write(writing, json.dumps(value).encode() + b"\n")
+            )
             write(writing, json.dumps({"calls": count}).encode() + b"\n")
             os._exit(0)
         except BaseException as error:
@@ -104,7 +106,9 @@ def killed(scenario: Scenario, folder: Path, at: int, way: str, moment: float) -
     return told, os.WIFSIGNALED(status)
 
 
-def run(kills: int, seed: int = 0, names: tuple[str, ...] = tuple(SCENARIOS), tell: Callable[[str], None] = print) -> dict[str, Any]:
+def run(
+    kills: int, seed: int = 0, names: tuple[str, ...] = tuple(SCENARIOS), tell: Callable[[str], None] = print
+) -> dict[str, Any]:
     """Kill so many processes, each scenario in turn; returns what was seen. Raises AssertionError where something was lost."""
     torch.set_num_threads(1)
     rng, seen = random.Random(seed), Counter[str]()
