@@ -112,9 +112,23 @@ def replace_shared(path: Path, data: bytes) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write aside, flush to the disk, rename, flush the folder: a crash leaves the old file or the new one."""
+    """Write aside, flush to the disk, rename, flush the folder: a crash leaves the old file or the new one.
+
+    Raises:
+        ValueError: a folder stands in the file's place, or in that of the one aside. OSError: the disk refused.
+    """
     aside = path.with_name(path.name + ".part")
-    aside.unlink(missing_ok=True)
+    try:
+        aside.unlink(missing_ok=True)
+        _write_aside(aside, path, data)
+    except IsADirectoryError as error:
+        raise ValueError(
+            f"{error.filename2 or error.filename}: is a folder where a file belongs: move it away"
+        ) from None
+    sync_folder(path.parent)
+
+
+def _write_aside(aside: Path, path: Path, data: bytes) -> None:
     descriptor = open_regular(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         try:
@@ -126,4 +140,3 @@ def replace(path: Path, data: bytes) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)

@@ -30,6 +30,7 @@ FORMAT, FORMAT_VERSION = "memoir_fast store", 4
 # To 3 the memory acts on all tokens; in 1 and 2 records do not say where they belong; in 1 masks alone route.
 READS = (1, 2, 3, 4)
 _LARGEST = 1 << 32  # numbers in V or C; the largest open models have half as many
+_WIDEST = 1 << 18  # features of a projection; those of the largest open models have a quarter
 MOST_CONFIG, MOST_BASE = 64 << 20, 4 << 30  # bytes of files that the library can have written
 _BASE = re.compile(r"base(-\d{6})?\.safetensors")
 _SNAPSHOT = re.compile(r"snapshot-\d{12}(-copy)?\.safetensors")
@@ -123,7 +124,7 @@ class Manifest:
         if not all(type(size) is int and size > 0 for size in sizes) or k > D:
             raise ValueError(f"in_features, out_features and top_k are {quoted(sizes)}, expected sizes of a projection")
         numbers = D * d + (D * D if rule_of(self.config).tracks else 0)
-        if max(D * d, numbers - D * d) > _LARGEST or 4 * numbers > _memory():
+        if max(D, d) > _WIDEST or max(D * d, numbers - D * d) > _LARGEST or 4 * numbers > _memory():
             raise ValueError(f"in_features {D} and out_features {d} make a memory of {4 * numbers / 1e9:.1f} GB, more than this machine has, "
                              "or no projection of that size is known")  # fmt: skip
         if self.conflict not in CONFLICTS or self.record_dtype not in DTYPES:

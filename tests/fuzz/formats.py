@@ -289,16 +289,16 @@ def _damage_named(folder: Path, rng: random.Random, outside: Path) -> None:
 
 
 FORMATS: dict[str, Format] = {
-    "store": Format(0.3, _stores, _damage_store, readers.store),
+    "store": Format(0.15, _stores, _damage_store, readers.store),
     "bundle": Format(0.1, _bundles, _damage_bundle, readers.bundle, named=True),
-    "memory": Format(0.15, _memories, _damage_memory, readers.memory),
-    "facts": Format(0.15, _facts, _damage_facts, readers.facts, named=True),
-    "yaml": Format(0.06, _yaml, _damage_named, readers.yaml, named=True),
-    "tensors": Format(0.06, _tensors, _damage_named, readers.tensors, named=True),
-    "export": Format(0.06, _exports, _damage_named, readers.export, named=True),
+    "memory": Format(0.2, _memories, _damage_memory, readers.memory),
+    "facts": Format(0.2, _facts, _damage_facts, readers.facts, named=True),
+    "yaml": Format(0.08, _yaml, _damage_named, readers.yaml, named=True),
+    "tensors": Format(0.08, _tensors, _damage_named, readers.tensors, named=True),
+    "export": Format(0.08, _exports, _damage_named, readers.export, named=True),
     "choice": Format(0.04, _choices, _damage_named, readers.choice, named=True),
     "index": Format(0.04, _index, _damage_named, readers.index, named=True),
-    "gguf": Format(0.04, _gguf, _damage_named, readers.gguf, named=True),
+    "gguf": Format(0.03, _gguf, _damage_named, readers.gguf, named=True),
 }
 
 

@@ -222,7 +222,7 @@ SNAPSHOT = {"file": "snapshot-000000000003.safetensors", "digest": "0" * 32, "sc
 
 @pytest.mark.parametrize("changes", [
     {"fingerprint": {"in_features": 1 << 20}}, {"fingerprint": {"in_features": 1 << 18, "out_features": 1}},
-    {"fingerprint": {"in_features": 10**30}}, {"fingerprint": {"out_features": -1}}, {"fingerprint": {"in_features": 64.0}},
+    {"fingerprint": {"out_features": 1 << 20}}, {"fingerprint": {"in_features": 10**30}}, {"fingerprint": {"out_features": -1}}, {"fingerprint": {"in_features": 64.0}},
     {"fingerprint": []}, {"fingerprint": None}, {"snapshots": [{"seq": -5, **SNAPSHOT}]}, {"snapshots": [{"seq": 10**30, **SNAPSHOT}]},
     {"snapshots": [{"seq": 3, **SNAPSHOT, "scale": 2.0}]}, {"snapshots": [{"seq": 3, **SNAPSHOT, "file": "../x.safetensors"}]},
     {"snapshots": {"a": 1}}, {"snapshots": [7]}, {"record_dtype": "float64"}, {"record_dtype": []}, {"conflict": "maybe"}, {"contexts": [7]},
@@ -294,6 +294,21 @@ def test_values_of_records_are_checked(sound, changes):
         with within(), pytest.raises(ValueError, match=r"log-0+4\.bin|edit") as caught:
             Store(folder, writer=writer)
         assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "name", ["writer.json", "writer.json.part", "config.json.part", "snapshot-000000000004.safetensors"]
+)
+def test_a_folder_in_a_files_place_is_told_in_a_sentence(sound, name):
+    folder, _ = sound
+    (folder / name).unlink(missing_ok=True)
+    (folder / name / "mine").mkdir(parents=True)
+    with (
+        pytest.raises(ValueError, match="is a folder where a file belongs: move it away"),
+        Store(folder, writer=True) as store,
+    ):
+        store.compact()
+    assert (folder / name / "mine").is_dir()
 
 
 def test_records_that_do_not_say_what_they_are_are_refused(sound, tmp_path):
