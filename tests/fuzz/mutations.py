@@ -18,7 +18,7 @@ from memoir_fast.store.manifest import checksum
 
 from . import values
 
-SPARSE = (600 << 20, 40 << 30)  # bytes of files that take no room on the disk
+SPARSE = (100 << 20, 40 << 30)  # bytes of files that take no room on the disk
 
 
 def kind_of_file(path: Path, rng: random.Random, outside: Path) -> None:
