@@ -25,7 +25,7 @@ from safetensors.torch import load, save
 
 from ..base import files
 from ..base.json_text import parse
-from ..errors import CutOff, Damaged, quoted
+from ..errors import CutOff, Damaged, brief, quoted
 from ..memory.update import Update
 from .edit_record import HEADER, LATER
 
@@ -232,7 +232,7 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
     try:
         tensors = load(entry.body())
     except SafetensorError as error:
-        raise Damaged(f"{where}: its body is not a safetensors file ({error})") from None
+        raise Damaged(f"{where}: its body is not a safetensors file ({brief(error)})") from None
     name = header.get("dtype", "")
     dtype = DTYPES.get(name) if isinstance(name, str) else None
     signature = tensors.pop("signature", None)

@@ -16,6 +16,7 @@ from ..base import files
 from ..base import fingerprint as fingerprints
 from ..base.json_text import parse
 from ..base.loading import checkpoint_folder
+from ..errors import brief
 from ..store import Store
 from .tables import PREFIX, tables_of
 
@@ -105,7 +106,7 @@ def edits_of(folder: str | Path) -> set[int] | None:
         with safe_open(path, "pt") as tensors:
             ids = tensors.get_tensor(PREFIX + "ids")
     except SafetensorError as error:
-        raise ValueError(f"{path}: not the tensors of an export ({error}): export the store again") from None
+        raise ValueError(f"{path}: not the tensors of an export ({brief(error)}): export the store again") from None
     if ids.dtype != torch.int64 or ids.dim() != 1:
         raise ValueError(
             f"{path}: its ids are {tuple(ids.shape)} {ids.dtype}, expected a list of int64: export the store again"

@@ -20,7 +20,7 @@ from ..base.fingerprint import differences
 from ..base.json_text import parse
 from ..config import MemoirConfig
 from ..editing.rules import rule_of
-from ..errors import StoreError, quoted
+from ..errors import StoreError, brief, quoted
 from ..journal.journal import CONFLICTS
 from ..journal.record import DTYPES, digest
 from ..memory.residual import ResidualMemory
@@ -112,7 +112,7 @@ class Manifest:
             self = cls(**values)
             self._check()
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path}: missing or malformed field: {error}") from None
+            raise ValueError(f"{path}: missing or malformed field: {brief(error)}") from None
         return self
 
     def _check(self) -> None:
@@ -231,7 +231,7 @@ def check_tensors(data: bytes, path: Path, shapes: Shapes) -> dict[str, torch.Te
     try:
         tensors = load(data)
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file ({error})") from None
+        raise ValueError(f"{path}: not a safetensors file ({brief(error)})") from None
     for name, (shape, dtype) in shapes.items():
         tensor = tensors.get(name)
         if (

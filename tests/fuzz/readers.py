@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from memoir_fast.base import tuned
+from memoir_fast.base import files, tuned
 from memoir_fast.base.gguf_file import check_gguf, check_whole
 from memoir_fast.cli import app
 from memoir_fast.compat.data import DATA_TYPES, load_records
@@ -161,7 +161,7 @@ def gguf(folder: Path) -> None:
 
 def export(folder: Path) -> None:
     """A checkpoint for vLLM, as far as this library reads it."""
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     from memoir_fast.serving.vllm.served import Served
     from memoir_fast.serving.vllm.words import ServedWords
@@ -173,10 +173,8 @@ def export(folder: Path) -> None:
         edits_of(place)
     with allowed():
         try:
-            settings, found = (
-                json.loads((place / "config.json").read_text("utf-8"))["memoir"],
-                load_file(place / "memoir.safetensors"),
-            )
+            settings = json.loads(files.read(place / "config.json", 1 << 20))["memoir"]
+            found = load(files.read(place / "memoir.safetensors", 1 << 24))
         except Exception:  # vLLM reads these two; what it makes of them is its own affair
             return
         if not isinstance(settings, dict) or [settings.get(name) for name in _SECTION] not in _SECTIONS:

@@ -228,7 +228,8 @@ SNAPSHOT = {"file": "snapshot-000000000003.safetensors", "digest": "0" * 32, "sc
     {"snapshots": {"a": 1}}, {"snapshots": [7]}, {"record_dtype": "float64"}, {"record_dtype": []}, {"conflict": "maybe"}, {"contexts": [7]},
     {"contexts": "text"}, {"contexts": None}, {"base": 7}, {"base_file": "/etc/passwd"}, {"store": 7}, {"config": {"steps": 10**30}},
     {"config": {"top_k": 10**30}}, {"config": {"threshold": [[[[[]]]]] * 10}}, {"config": {"edit_lr": 10**400}}, {"config": []}, {"more": 1},
-    {"config": {"write": []}}, {"config": {"seed": -1}},
+    {"config": {"write": []}}, {"config": {"seed": -1}}, {"x" * 5000: 1},
+    {"snapshots": [{"seq": 3, **SNAPSHOT, "x" * 5000: 1}]},
 ], ids=lambda c: json.dumps(c)[:50])  # fmt: skip
 def test_values_of_config_json_are_checked(sound, changes):
     folder, _ = sound
@@ -293,6 +294,26 @@ def test_values_of_records_are_checked(sound, changes):
     for writer in (False, True):
         with within(), pytest.raises(ValueError, match=r"log-0+4\.bin|edit") as caught:
             Store(folder, writer=writer)
+        assert len(str(caught.value)) < 600
+
+
+def test_what_another_library_says_of_a_file_is_cut(sound, tmp_path):
+    """It quotes the file."""
+    text = json.dumps("x" * 5000).encode()
+    data = struct.pack("<Q", len(text)) + text
+    folder, _ = sound
+    (folder / "base.safetensors").write_bytes(data)
+    rewritten(folder, base=digest(data).hex())
+    model = tiny_memoir()
+    model.save_pretrained(tmp_path / "memory")
+    (tmp_path / "memory" / "memory.safetensors").write_bytes(data)
+    values = json.loads((tmp_path / "memory" / "config.json").read_text())
+    values["digests"]["memory.safetensors"] = digest(data).hex()
+    values.pop("checksum")
+    (tmp_path / "memory" / "config.json").write_text(json.dumps({**values, "checksum": checksum(values)}))
+    for read in (lambda: Store(folder), lambda: saving.read(tmp_path / "memory")):
+        with pytest.raises(ValueError, match="not a safetensors file") as caught:
+            read()
         assert len(str(caught.value)) < 600
 
 
