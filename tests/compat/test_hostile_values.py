@@ -28,6 +28,7 @@ MERGE = "a: &a {x: 1}\n" + "".join(
     "model_name: x\ntop_k: " + "9" * 5000, "[" * 20_000, "{a: " * 20_000, "- " * 20_000, "model_name: x\ninner_params: [[[[]]]]\n",
     "model_name: x\ninner_params: {a: 1}\n", "model_name: x\nprompt_feature_agg: [a]\n", "model_name: x\nalg_name: " + "x" * 10_000,
     "? " * 20_000, "model_name: !!python/object/apply:os.system [id]\n", "\x00", "x" * (1 << 20), "model_name: x\nedit_lr: [" + "a," * 5000 + "]\n",
+    "model_name: x\nmodel_parallel: 0x" + "f" * 3000 + "\n", "model_name: x\nuse_chat_template: " + "y" * 5000 + "\n",
 ], ids=lambda t: t[-20:])  # fmt: skip
 def test_yaml_that_is_made_to_hurt_is_refused_in_a_sentence(tmp_path, text):
     (tmp_path / "x.yaml").write_text(text)

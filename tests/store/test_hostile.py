@@ -349,6 +349,21 @@ def test_records_that_do_not_say_what_they_are_are_refused(sound, tmp_path):
         import_bundle(tmp_path / "b.mfb", tmp_path / "imported")
 
 
+@pytest.mark.parametrize("kind", ["status", "tags"])
+def test_changes_of_what_is_not_there_are_told_briefly(sound, kind):
+    folder, _ = sound
+    path = segments(folder)[-1][1]
+    entry = read_entry(path.read_bytes(), path.stat().st_size, path, 0)
+    about = {"changes": [[10**4000, "x" * 5000]]} if kind == "status" else {"id": 77, "tags": []}
+    kept = {name: entry.header[name] for name in ("seq", "store", "after")}
+    path.write_bytes(encode({**kept, "kind": kind, "created": "2026-01-01T00:00:00+00:00", **about}))
+    for end in ("", "-wal", "-shm"):
+        (folder / f"ledger.sqlite{end}").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="there is no such edit") as caught:
+        Store(folder)
+    assert len(str(caught.value)) < 600
+
+
 def test_a_time_that_is_none_is_refused_where_it_is_asked_for(sound):
     folder, _ = sound
     _last_record_changed(folder, created="never")
