@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-long test-gpu test-vllm test-vllm-all lint docs sanitize clean
+.PHONY: demo test test-long test-gpu test-vllm test-vllm-all fuzz crash lint docs sanitize clean
 
 $(STAMP): pyproject.toml setup.py $(wildcard csrc/*/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -51,6 +51,14 @@ test-vllm: $(VLLM_STAMP)
 
 test-vllm-all: $(VLLM_STAMP)
 	$(VLLM)/bin/python -m pytest -q --confcutdir tests/vllm tests/vllm
+
+# Files that are made to do harm, minutes long; what is found lies in build/fuzz, and `python -m tests.fuzz --replay FILE` reads it again.
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+# Writers killed in the middle of every kind of change.
+crash: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.kills 600
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

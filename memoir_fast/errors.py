@@ -72,6 +72,7 @@ def _of(frame: TracebackType, module: str) -> bool:
 # ---- values from outside, short and harmless whatever they are ---
 
 _LONGEST = 100  # characters of a value in a message
+_LONGEST_REASON = 300  # of another library's reason
 
 
 class _Short(reprlib.Repr):
@@ -92,6 +93,12 @@ def quoted(value: Any) -> str:
     """`repr` of a value for a message, cut to 100 characters; the cost does not depend on the value."""
     text = _Short().repr(value)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def brief(error: Exception) -> str:
+    """What an error of another library says, cut to three hundred characters: it may quote a file at any length."""
+    text = str(error)
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
 
 
 def printable(text: str) -> str:

@@ -33,6 +33,8 @@ def open_regular(path: Path, flags: int, follow: bool = False) -> int:
     except OSError as error:
         if path.is_symlink() and not follow:
             raise ValueError(f"{path}: is a symbolic link; a store holds regular files only") from None
+        if error.errno == errno.ELOOP:
+            raise ValueError(f"{path}: is a link that leads back to itself") from None
         if isinstance(error, FileNotFoundError):
             raise ValueError(f"{path}: there is no such file") from None
         if error.errno in (errno.ENXIO, errno.EISDIR, errno.ENODEV):  # a pipe or socket, a folder, a device
@@ -124,12 +126,23 @@ def replace_shared(path: Path, data: bytes) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Replace a file such that a crash leaves the old one or the new one, never a part.
+    """Write aside, flush to the disk, rename, flush the folder: a crash leaves the old file or the new one.
 
-    Writes to a temporary file, flushes it to disk, renames it and flushes the folder. Raises OSError.
+    Raises:
+        ValueError: a folder stands in the file's place, or in that of the one aside. OSError: the disk refused.
     """
     aside = path.with_name(path.name + ".part")
-    aside.unlink(missing_ok=True)
+    try:
+        aside.unlink(missing_ok=True)
+        _write_aside(aside, path, data)
+    except IsADirectoryError as error:
+        raise ValueError(
+            f"{error.filename2 or error.filename}: is a folder where a file belongs: move it away"
+        ) from None
+    sync_folder(path.parent)
+
+
+def _write_aside(aside: Path, path: Path, data: bytes) -> None:
     descriptor = open_regular(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         try:
@@ -141,4 +154,3 @@ def replace(path: Path, data: bytes) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import quoted
+from ..errors import brief, quoted
 from . import files
 
 DEEPEST = 500  # brackets within brackets
@@ -40,7 +40,7 @@ def parse(data: bytes | str, where: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refused, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: not JSON ({error})") from None
+        raise ValueError(f"{where}: not JSON ({brief(error)})") from None
 
 
 def text_of(data: bytes, where: str) -> str:

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from ..config import MemoirConfig
+from ..errors import quoted
 from .causal_lm import CausalLM
-from .files import replace
+from .files import read_named, replace
 from .fingerprint import differences, digest, identity
+from .json_text import parse
 from .loading import cache_folder
 
 FORMAT = 1
 OFF = "off"
-TUNABLE = ("layer", "contexts", "edit_lr")  # each is None if the user left it open
+_LONGEST = 16 << 20  # bytes of a file of settings
+TUNABLE = ("layer", "contexts", "edit_lr")  # all of them None where the user left them open
 
 
 def measured_by(tokenizer: Any, config: MemoirConfig) -> dict[str, Any]:
@@ -72,7 +75,7 @@ def applied(config: MemoirConfig, model: CausalLM, tokenizer: Any) -> MemoirConf
     present = measured_by(tokenizer, config)
     if found["measured"] != present:
         raise ValueError(
-            f"tuned: {path} was measured with {found['measured']}, this memory has {present}: run `memoir-fast tune` with "
+            f"tuned: {path} was measured with {quoted(found['measured'])}, this memory has {present}: run `memoir-fast tune` with "
             f"these settings, or take the defaults with tuned={OFF!r}"
         )
     taken = {name: value for name, value in found["settings"].items() if getattr(config, name) is None}
@@ -81,13 +84,13 @@ def applied(config: MemoirConfig, model: CausalLM, tokenizer: Any) -> MemoirConf
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = parse(read_named(path, "tuned", _LONGEST), f"tuned: {path}")
     except OSError as error:
         raise ValueError(
             f"tuned: cannot read {str(path)!r} ({error.strerror}): give a file of `memoir-fast tune`, or {OFF!r}"
         ) from None
     except ValueError as error:
-        raise ValueError(f"tuned: {path} is not JSON ({error}): run `memoir-fast tune` again") from None
+        raise ValueError(f"{error}: give a file of `memoir-fast tune`, or {OFF!r}") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ValueError(f"tuned: {path} is not a file of `memoir-fast tune` in format {FORMAT}: run it again")
     parts = [found.get(name) for name in ("fingerprint", "measured", "settings")]

@@ -171,6 +171,8 @@ def _flattened(value: dict[str, Any], where: str) -> dict[str, Any]:
             f"{where}: requested_rewrite must have prompt, subject, target_new.str and target_true.str, got {quoted(rewrite)}"
         ) from None
     for name, source in (("rephrase_prompt", "paraphrase_prompts"), ("locality_prompt", "neighborhood_prompts")):
+        if not isinstance(value.get(source) or [], list):
+            raise ValueError(f"{where}: {source} must be a list of texts, got {quoted(value[source])}")
         if value.get(source):
             flat[name] = value[source][0]
     if "locality_prompt" in flat:

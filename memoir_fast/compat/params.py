@@ -147,7 +147,7 @@ def _truth(name: str, value: Any) -> bool:
         str(value).strip().lower()
     )
     if found is None:
-        raise ValueError(f"{name} must be true or false, got {value!r}")
+        raise ValueError(f"{name} must be true or false, got {quoted(value)}")
     return found
 
 

@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
+from ..errors import quoted
+
 Request: TypeAlias = dict[str, Any]
 Texts: TypeAlias = str | Sequence[Any]
 Inputs: TypeAlias = dict[str, dict[str, Any]]
@@ -74,7 +76,9 @@ def checked(requests: Iterable[Request]) -> list[Request]:
     found, empty = [], 0
     for number, request in enumerate(requests):
         if not isinstance(request, dict):
-            raise ValueError(f"requests[{number}] must be a dictionary with prompt and target_new, got {request!r}")
+            raise ValueError(
+                f"requests[{number}] must be a dictionary with prompt and target_new, got {quoted(request)}"
+            )
         filled = dict(request)
         for name in ("prompt", "target_new"):
             if name not in filled:
@@ -86,7 +90,7 @@ def checked(requests: Iterable[Request]) -> list[Request]:
         target = filled["target_new"]
         if len(alternatives(f"target_new[{number}]", target)) == 1 and not isinstance(target, str):
             raise ValueError(
-                f"target_new[{number}] must be text, or several texts of which any is right, got {target!r}: take the list away"
+                f"target_new[{number}] must be text, or several texts of which any is right, got {quoted(target)}: take the list away"
             )
         if filled.get("subject"):
             for name in ("prompt", "rephrase_prompt"):
@@ -128,12 +132,14 @@ def pairs_of(entry: dict[str, Any]) -> list[tuple[str, list[str]]]:
 
 def _pairs(name: str, entry: Any) -> list[tuple[str, list[str]]]:
     if not isinstance(entry, dict) or not {"prompt", "ground_truth"} <= set(entry):
-        raise ValueError(f"{name} must have prompt and ground_truth, got {entry!r}")
+        raise ValueError(f"{name} must have prompt and ground_truth, got {quoted(entry)}")
     prompts, answers = entry["prompt"], entry["ground_truth"]
     if isinstance(prompts, str):
         prompts, answers = [prompts], [answers]
     if not isinstance(answers, (list, tuple)) or len(prompts) != len(answers):
-        raise ValueError(f"{name}: ground_truth must have {len(prompts)} entries, one per prompt, got {answers!r}")
+        raise ValueError(
+            f"{name}: ground_truth must have {len(prompts)} entries, one per prompt, got {quoted(answers)}"
+        )
     found = []
     for prompt, answer in zip(prompts, answers, strict=True):
         texts = list(answer) if isinstance(answer, (list, tuple)) else [answer]
@@ -148,7 +154,7 @@ def _spread(requests: list[Request], kind: str, key: str, entry: Any) -> None:
     called = f"{kind}_inputs[{key!r}]"
     if not isinstance(entry, dict) or set(entry) != {"prompt", "ground_truth"}:
         got = sorted(entry) if isinstance(entry, dict) else entry
-        raise ValueError(f"{called} must have prompt and ground_truth, got {got!r}")
+        raise ValueError(f"{called} must have prompt and ground_truth, got {quoted(got)}")
     columns = [_column(f"{called}, {name}", entry[name], len(requests)) for name in ("prompt", "ground_truth")]
     for request, prompt, answer in zip(requests, *columns, strict=True):
         if prompt is not None:
@@ -164,7 +170,7 @@ def _column(name: str, value: Texts, count: int) -> list[Any]:
 
 def _listed(name: str, value: Texts) -> list[Any]:
     if isinstance(value, dict) or not isinstance(value, Iterable):
-        raise ValueError(f"{name} must be a text or a list with one per prompt, got {value!r}")
+        raise ValueError(f"{name} must be a text or a list with one per prompt, got {quoted(value)}")
     return [value] if isinstance(value, str) else list(value)
 
 
@@ -177,7 +183,7 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         missing = value is None or (isinstance(value, float) and value != value)
         hint = ": a missing value?" if missing else ""
-        raise ValueError(f"{name} must be text, got {value!r} ({type(value).__name__}){hint}")
+        raise ValueError(f"{name} must be text, got {quoted(value)} ({type(value).__name__}){hint}")
     if not value.strip():
         raise ValueError(f"{name} is empty: give the text")
     return value

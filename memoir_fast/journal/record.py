@@ -24,7 +24,8 @@ import numpy as np
 
 from ..base import files
 from ..base.json_text import parse
-from ..errors import CutOff, Damaged, quoted
+from ..errors import CutOff, Damaged, brief, quoted
+from ..memory.update import Update
 from .edit_record import HEADER, LATER
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def read_entry(data: bytes | memoryview, size: int, path: Path, offset: int) -> 
     except ValueError as error:
         raise Damaged(f"{where} has a malformed header: {error}") from None
     texts = (
-        [header.get(name, "") for name in ("kind", "body", "store", "after", "was", "origin", "written")]
+        [header.get("kind"), *(header.get(name, "") for name in ("body", "store", "after", "was", "origin", "written"))]
         if isinstance(header, dict)
         else [0]
     )
@@ -274,7 +275,7 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
     try:
         tensors = load(entry.body())
     except SafetensorError as error:
-        raise Damaged(f"{where}: its body is not a safetensors file ({error})") from None
+        raise Damaged(f"{where}: its body is not a safetensors file ({brief(error)})") from None
     name = header.get("dtype", "")
     dtype = dtype_of(name) if name in DTYPES else None
     signature = tensors.pop("signature", None)

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import quoted
+from ..memory.residual import ResidualMemory
+from ..memory.update import Update
 from .edit_record import EditRecord
 from .record import Entry, check_header, edit_update
 
@@ -189,7 +192,7 @@ class State:
 
     def _set(self, edit: int, status: str, effect: bool) -> None:
         if status not in STATUSES or edit not in self.entries:
-            raise ValueError(f"a record sets edit {edit!r} to {status!r}: there is no such edit or status")
+            raise ValueError(f"a record sets edit {quoted(edit)} to {quoted(status)}: there is no such edit or status")
         (written, found), (write, find) = STATUSES[self.statuses[edit]], STATUSES[status]
         if effect and (written, found) != (write, find):
             self._move(edit, written, found, write, find)
@@ -216,7 +219,7 @@ class State:
 
     def _tag(self, edit: int, tags: list[str]) -> None:
         if edit not in self.entries:
-            raise ValueError(f"a record tags edit {edit!r}: there is no such edit")
+            raise ValueError(f"a record tags edit {quoted(edit)}: there is no such edit")
         self.tags[edit] = list(tags)
         if self._memory is not None:
             self._memory.index.touch()  # what was chosen by tags is chosen anew

@@ -53,7 +53,7 @@ class ResidualMemory:
             permutation = torch.randperm(in_features)
         if sorted(permutation.tolist()) != list(range(in_features)):
             raise ValueError(f"permutation must hold each of 0..{in_features - 1} once")
-        self.V = torch.zeros(in_features, out_features)
+        self.V = _zeros(in_features, out_features)
         self.background = torch.zeros(in_features)
         self.permutation = permutation.to(torch.int32)
         self.C: torch.Tensor | None = None
@@ -85,7 +85,7 @@ class ResidualMemory:
     def track(self) -> None:
         """Start keeping C."""
         if self.C is None:
-            self.C = torch.zeros(self.in_features, self.in_features, device=self.V.device)
+            self.C = _zeros(self.in_features, self.in_features).to(self.V.device)
 
     def write(self, update: Update, sign: int = 1) -> None:
         """Add an update to V and C, or take it back with sign -1. Neither the scale nor the index is touched."""
@@ -192,3 +192,12 @@ class ResidualMemory:
         id."""
         bits = np.unpackbits(self.index.signature(edit_id), bitorder="little", count=self.in_features)
         return torch.from_numpy(np.flatnonzero(bits).astype(np.int32))
+
+
+def _zeros(rows: int, columns: int) -> torch.Tensor:
+    """(rows, columns) float32 zeros whose pages are taken when they are first written: an empty memory beside a large model costs nothing,
+    and neither does one that a file only claims. torch.zeros writes all of them."""
+    count, line = rows * columns, 64  # bytes that torch aligns tensors to
+    raw = np.zeros(count + line // 4, np.float32)
+    first = -raw.ctypes.data % line // 4
+    return torch.from_numpy(raw[first : first + count]).view(rows, columns)

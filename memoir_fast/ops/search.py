@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from . import cpu
 DIRECT = 4096
 # Up to this many signatures, each is compared in full; beyond, candidates are found by a slice of the bits.
 EXHAUSTIVE = 1 << 16
+# How FAISS begins a file of an IndexBinaryFlat: its kind, bits and bytes of a code, codes, whether it is trained, the metric, bytes of codes.
+_MAGIC, _FLAT = b"IBxF", struct.Struct("<4siiq?iQ")
 _INSTALL = "pip install memoir-fast[cpu] (or memoir-fast[gpu] on a CUDA machine)"
 
 
@@ -114,15 +117,31 @@ def read_flat(path: str | Path, width: int) -> Any:
     library = faiss("reading a FAISS index")
     if not Path(path).is_file():
         raise ValueError(f"path: there is no file {str(path)!r}")
+    _check_sizes(Path(path))
     try:
         index = library.read_index_binary(str(path))
     except RuntimeError as error:
         raise ValueError(f"{path}: not a binary index of FAISS ({_reason(error)})") from None
-    if not isinstance(index, library.IndexBinaryFlat):
-        raise ValueError(f"{path}: holds a {type(index).__name__}; an IndexBinaryFlat is needed")
     if index.d != 8 * width:
         raise ValueError(f"{path}: its codes have {index.d} bits, {8 * width} are needed: it belongs to another model")
     return index
+
+
+def _check_sizes(path: Path) -> None:
+    """Raise ValueError unless a file begins as a flat index does, with room for the codes that it tells of: FAISS makes room for what a
+    header says, and reads many other kinds."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(_FLAT.size)
+    if head[:4] != _MAGIC:
+        raise ValueError(
+            f"{path}: not a binary index of FAISS that is an IndexBinaryFlat: it begins with {head[:4]!r}, not {_MAGIC!r}"
+        )
+    _, bits, width, codes, _, _, stored = _FLAT.unpack(head.ljust(_FLAT.size, b"\0"))
+    if bits != 8 * width or codes * width != stored or size != _FLAT.size + stored:
+        raise ValueError(
+            f"{path}: not a binary index of FAISS that is whole: its header tells of {codes} codes of {bits} bits, and it has {size} bytes"
+        )
 
 
 def _reason(error: RuntimeError) -> str:

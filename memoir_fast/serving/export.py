@@ -6,12 +6,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
-from safetensors import safe_open
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from ..base import files
 from ..base import fingerprint as fingerprints
+from ..base.json_text import parse
 from ..base.loading import checkpoint_folder
+from ..errors import brief
 from ..store import Store
 from .tables import PREFIX, tables_of
 
@@ -20,6 +25,7 @@ TENSORS = "memoir.safetensors"
 # Architectures whose vLLM class is wrapped; the plugin registers "Memoir" + each.
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _INDEX = "model.safetensors.index.json"
+_LONGEST = 64 << 20  # bytes of a `config.json`
 
 
 def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = False) -> Path:
@@ -80,18 +86,32 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
 def is_export(folder: str | Path) -> bool:
     """Whether a folder was written by `export_vllm`."""
     try:
-        return json.loads((Path(folder) / "config.json").read_text("utf-8"))["memoir"]["format"] == FORMAT
+        return _described(Path(folder))["memoir"]["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
+def _described(folder: Path) -> Any:
+    """A checkpoint's `config.json`. Raises ValueError where there is none, or none that can be read."""
+    path = folder / "config.json"
+    return parse(files.read(path, _LONGEST, follow=True), str(path))
+
+
 def edits_of(folder: str | Path) -> set[int] | None:
-    """The ids of an export's edits; None where `folder` is no local folder (a hub id)."""
+    """The ids of an export's edits; None where `folder` is no local folder (a hub id). Raises ValueError where its tensors are damaged."""
     path = Path(folder) / TENSORS
     if not path.is_file():
         return None
-    with safe_open(path, "pt") as tensors:
-        return set(tensors.get_tensor(PREFIX + "ids").tolist())
+    try:
+        with safe_open(path, "pt") as tensors:
+            ids = tensors.get_tensor(PREFIX + "ids")
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not the tensors of an export ({brief(error)}): export the store again") from None
+    if ids.dtype != torch.int64 or ids.dim() != 1:
+        raise ValueError(
+            f"{path}: its ids are {tuple(ids.shape)} {ids.dtype}, expected a list of int64: export the store again"
+        )
+    return set(ids.tolist())
 
 
 def _prepare(to: Path) -> None:

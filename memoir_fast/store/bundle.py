@@ -14,7 +14,7 @@ from typing import Any
 
 from ..base import files
 from ..base.fingerprint import differences
-from ..errors import Damaged, StoreError
+from ..errors import Damaged, StoreError, quoted
 from ..journal.journal import now
 from ..journal.record import encode, origin_of, read_entry
 from . import manifest
@@ -118,8 +118,8 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
             )
     for name in ("layer", "top_k", "feature", "chat_template", "write", "router"):
         if getattr(mine.config, name) != getattr(theirs.config, name):
-            raise ValueError(f"{other.folder}: config.{name} is {getattr(theirs.config, name)!r}, "
-                             f"{store.folder} has {getattr(mine.config, name)!r}")  # fmt: skip
+            raise ValueError(f"{other.folder}: config.{name} is {quoted(getattr(theirs.config, name))}, "
+                             f"{store.folder} has {quoted(getattr(mine.config, name))}")  # fmt: skip
     found: dict[str, list[int]] = {"added": [], "superseded": [], "rejected": []}
     known = {origin_of(entry.header): edit for edit, entry in store.state.entries.items()}
     for edit in other.state.active():

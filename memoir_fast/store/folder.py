@@ -24,8 +24,8 @@ from safetensors.torch import load, save
 from ..base import files
 from ..base.json_text import parse
 from ..config import MemoirConfig
-from ..editing.update_rule import rule_of
-from ..errors import Damaged, quoted
+from ..editing.rules import rule_of
+from ..errors import Damaged, brief, quoted
 from ..journal.edit_record import EditRecord
 from ..journal.memory_state import MemoryState, words_among
 from ..journal.record import Entry, check_header, digest
@@ -201,9 +201,9 @@ def _read(folder: Path, data: bytes) -> Saved:
             tensors=load(tensors),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder / CONFIG}: missing or malformed field: {error}") from None
+        raise ValueError(f"{folder / CONFIG}: missing or malformed field: {brief(error)}") from None
     except SafetensorError as error:
-        raise ValueError(f"{folder / TENSORS}: not a safetensors file ({error})") from None
+        raise ValueError(f"{folder / TENSORS}: not a safetensors file ({brief(error)})") from None
     if type(saved.scale) not in (int, float) or not 0 < saved.scale <= 1:
         raise ValueError(f"{folder / CONFIG}: scale is {quoted(saved.scale)}, expected a number in (0, 1]")
     if not all(isinstance(text, str) for text in saved.contexts):

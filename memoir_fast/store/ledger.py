@@ -18,7 +18,7 @@ from typing import Any
 
 from ..base import files
 from ..base.json_text import parse
-from ..errors import CutOff, Damaged
+from ..errors import CutOff, Damaged, brief
 from ..journal.edit_record import FIELDS
 
 FILE = "ledger.sqlite"
@@ -152,7 +152,7 @@ def open_ledger(folder: Path, name: str, report: list[str]) -> tuple[Ledger, typ
         ledger.close()
         why = "is of another store"
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        why = f"could not be read ({error})"
+        why = f"could not be read ({brief(error)})"
     set_aside(folder)
     report.append(f"{FILE} {why}; it was set aside and made again from the log")
     return Ledger(folder, name), CutOff

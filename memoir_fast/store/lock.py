@@ -44,6 +44,11 @@ class WriterLock:
             raise StoreError(
                 f"{folder}: another process is writing ({_described(owner)}). Open the store for reading, or wait for it to end"
             ) from None
+        except OSError:
+            _check(
+                folder / "lock"
+            )  # a link may have come after the first look; filelock follows none, and leaves it to us to say so
+            raise
         try:
             values = {"user": _user(), "host": socket.gethostname(), "pid": os.getpid(), "since": now()}
             for leftover in folder.glob("*.part"):

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from ..base import files
 from ..base.json_text import parse
 from ..config import MemoirConfig
-from ..editing.update_rule import rule_of
-from ..errors import StoreError, quoted
+from ..editing.rules import rule_of
+from ..errors import StoreError, brief, quoted
 from ..journal.journal import CONFLICTS
 from ..journal.record import DTYPES, digest
 
@@ -32,8 +32,9 @@ FORMAT, FORMAT_VERSION = "memoir_fast store", 4
 # Up to version 3 the memory acts on all tokens; in 1 and 2 records do not state their place; 1 knows only
 # router="mask".
 READS = (1, 2, 3, 4)
-_LARGEST = 1 << 32  # most numbers in V or C; the largest open models have half as many
-MOST_CONFIG, MOST_BASE = 64 << 20, 4 << 30  # most bytes that this library writes to these files
+_LARGEST = 1 << 32  # numbers in V or C; the largest open models have half as many
+_WIDEST = 1 << 18  # features of a projection; those of the largest open models have a quarter
+MOST_CONFIG, MOST_BASE = 64 << 20, 4 << 30  # bytes of files that the library can have written
 _BASE = re.compile(r"base(-\d{6})?\.safetensors")
 _SNAPSHOT = re.compile(r"snapshot-\d{12}(-copy)?\.safetensors")
 
@@ -122,7 +123,7 @@ class Manifest:
             self = cls(**values)
             self._check()
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path}: missing or malformed field: {error}") from None
+            raise ValueError(f"{path}: missing or malformed field: {brief(error)}") from None
         return self
 
     def _check(self) -> None:
@@ -134,9 +135,9 @@ class Manifest:
         if not all(type(size) is int and size > 0 for size in sizes) or k > D:
             raise ValueError(f"in_features, out_features and top_k are {quoted(sizes)}, expected sizes of a projection")
         numbers = D * d + (D * D if rule_of(self.config).tracks else 0)
-        if max(D * d, numbers - D * d) > _LARGEST or 4 * numbers > _memory():
-            raise ValueError(f"in_features {D} and out_features {d} make a memory of {4 * numbers / 1e9:.1f} GB: more "
-                             "than this machine has, or larger than for any known projection")  # fmt: skip
+        if max(D, d) > _WIDEST or max(D * d, numbers - D * d) > _LARGEST or 4 * numbers > _memory():
+            raise ValueError(f"in_features {D} and out_features {d} make a memory of {4 * numbers / 1e9:.1f} GB, more than this machine has, "
+                             "or no projection of that size is known")  # fmt: skip
         if self.conflict not in CONFLICTS or self.record_dtype not in DTYPES:
             raise ValueError(f"conflict is {quoted(self.conflict)}, expected one of {CONFLICTS}; record_dtype is "
                              f"{quoted(self.record_dtype)}, expected one of {DTYPES}")  # fmt: skip
@@ -250,7 +251,7 @@ def check_tensors(data: bytes, path: Path, shapes: Shapes) -> dict[str, torch.Te
     try:
         tensors = load(data)
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file ({error})") from None
+        raise ValueError(f"{path}: not a safetensors file ({brief(error)})") from None
     for name, (shape, dtype) in shapes.items():
         tensor = tensors.get(name)
         if (

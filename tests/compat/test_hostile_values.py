@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 
@@ -27,6 +28,7 @@ MERGE = "a: &a {x: 1}\n" + "".join(
     "model_name: x\ntop_k: " + "9" * 5000, "[" * 20_000, "{a: " * 20_000, "- " * 20_000, "model_name: x\ninner_params: [[[[]]]]\n",
     "model_name: x\ninner_params: {a: 1}\n", "model_name: x\nprompt_feature_agg: [a]\n", "model_name: x\nalg_name: " + "x" * 10_000,
     "? " * 20_000, "model_name: !!python/object/apply:os.system [id]\n", "\x00", "x" * (1 << 20), "model_name: x\nedit_lr: [" + "a," * 5000 + "]\n",
+    "model_name: x\nmodel_parallel: 0x" + "f" * 3000 + "\n", "model_name: x\nuse_chat_template: " + "y" * 5000 + "\n",
 ], ids=lambda t: t[-20:])  # fmt: skip
 def test_yaml_that_is_made_to_hurt_is_refused_in_a_sentence(tmp_path, text):
     (tmp_path / "x.yaml").write_text(text)
@@ -107,3 +109,18 @@ def test_data_that_is_no_text_is_refused_with_its_place(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf" + '{"src": "a\u2028b", "alt": "\x85"}\n'.encode() + good.encode())
     path.write_bytes(path.read_bytes().replace("\x85".encode(), "c\u2029".encode()))
     assert [record.prompt for record in load_records(path)] == ["a\u2028b", "a"]
+
+
+@pytest.mark.parametrize("prompts", [{"a": "b"}, "text", 7])
+def test_paraphrases_that_are_no_list_are_refused(tmp_path, prompts):
+    rewrite = {"prompt": "{} is", "subject": "a", "target_new": {"str": "b"}, "target_true": {"str": "c"}}
+    (tmp_path / "d.json").write_text(json.dumps([{"requested_rewrite": rewrite, "paraphrase_prompts": prompts}]))
+    with pytest.raises(ValueError, match="record 1: paraphrase_prompts must be a list of texts"):
+        load_records(tmp_path / "d.json", "counterfact")
+
+
+def test_a_link_that_leads_to_itself_is_refused_in_a_sentence(tmp_path):
+    os.symlink(tmp_path / "x.pt", tmp_path / "x.pt")
+    for read in (load_background, load_records):
+        with pytest.raises(ValueError, match=r"x\.pt"):
+            read(tmp_path / "x.pt")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 import memoir_fast
@@ -11,6 +13,7 @@ from memoir_fast.base.loading import cache_folder
 from memoir_fast.evaluation import tuning
 from memoir_fast.evaluation.facts import Fact
 from tests.support.models import background_texts, tiny_model, word_tokenizer
+from tests.support.patience import within
 
 FACTS = [
     Fact(f"w1{i}0 w1{i}1 w1{i}2", f"w16{i}", rephrase=f"w1{i}1 w1{i}0 w1{i}2", unrelated=f"w2{i} w3{i} w4{i}")
@@ -133,7 +136,7 @@ def test_a_file_of_the_user_s(parts, tmp_path):
         (other, {}, "made for another model .*weight"),
         (parts, {"chat_template": True}, "measured with .*'chat_template': False"),
         (parts, {"write": "sgd"}, "measured with .*preconditioned"),
-        (parts, {"tuned": str(tmp_path / "absent.json")}, "cannot read"),
+        (parts, {"tuned": str(tmp_path / "absent.json")}, "there is no file"),
     ):
         with pytest.raises(ValueError, match=f"tuned: .*{says}"):
             MemoirModel(*given, MemoirConfig(**{**PLAIN, "tuned": str(path), **settings}), background_texts())
@@ -142,6 +145,23 @@ def test_a_file_of_the_user_s(parts, tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match=says):
             MemoirModel(*parts, MemoirConfig(**PLAIN, tuned=str(path)), background_texts())
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "deep", "long", "latin-1"])
+def test_a_file_that_is_made_to_hurt_is_refused(parts, tmp_path, kind):
+    path = tuning.Tuning([], {"layer": 2}, *_key(parts)).save(tmp_path / "mine.json")
+    text = path.read_text()
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_bytes({"deep": b"[" * 20_000, "long": text.replace('"measured": {', '"measured": {"x": "' + "x" * 10**6 + '", ').encode(),
+                          "latin-1": b"\xe9" + text.encode()}[kind])  # fmt: skip
+    with within(), pytest.raises(ValueError, match="tuned: ") as caught:
+        MemoirModel(*parts, MemoirConfig(**PLAIN, tuned=str(path)), background_texts())
+    assert len(str(caught.value)) < 600
 
 
 def test_what_cannot_be_tuned_is_refused(parts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 
@@ -35,7 +36,7 @@ def test_other_files_are_refused(tmp_path):
     for name, width, says in (
         ("absent", 9, "there is no file"),
         ("index", 8, "have 72 bits, 64 are needed"),
-        ("hashed", 9, "holds a IndexBinaryHash"),
+        ("hashed", 9, "IndexBinaryFlat: it begins with b'IB"),
         ("text", 9, "not a binary index of FAISS"),
         ("short", 9, "not a binary index of FAISS"),
     ):
@@ -43,6 +44,17 @@ def test_other_files_are_refused(tmp_path):
             search.read_flat(tmp_path / name, width)
     with pytest.raises(OSError, match="cannot be written"):
         search.write_flat(tmp_path / "no folder" / "index", search.flat_index(CODES))
+
+
+@pytest.mark.parametrize(
+    "place, data", [(12, struct.pack("<q", 1 << 40)), (25, struct.pack("<Q", 2 << 30)), (4, struct.pack("<i", -8))]
+)
+def test_sizes_beyond_the_file_are_refused_before_room_is_made_for_them(tmp_path, place, data):
+    search.write_flat(tmp_path / "index", search.flat_index(CODES))
+    whole = (tmp_path / "index").read_bytes()
+    (tmp_path / "index").write_bytes(whole[:place] + data + whole[place + len(data) :])
+    with pytest.raises(ValueError, match="its header tells of"):
+        search.read_flat(tmp_path / "index", 9)
 
 
 def test_faiss_works_alone_only_inside():

@@ -5,16 +5,17 @@ The engine itself is tested in tests/vllm (make test-vllm)."""
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from memoir_fast.cli import app as cli
 from memoir_fast.ops import reference
-from memoir_fast.serving.export import export_vllm, is_export
+from memoir_fast.serving.export import edits_of, export_vllm, is_export
 from memoir_fast.serving.serve import server_command
 from memoir_fast.serving.tables import NAMES, PREFIX, tables_of
 from memoir_fast.serving.vllm.choice import Choice
@@ -22,6 +23,7 @@ from memoir_fast.serving.vllm.served import Row, Served
 from memoir_fast.serving.vllm.steps import StateV2, rows_of_v1, rows_of_v2
 from memoir_fast.store import Store
 from tests.support.models import tiny_memoir
+from tests.support.patience import within
 from tests.support.serving import served_settings
 
 EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w110 w111 w112 w113 w114", "w160 w161")]
@@ -309,6 +311,23 @@ def test_exports_of_other_models_and_into_other_folders_are_refused(checkpoint, 
     with pytest.raises(ValueError, match="architecture"):
         export_vllm(store, str(base), tmp_path / "export")
     assert not (tmp_path / "export").exists()
+
+
+def test_a_damaged_export_is_told_in_a_sentence(checkpoint, tmp_path):
+    base, store = checkpoint
+    to = export_vllm(store, str(base), tmp_path / "export")
+    with Store(store) as opened:
+        assert edits_of(to) == set(opened.edits)
+    whole = (to / "memoir.safetensors").read_bytes()
+    ids = save({"memoir.ids": torch.zeros(2, 2)})
+    for data in (whole[:-5], whole[8:], b"", ids, save({"memoir.V": torch.zeros(1)})):
+        (to / "memoir.safetensors").write_bytes(data)
+        with pytest.raises(ValueError, match=r"memoir\.safetensors.*export the store again"):
+            edits_of(to)
+    (to / "config.json").unlink()
+    os.mkfifo(to / "config.json")
+    with within():
+        assert not is_export(to)
 
 
 def test_the_server_gets_the_flags_that_an_edited_model_needs(tmp_path):

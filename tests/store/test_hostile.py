@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from memoir_fast.errors import Damaged
 from memoir_fast.journal.record import digest, encode, read_entry
-from memoir_fast.store import Store, StoreError, import_bundle
+from memoir_fast.store import Store, StoreError, import_bundle, lock
 from memoir_fast.store import folder as saving
 from memoir_fast.store.log import segments
 from memoir_fast.store.manifest import checksum
@@ -169,6 +169,28 @@ def test_a_lock_that_leads_elsewhere_is_refused(sound, tmp_path):
         assert contents(store) == kept
 
 
+def test_a_lock_that_becomes_a_link_at_the_last_moment_is_not_followed(sound, tmp_path, monkeypatch):
+    """Between the store's own look and the locking, which is filelock's: the lower bound in pyproject is the first version that refuses."""
+    folder, kept = sound
+    (tmp_path / "mine").write_text("mine")
+    look, looks = lock._check, []
+
+    def late(path):
+        look(path)
+        if not looks:
+            path.unlink(missing_ok=True)
+            path.symlink_to(tmp_path / "mine")
+        looks.append(path)
+
+    monkeypatch.setattr(lock, "_check", late)
+    with pytest.raises(ValueError, match="symbolic link"):
+        Store(folder, writer=True)
+    assert (tmp_path / "mine").read_text() == "mine"
+    (folder / "lock").unlink()
+    with Store(folder, writer=True) as store:
+        assert contents(store) == kept
+
+
 def test_files_that_are_none_of_the_stores_stay(sound):
     folder, _ = sound
     for name in ("notes.part", "thesis.tex.part"):
@@ -200,13 +222,14 @@ SNAPSHOT = {"file": "snapshot-000000000003.safetensors", "digest": "0" * 32, "sc
 
 @pytest.mark.parametrize("changes", [
     {"fingerprint": {"in_features": 1 << 20}}, {"fingerprint": {"in_features": 1 << 18, "out_features": 1}},
-    {"fingerprint": {"in_features": 10**30}}, {"fingerprint": {"out_features": -1}}, {"fingerprint": {"in_features": 64.0}},
+    {"fingerprint": {"out_features": 1 << 20}}, {"fingerprint": {"in_features": 10**30}}, {"fingerprint": {"out_features": -1}}, {"fingerprint": {"in_features": 64.0}},
     {"fingerprint": []}, {"fingerprint": None}, {"snapshots": [{"seq": -5, **SNAPSHOT}]}, {"snapshots": [{"seq": 10**30, **SNAPSHOT}]},
     {"snapshots": [{"seq": 3, **SNAPSHOT, "scale": 2.0}]}, {"snapshots": [{"seq": 3, **SNAPSHOT, "file": "../x.safetensors"}]},
     {"snapshots": {"a": 1}}, {"snapshots": [7]}, {"record_dtype": "float64"}, {"record_dtype": []}, {"conflict": "maybe"}, {"contexts": [7]},
     {"contexts": "text"}, {"contexts": None}, {"base": 7}, {"base_file": "/etc/passwd"}, {"store": 7}, {"config": {"steps": 10**30}},
     {"config": {"top_k": 10**30}}, {"config": {"threshold": [[[[[]]]]] * 10}}, {"config": {"edit_lr": 10**400}}, {"config": []}, {"more": 1},
-    {"config": {"write": []}}, {"config": {"seed": -1}},
+    {"config": {"write": []}}, {"config": {"seed": -1}}, {"x" * 5000: 1},
+    {"snapshots": [{"seq": 3, **SNAPSHOT, "x" * 5000: 1}]},
 ], ids=lambda c: json.dumps(c)[:50])  # fmt: skip
 def test_values_of_config_json_are_checked(sound, changes):
     folder, _ = sound
@@ -260,7 +283,7 @@ def _last_record_changed(folder, **changes):
 
 @pytest.mark.parametrize("changes", [
     {"steps": 10**30}, {"steps": -1}, {"loss": float("inf")}, {"loss": float("nan")}, {"loss": "x"}, {"seconds": -1.0}, {"nearest": 2**60},
-    {"id": -1}, {"id": 10**30}, {"id": "3"}, {"seq": -5}, {"seq": 10**30}, {"seq": 3.0}, {"kind": ["edit"]}, {"kind": "unknown"}, {"scale": 0.0},
+    {"id": -1}, {"id": 10**30}, {"id": "3"}, {"seq": -5}, {"seq": 10**30}, {"seq": 3.0}, {"kind": ["edit"]}, {"kind": "unknown"}, {"kind": None}, {"scale": 0.0},
     {"scale": 10**400}, {"decay": "1"}, {"dtype": ["float32"]}, {"dtype": "float64"}, {"tags": {"a": 1}}, {"tags": [[]]}, {"supersedes": [1.5]},
     {"supersedes": [77]}, {"metadata": []}, {"codes": [7]}, {"store": 7}, {"store": "f" * 32}, {"after": []}, {"after": "0" * 32}, {"was": 7},
     {"prompt": None}, {"created": 7},
@@ -272,6 +295,73 @@ def test_values_of_records_are_checked(sound, changes):
         with within(), pytest.raises(ValueError, match=r"log-0+4\.bin|edit") as caught:
             Store(folder, writer=writer)
         assert len(str(caught.value)) < 600
+
+
+def test_what_another_library_says_of_a_file_is_cut(sound, tmp_path):
+    """It quotes the file."""
+    text = json.dumps("x" * 5000).encode()
+    data = struct.pack("<Q", len(text)) + text
+    folder, _ = sound
+    (folder / "base.safetensors").write_bytes(data)
+    rewritten(folder, base=digest(data).hex())
+    model = tiny_memoir()
+    model.save_pretrained(tmp_path / "memory")
+    (tmp_path / "memory" / "memory.safetensors").write_bytes(data)
+    values = json.loads((tmp_path / "memory" / "config.json").read_text())
+    values["digests"]["memory.safetensors"] = digest(data).hex()
+    values.pop("checksum")
+    (tmp_path / "memory" / "config.json").write_text(json.dumps({**values, "checksum": checksum(values)}))
+    for read in (lambda: Store(folder), lambda: saving.read(tmp_path / "memory")):
+        with pytest.raises(ValueError, match="not a safetensors file") as caught:
+            read()
+        assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "name", ["writer.json", "writer.json.part", "config.json.part", "snapshot-000000000004.safetensors"]
+)
+def test_a_folder_in_a_files_place_is_told_in_a_sentence(sound, name):
+    folder, _ = sound
+    (folder / name).unlink(missing_ok=True)
+    (folder / name / "mine").mkdir(parents=True)
+    with (
+        pytest.raises(ValueError, match="is a folder where a file belongs: move it away"),
+        Store(folder, writer=True) as store,
+    ):
+        store.compact()
+    assert (folder / name / "mine").is_dir()
+
+
+def test_records_that_do_not_say_what_they_are_are_refused(sound, tmp_path):
+    """In a log and in a bundle."""
+    folder, _ = sound
+    path = segments(folder)[-1][1]
+    entry = read_entry(path.read_bytes(), path.stat().st_size, path, 0)
+    header = {name: value for name, value in entry.header.items() if name != "kind"}
+    path.write_bytes(encode(header, entry.body()))
+    for end in ("", "-wal", "-shm"):
+        (folder / f"ledger.sqlite{end}").unlink(missing_ok=True)
+    for writer in (False, True):
+        with pytest.raises(ValueError, match=r"log-0+4\.bin"):
+            Store(folder, writer=writer)
+    (tmp_path / "b.mfb").write_bytes(encode({"seq": 0, "config": {}}))
+    with pytest.raises(Damaged, match="malformed header"):
+        import_bundle(tmp_path / "b.mfb", tmp_path / "imported")
+
+
+@pytest.mark.parametrize("kind", ["status", "tags"])
+def test_changes_of_what_is_not_there_are_told_briefly(sound, kind):
+    folder, _ = sound
+    path = segments(folder)[-1][1]
+    entry = read_entry(path.read_bytes(), path.stat().st_size, path, 0)
+    about = {"changes": [[10**4000, "x" * 5000]]} if kind == "status" else {"id": 77, "tags": []}
+    kept = {name: entry.header[name] for name in ("seq", "store", "after")}
+    path.write_bytes(encode({**kept, "kind": kind, "created": "2026-01-01T00:00:00+00:00", **about}))
+    for end in ("", "-wal", "-shm"):
+        (folder / f"ledger.sqlite{end}").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="there is no such edit") as caught:
+        Store(folder)
+    assert len(str(caught.value)) < 600
 
 
 def test_a_time_that_is_none_is_refused_where_it_is_asked_for(sound):

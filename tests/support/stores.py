@@ -38,6 +38,12 @@ def new_journal(conflict: str = "keep") -> VolatileJournal:
 
 def add(store: Journal, number: int, target: str = "t", **about) -> int:
     """A random edit, without a model."""
+    fact, update = fact_of(store, number, target, **about)
+    return store.add([fact], [update])[0]
+
+
+def fact_of(store: Journal, number: int, target: str = "t", **about):
+    """The details and the update of a random edit."""
     rng = np.random.default_rng(number)
     mask = np.zeros(D, np.uint8)
     mask[rng.choice(D, K, replace=False)] = 1
@@ -49,7 +55,7 @@ def add(store: Journal, number: int, target: str = "t", **about) -> int:
                     store.memory.scale, moves=draw(3, K), G=draw(3, HIDDEN), features=draw(3, K))  # fmt: skip
     fact = {"prompt": f"p{number}", "target": target, "author": "", "created": "2026-01-01T00:00:00+00:00", "loss": 0.5,
             "steps": 3, "seconds": 0.1, "nearest": None, "overlap": 0.0, "supersedes": [], "tags": ["x"], "metadata": {}, **about}  # fmt: skip
-    return store.add([fact], [update])[0]
+    return fact, update
 
 
 def contents(store: Store):

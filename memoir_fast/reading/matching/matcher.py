@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load
 
 from ... import ops
+from ...errors import brief
 from .classifier import Classifier
 from .demands import ODDS
 from .judge import contradicted, only_mentions
@@ -58,7 +59,7 @@ class Wording:
             data = base64.b64decode(text, validate=True)
             count, words = np.frombuffer(data[:8], "<u4").tolist()
         except (ValueError, TypeError) as error:
-            raise ValueError(f"a stored wording's code is malformed ({error})") from None
+            raise ValueError(f"a stored wording's code is malformed ({brief(error)})") from None
         if len(data) != 8 + 4 * count + words * bits // 8:
             raise ValueError(
                 f"a stored wording's code has {len(data)} bytes, not those of {count} tokens and {words} words"
