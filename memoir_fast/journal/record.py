@@ -25,7 +25,6 @@ import numpy as np
 from ..base import files
 from ..base.json_text import parse
 from ..errors import CutOff, Damaged, brief, quoted
-from ..memory.update import Update
 from .edit_record import HEADER, LATER
 
 if TYPE_CHECKING:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import quoted
-from ..memory.residual import ResidualMemory
-from ..memory.update import Update
 from .edit_record import EditRecord
 from .record import Entry, check_header, edit_update
 

@@ -24,7 +24,7 @@ from safetensors.torch import load, save
 from ..base import files
 from ..base.json_text import parse
 from ..config import MemoirConfig
-from ..editing.rules import rule_of
+from ..editing.update_rule import rule_of
 from ..errors import Damaged, brief, quoted
 from ..journal.edit_record import EditRecord
 from ..journal.memory_state import MemoryState, words_among

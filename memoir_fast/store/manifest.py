@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from ..base import files
 from ..base.json_text import parse
 from ..config import MemoirConfig
-from ..editing.rules import rule_of
+from ..editing.update_rule import rule_of
 from ..errors import StoreError, brief, quoted
 from ..journal.journal import CONFLICTS
 from ..journal.record import DTYPES, digest
