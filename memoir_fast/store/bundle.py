@@ -16,9 +16,9 @@ from ..base import files
 from ..base.fingerprint import differences
 from ..errors import Damaged, StoreError, quoted
 from ..journal.journal import now
-from ..journal.record import encode, origin_of, read_entry
+from ..journal.record import Entry, encode, origin_of
 from . import manifest
-from .log import Chain, segment_path
+from .log import Chain, entry_at, segment_path
 from .manifest import Manifest
 from .store import Store
 
@@ -54,13 +54,25 @@ def import_bundle(path: str | Path, folder: str | Path) -> Store:
         OSError: a file could not be read or written.
     """
     path, folder = Path(path), Path(folder)
-    data = memoryview(files.read(path, follow=True))
-    entries, offset = [], 0
-    while offset < len(data):
-        entry = read_entry(data[offset:], len(data) - offset, path, offset)
-        entry.body()
-        entries.append(entry)
-        offset += entry.length
+    descriptor = files.open_regular(path, os.O_RDONLY, follow=True)
+    try:
+        return _imported(_entries(descriptor, path), path, folder)
+    finally:
+        os.close(descriptor)
+
+
+def _entries(descriptor: int, path: Path) -> list[Entry]:
+    """The records of an open bundle, each of them whole; no more than one body is held at a time."""
+    found, offset, size = list[Entry](), 0, os.fstat(descriptor).st_size
+    while offset < size:
+        found.append(replace(entry_at(descriptor, size, path, offset), descriptor=descriptor))
+        found[-1].body()
+        offset += found[-1].length
+    return found
+
+
+def _imported(entries: list[Entry], path: Path, folder: Path) -> Store:
+    """Make a store of a bundle's records."""
     if not entries or entries[0].header["kind"] != "bundle" or not isinstance(entries[0].header.get("config"), dict):
         raise Damaged(f"{path}: is not a bundle (its first record is not a bundle's head)")
     kept = Manifest.from_bytes(json.dumps(entries[0].header["config"]).encode(), path)
@@ -80,7 +92,7 @@ def import_bundle(path: str | Path, folder: str | Path) -> Store:
         for snapshot, entry in zip(kept.snapshots, boxed, strict=True):
             files.replace(folder / snapshot.file, entry.body())
         if log:
-            files.replace(segment_path(folder, 1), bytes(data[log[0].offset :]))
+            files.replace(segment_path(folder, 1), b"".join(entry.raw() for entry in log))
         kept.save(folder)  # last, because it makes the folder a store
         return Store(folder, writer=True)
     except BaseException:

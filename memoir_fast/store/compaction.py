@@ -60,7 +60,7 @@ def compact(store: Store, forget_before: int | None = None) -> None:
         raise StoreError(f"{store.folder}: compaction failed ({error.strerror}); nothing is lost") from error
     kept = {s.file for s in updated.snapshots}
     for path in store.folder.glob("snapshot-*.safetensors"):
-        if path.name not in kept:
+        if path.name not in kept and manifest.is_snapshot(path.name) and not path.is_dir():
             path.unlink()
     if forget_before is not None:
         _forget(store, forget_before)

@@ -59,11 +59,8 @@ def scan(path: Path, seq: int, offset: int = 0, before: Chain | None = None) -> 
     try:
         size = os.fstat(descriptor).st_size
         while offset < size:
-            data = os.pread(descriptor, _WINDOW, offset)
-            if len(data) >= PREFIX and _WINDOW < (wanted := PREFIX + int.from_bytes(data[4:8], "little")) <= _LONGEST:
-                data = os.pread(descriptor, min(wanted, size - offset), offset)
             try:
-                entry = read_entry(data, size - offset, path, offset)
+                entry = entry_at(descriptor, size, path, offset)
                 if entry.seq != seq:
                     raise Damaged(f"{path}: the record at byte {offset} has seq {entry.seq}, expected {seq}")
                 before = before.then(entry) if before is not None else None
@@ -76,6 +73,14 @@ def scan(path: Path, seq: int, offset: int = 0, before: Chain | None = None) -> 
     finally:
         os.close(descriptor)
     return entries, None
+
+
+def entry_at(descriptor: int, size: int, path: Path, offset: int) -> Entry:
+    """The record at a byte of an open file of `size` bytes; only its header is read. Raises Damaged as `read_entry`."""
+    data = os.pread(descriptor, _WINDOW, offset)
+    if len(data) >= PREFIX and _WINDOW < (wanted := PREFIX + int.from_bytes(data[4:8], "little")) <= _LONGEST:
+        data = os.pread(descriptor, min(wanted, size - offset), offset)
+    return read_entry(data, size - offset, path, offset)
 
 
 @dataclass(frozen=True)

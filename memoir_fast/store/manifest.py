@@ -177,6 +177,11 @@ def is_store(folder: str | Path) -> bool:
     return (Path(folder) / CONFIG).exists() and any(Path(folder).glob("base*.safetensors"))
 
 
+def is_snapshot(name: str) -> bool:
+    """Whether a file of this name is a store's snapshot."""
+    return _SNAPSHOT.fullmatch(name) is not None
+
+
 def _memory() -> int:
     """This machine's main memory, bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

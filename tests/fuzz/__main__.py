@@ -35,7 +35,7 @@ def main() -> int:
         return int(bool(answered.findings))
     if options.replay is not None:
         wrong = runner.replay(options.replay)
-        print(wrong or "nothing was wrong")
+        print(wrong.strip() or "nothing was wrong")
         return int(bool(wrong))
     found = runner.run(options.inputs, options.seed, options.formats, options.findings, options.seconds)
     print(json.dumps({"inputs": sum(found.inputs.values()), "by_format": dict(found.inputs), "findings": len(found.findings),

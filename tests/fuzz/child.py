@@ -21,7 +21,7 @@ from typing import Any
 
 from . import formats, readers
 
-SLOWEST = 5.0  # seconds
+SLOWEST = 25.0  # seconds of all that is done with an input; of each part see `readers.SLOWEST`
 MOST_MEMORY = 256 << 20  # bytes beyond twice the input's size
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from tests.support.models import tiny_memoir, tiny_model, word_tokenizer
 _SECTION, _SECTIONS = ("in_features", "out_features", "router"), ([48, 16, "mask"], [48, 16, "tokens"])
 DOCUMENTED = (ValueError, TypeError, StoreError, EditError)
 LONGEST_MESSAGE = 2000
+SLOWEST = 5.0  # seconds of one use of a file
 
 
 class Wrong(Exception):
@@ -39,12 +41,15 @@ class Wrong(Exception):
 
 @contextlib.contextmanager
 def allowed() -> Iterator[None]:
-    """Let documented errors pass, if what they say is short."""
+    """Let documented errors pass, if they came in time and what they say is short."""
+    begun = time.monotonic()
     try:
         yield
     except DOCUMENTED as error:
         if len(str(error)) > LONGEST_MESSAGE:
             raise Wrong(f"a message of {len(str(error))} characters: {str(error)[:300]}") from error
+    if (took := time.monotonic() - begun) > SLOWEST:
+        raise Wrong(f"took {took:.1f} s")
 
 
 def _looked_at(store: Store) -> None:

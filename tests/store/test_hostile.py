@@ -190,6 +190,10 @@ def test_files_that_are_none_of_the_stores_stay(sound):
         (folder / name).write_text("mine")
     (folder / "config.json.part").write_text("unfinished")
     (folder / "snapshot-x.part").mkdir()
-    Store(folder, writer=True).close()
+    (folder / "snapshot-x.safetensors").write_text("mine")
+    (folder / "snapshot-000000000002.safetensors").mkdir()
+    with Store(folder, writer=True) as store:
+        store.compact()
+    assert (folder / "snapshot-x.safetensors").read_text() == "mine"
     assert (folder / "notes.part").read_text() == (folder / "thesis.tex.part").read_text() == "mine"
     assert not (folder / "config.json.part").exists()

@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from memoir_fast.errors import Damaged
 from memoir_fast.journal.record import digest, encode, read_entry
-from memoir_fast.store import Store, StoreError, import_bundle
+from memoir_fast.store import Store, StoreError, export_bundle, import_bundle
 from memoir_fast.store import folder as saving
 from memoir_fast.store.log import segments
 from memoir_fast.store.manifest import checksum
@@ -198,6 +198,19 @@ def test_a_time_that_is_none_is_refused_where_it_is_asked_for(sound):
     with Store(folder, writer=True) as store:
         with pytest.raises(ValueError, match="record 4"):
             store.rollback("2026-01-01")
+
+
+def test_a_bundle_with_a_hole_at_its_end_is_refused_quickly_and_one_behind_a_link_is_read(sound, tmp_path):
+    folder, kept = sound
+    with Store(folder) as store:
+        export_bundle(store, tmp_path / "b.mfb")
+    os.symlink(tmp_path / "b.mfb", tmp_path / "link.mfb")
+    with import_bundle(tmp_path / "link.mfb", tmp_path / "imported") as store:
+        assert contents(store) == kept
+    os.truncate(tmp_path / "b.mfb", 40 << 30)
+    with within(), pytest.raises(Damaged, match="does not begin as one"):
+        import_bundle(tmp_path / "b.mfb", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_bundle_with_a_store_of_a_terabyte_is_refused_and_leaves_nothing(tmp_path):
