@@ -55,7 +55,10 @@ def test_a_body_within_the_limit_arrives_as_it_is():
 
 
 @pytest.mark.parametrize("app", [_reads, _reads_openly])
-@pytest.mark.parametrize(("headers", "read"), [([(b"content-length", b"5000")], 0), ([(b"content-length", b"abc")], 2), ([], 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("headers", "read"),
+    [([(b"content-length", b"4500")], 50), ([(b"content-length", b"4500"), (b"expect", b"100-continue")], 0), ([(b"content-length", b"x")], 50), ([], 2)],
+)  # fmt: skip
 def test_a_longer_one_is_refused_as_soon_as_that_is_known(app, headers, read):
     status, told, taken, over = _asked(app, [b"x" * 90] * 50, headers=headers)
     assert (status, taken, over) == (413, read, True)
@@ -91,9 +94,28 @@ def test_a_client_that_leaves_is_told_to_the_application():
     assert _asked(reads, []) == (200, {}, 1, False) and gone == ["http.disconnect"]
 
 
-def test_what_is_refused_by_its_headers_is_not_read():
-    found = _asked(_refuses, [b"x" * 90] * 50, headers=[(b"content-length", b"5000")])
-    assert found == (401, {"error": "Unauthorized"}, 0, False)
+def test_what_is_refused_by_its_headers_is_answered_when_the_client_has_sent_it_all_or_asks_first():
+    """A server that closes the connection while the client sends resets it, and the answer is lost."""
+    large = [(b"content-length", b"4500")]
+    assert _asked(_refuses, [b"x" * 90] * 50, headers=large) == (401, {"error": "Unauthorized"}, 50, False)
+    assert _asked(_refuses, [b"x" * 90] * 50, headers=[*large, (b"expect", b"100-continue")])[2] == 0
+    assert _asked(_refuses, [b"x"] * 9)[2] == 0  # no body was announced
+    most = 64 << 20  # of that it is not read to the end
+    assert _asked(_refuses, [b"x" * (1 << 20)] * 80, headers=[(b"transfer-encoding", b"chunked")])[2] == most >> 20
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr("memoir_fast.serving.vllm.bodies._PATIENCE", 0.05)
+    sent = []
+
+    async def never():
+        await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(limited(_refuses, {"type": "http", "headers": [(b"content-length", b"9")]}, never, send, 100))
+    assert sent[0]["status"] == 401
 
 
 def test_the_limit_grows_with_the_longest_prompt(monkeypatch):

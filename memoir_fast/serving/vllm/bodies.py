@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -18,6 +19,7 @@ App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 ENVIRONMENT = "MEMOIR_FAST_MAX_BODY"
 _LEAST, _PER_TOKEN = 4 << 20, 64
+_PASSED, _PATIENCE = 64 << 20, 5.0  # bytes and seconds of a body that nobody reads
 # Of objects and lists in a body: vLLM lists what is wrong with each of them, many times over, in its event loop. 100,000 empty messages (300 kB) held
 # it for 17 seconds; a thousand empty items of /v1/responses (3 kB) for 3 seconds, with a message of 450 MB.
 MOST_PARTS, MOST_PARTS_OF_RESPONSES = 8192, 1024
@@ -53,20 +55,21 @@ async def limited(
     declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     announced = int(declared) if declared.isdigit() and len(declared) < 20 else 0
     parts: list[bytes] = []
-    refusal, answering, whole = "", False, False
+    refusal, answering, whole, ended = "", False, False, False
 
     async def checked() -> Message:
         """The whole body, and then whatever comes (the client's leaving)."""
-        nonlocal refusal, whole
+        nonlocal refusal, whole, ended
         if whole:
             return await receive()
         length, more = 0, True
         while more and max(length, announced) <= most:
             message = await receive()
+            ended = not message.get("more_body", False)
             if message["type"] != "http.request":
                 return message
             parts.append(message.get("body", b""))
-            length, more = length + len(parts[-1]), message.get("more_body", False)
+            length, more = length + len(parts[-1]), not ended
         if max(length, announced) > most:
             refusal = f"the body is longer than {most} bytes: send less, or start the server with {ENVIRONMENT}"
             raise BodyTooLarge
@@ -82,14 +85,33 @@ async def limited(
         nonlocal answering
         if refusal and not answering:
             return  # what the application makes of a body that breaks off
+        if not answering and not ended:
+            await _let_pass(receive, scope)
         answering = True
         await send(message)
 
     with contextlib.suppress(BodyTooLarge):
         await app(scope, checked, unless_refused)
     if refusal and not answering:
+        if not ended:
+            await _let_pass(receive, scope)
         await answer(send, 413, error(refusal, "BodyTooLarge", 413))
     return bool(refusal)
+
+
+async def _let_pass(receive: Receive, scope: Message) -> None:
+    """Take what a client still sends, up to a limit, and forget it: a server that closes the connection on a client that writes resets it, and the
+    client never sees the answer. One that asks before it sends (`Expect`) is answered first."""
+    names = {name for name, _ in scope["headers"]}
+    if b"expect" in names or not names & {b"content-length", b"transfer-encoding"}:
+        return
+    length, end = 0, time.monotonic() + _PATIENCE
+    with contextlib.suppress(asyncio.TimeoutError):
+        while length < _PASSED:
+            message = await asyncio.wait_for(receive(), max(0.0, end - time.monotonic()))
+            length += len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return
 
 
 def has_more_parts(body: bytes, most: int) -> bool:

@@ -29,16 +29,17 @@ class Middleware:
         if scope["type"] != "http" or _memoir(scope) is None:
             return await self.app(scope, receive, send)
         method, path = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
+        if method == "GET" and path.rstrip("/") == "/metrics":
+            return await metrics(self.app, scope, receive, send)
+        app = self.app
         if method == "POST" and path == "/memoir/refresh":
             if self._guarded is None:
                 self._guarded = guarded(self._refresh, scope["app"].state.args)
             # Under the name of a path that vLLM guards.
-            return await self._guarded({**scope, "path": scope.get("root_path", "") + "/v1" + path}, receive, send)
-        if method == "GET" and path.rstrip("/") == "/metrics":
-            return await metrics(self.app, scope, receive, send)
+            app, scope = self._guarded, {**scope, "path": scope.get("root_path", "") + "/v1" + path}
         most = most_bytes(_engine(scope).vllm_config.model_config.max_model_len)
         most_parts = MOST_PARTS_OF_RESPONSES if path.startswith("/v1/responses") else MOST_PARTS
-        if await limited(self.app, scope, receive, send, most, most_parts):
+        if await limited(app, scope, receive, send, most, most_parts):
             shared.refused.add()
 
     async def _refresh(self, scope: Message, receive: Receive, send: Send) -> None:
