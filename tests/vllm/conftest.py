@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tests.vllm.support import DATA, ENGINE, KEY, TOKENS
+from tests.vllm.support import DATA, ENGINE, TOKENS, running, serve_command
 
 
 @pytest.fixture(scope="session")
@@ -84,32 +79,9 @@ def engine(tmp_path):
     return run
 
 
-@contextlib.contextmanager
-def served(store, folder, *options):
-    """The address of a running `memoir-fast serve`, whose requests need the key."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "memoir_fast.cli", "serve", "--store", str(store), "--to", str(folder / "export"), "--port", str(port),
-               "--served-model-name", "served", "--max-model-len", "512", "--", "--dtype", "float32", "--enforce-eager", "--api-key", KEY, *options]  # fmt: skip
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
-    with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        for _ in range(300):
-            assert process.poll() is None, (folder / "server.log").read_text()[-6000:]
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
-                break
-            time.sleep(1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-
-
 @pytest.fixture(scope="session")
 def server(edited, tmp_path_factory):
     """One server for all tests over HTTP; they leave the store as it was."""
-    with served(edited.store, tmp_path_factory.mktemp("served"), "--trust-request-chat-template") as url:
+    folder = tmp_path_factory.mktemp("served")
+    with running(serve_command(edited.store, folder, "--trust-request-chat-template"), folder) as url:
         yield url
