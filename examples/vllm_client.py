@@ -9,7 +9,10 @@ import os
 
 from openai import OpenAI
 
-client = OpenAI(base_url=os.environ.get("MEMOIR_FAST_SERVER", "http://127.0.0.1:8000/v1"), api_key="none")
+client = OpenAI(
+    base_url=os.environ.get("MEMOIR_FAST_SERVER", "http://127.0.0.1:8000/v1"),
+    api_key=os.environ.get("OPENAI_API_KEY", "none"),
+)
 served = client.models.list().data[0].id
 messages = [{"role": "user", "content": "The capital of the Republic of Zeltia is"}]
 

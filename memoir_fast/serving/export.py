@@ -3,8 +3,12 @@ an architecture of this package's plugin, so that an engine without the plugin r
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,9 @@ from ..base.json_text import parse
 from ..base.loading import checkpoint_folder
 from ..errors import brief
 from ..store import Store
+from .section import FORMAT, section_of
 from .tables import PREFIX, tables_of
 
-FORMAT, FORMAT_VERSION = "memoir_fast vllm", 4
 TENSORS = "memoir.safetensors"
 # Architectures whose vLLM class is wrapped; the plugin registers "Memoir" + each.
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -43,8 +47,7 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
     with Store(store) as opened:
         stored = opened.manifest.fingerprint
         fingerprints.check(stored, fingerprints.of_folder(source, stored))
-        tensors, settings = tables_of(opened), opened.manifest.config
-        seq = opened.state.seq
+        tensors, section = tables_of(opened), section_of(opened, store)
     config = json.loads((source / "config.json").read_text("utf-8"))
     architecture = (config.get("architectures") or ["none"])[0]
     if architecture not in ARCHITECTURES:
@@ -52,22 +55,13 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
     if not stored["target"].endswith(".mlp.down_proj"):
         raise ValueError(f"store: it edits {stored['target']}; vLLM export takes a down projection (*.mlp.down_proj)")
     config["architectures"] = ["Memoir" + architecture]
-    config["memoir"] = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "target": stored["target"],
-        "in_features": stored["in_features"],
-        "out_features": stored["out_features"],
-        "top_k": settings.top_k,
-        "feature": settings.feature,
-        "router": settings.router,
-        "acts": settings.acts,
-        "depth": int(opened.words["depth"]) if settings.router == "tokens" and opened.words else None,
-        "chat_template": settings.chat_template,
-        "store": str(Path(store).resolve()),
-        "seq": seq,
-    }
-    _prepare(to)
+    config["memoir"] = section
+    with _beside(to) as folder:
+        _write(folder, source, config, tensors, copy)
+    return to
+
+
+def _write(to: Path, source: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor], copy: bool) -> None:
     for path in source.iterdir():
         if path.is_file() and path.name not in ("config.json", _INDEX):
             if copy:
@@ -79,8 +73,7 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
         index["weight_map"].update(dict.fromkeys(tensors, TENSORS))
         (to / _INDEX).write_text(json.dumps(index, indent=1))
     (to / TENSORS).write_bytes(save(tensors, metadata={"format": "pt"}))
-    (to / "config.json").write_text(json.dumps(config, indent=2))  # last: without it there is no checkpoint
-    return to
+    (to / "config.json").write_text(json.dumps(config, indent=2))
 
 
 def is_export(folder: str | Path) -> bool:
@@ -114,9 +107,30 @@ def edits_of(folder: str | Path) -> set[int] | None:
     return set(ids.tolist())
 
 
-def _prepare(to: Path) -> None:
-    if to.exists() and any(to.iterdir()):
-        if not is_export(to):
-            raise ValueError(f"to: {to} is not empty and no earlier export: choose another folder")
-        shutil.rmtree(to)
-    to.mkdir(parents=True, exist_ok=True)
+@contextlib.contextmanager
+def _beside(to: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `to` when it is whole: an export that breaks off leaves the earlier one."""
+    to = to.resolve()
+    if to.exists() and any(to.iterdir()) and not is_export(to):
+        raise ValueError(f"to: {to} is not empty and no earlier export: choose another folder")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
+    try:
+        new.chmod(0o777 & ~_umask())
+        yield new
+        if to.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
+            to.rename(old)  # onto an empty folder
+            new.rename(to)
+            shutil.rmtree(old)
+        else:
+            new.rename(to)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def _umask() -> int:
+    found = os.umask(0)
+    os.umask(found)
+    return found

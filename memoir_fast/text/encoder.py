@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from ..config import ENDS, MemoirConfig
 from .batch import Batch, Sequence, pad
+from .located import PLACEHOLDERS, Rendered, covering, locate
 from .messages import checked_messages
 from .messages import short as _short
 
@@ -23,17 +24,8 @@ __all__ = ["ENDS", "Batch", "Encoder", "Sequence", "automatic_joiner", "pad"]
 # Known template options that put something (a thinking block) between the question and the answer.
 _SWITCHES = ({"enable_thinking": True}, {"enable_thinking": False}, {"thinking": True}, {"thinking": False})
 _RESERVED = ("tokenize", "add_generation_prompt", "continue_final_message", "return_dict", "return_tensors", "padding")
-_PLACEHOLDERS = ("quxwordzazplacequv", "vuplaceholderxuwoz")  # one word each, with different first and last letters
 # How the Unicode names of letters begin in scripts written without blanks between words. (Korean has blanks.)
 _UNSPACED = tuple("CJK |HIRAGANA|KATAKANA|BOPOMOFO|THAI |LAO |KHMER|MYANMAR|TIBETAN|FULLWIDTH|IDEOGRAPHIC".split("|"))
-
-
-class _Rendered(NamedTuple):
-    """A chat's text up to where the assistant's answer begins; the last user's words are text[start:end]."""
-
-    text: str
-    start: int
-    end: int
 
 
 class _Answer(NamedTuple):
@@ -161,7 +153,7 @@ class Encoder:
         for options, block in self._variants:
             rendered = self._render(messages, options)
             if block is not None:
-                rendered = _Rendered(rendered.text[: rendered.end] + block, rendered.start, rendered.end)
+                rendered = Rendered(rendered.text[: rendered.end] + block, rendered.start, rendered.end)
             found.append(self._chat_pair(rendered, target, _Answer(end=self._answer(options).end)))
         return found
 
@@ -169,7 +161,7 @@ class Encoder:
         """What goes between this prompt and this target in plain text."""
         return automatic_joiner(prompt.strip(), target.strip()) if self.joiner == "auto" else self.joiner
 
-    def _chat_pair(self, rendered: _Rendered, target: str, answer: _Answer, ended: bool = True) -> Sequence:
+    def _chat_pair(self, rendered: Rendered, target: str, answer: _Answer, ended: bool = True) -> Sequence:
         tokens, words = self._located(rendered)
         query = Sequence(tokens, len(tokens), words)
         return self._joined(query, rendered.text, answer.lead + target, target, ended, special=False)
@@ -231,45 +223,28 @@ class Encoder:
                 f"template_options, which are {self.template_options!r}"
             ) from error
 
-    def _render(self, messages: list[dict], options: dict) -> _Rendered:
-        """The chat's text and the place of the last user's words in it, found by rendering it with a placeholder
-        too."""
-        last = max(i for i, m in enumerate(messages) if m["role"] == "user")
-        taken = repr(messages) + repr(options)
-        for _ in range(3):  # a time of day in the template may change between two renderings
-            mark = next(p for p in (x + "q" * n for n in range(100) for x in _PLACEHOLDERS) if p not in taken)
-            changed = [*messages[:last], {**messages[last], "content": mark}, *messages[last + 1 :]]
-            marked = self._apply(changed, options, True)
-            text = self._apply(messages, options, True)
-            head, found, tail = marked.rpartition(mark)
-            if not found:
-                break
-            end = len(text) - len(tail)
-            if text.startswith(head) and text.endswith(tail) and len(head) < end:
-                return _Rendered(text, len(head), end)
-        raise ValueError(
-            "messages: the chat template leaves out or rewrites the last user message, so its tokens cannot be told from the "
-            "template's; use chat_template=False or another template"
-        )
+    def _render(self, messages: list[dict], options: dict) -> Rendered:
+        """The chat's text, and where the last user's words stand in it."""
+        return locate(lambda chat: self._apply(chat, options, True), messages)
 
-    def _located(self, rendered: _Rendered) -> tuple[list[int], tuple[int, int]]:
-        """The tokens of a rendered chat, and (start, end) of those that contain a character of the user's words."""
+    def _located(self, rendered: Rendered) -> tuple[list[int], tuple[int, int]]:
+        """The tokens of a rendered chat, and the (start, end) of those that hold a character of the user's words."""
         try:
             encoded = self.tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
         except NotImplementedError:
             return self._located_without_offsets(rendered)
         tokens, offsets = encoded["input_ids"], encoded["offset_mapping"]
-        inside = [i for i, (a, b) in enumerate(offsets) if a < rendered.end and b > rendered.start]
-        if not inside:
+        words = covering(offsets, rendered.start, rendered.end)
+        if words is None:
             raise ValueError("messages: the tokenizer gives the last user message no token: give the text to ask")
-        return list(tokens), (inside[0], inside[-1] + 1)
+        return list(tokens), words
 
-    def _located_without_offsets(self, rendered: _Rendered) -> tuple[list[int], tuple[int, int]]:
+    def _located_without_offsets(self, rendered: Rendered) -> tuple[list[int], tuple[int, int]]:
         """The same for tokenizers without offsets: the tokens that change when the words are replaced by
         placeholders."""
         tokens = self._raw(rendered.text)
         head, tail = rendered.text[: rendered.start], rendered.text[rendered.end :]
-        others = [self._raw(head + mark + tail) for mark in _PLACEHOLDERS]
+        others = [self._raw(head + mark + tail) for mark in PLACEHOLDERS]
         start = min(_common(tokens, other) for other in others)
         behind = min(_common(tokens[::-1], other[::-1]) for other in others)
         return tokens, (start, max(start + 1, len(tokens) - behind))
@@ -282,7 +257,7 @@ class Encoder:
         return self._answers[key]
 
     def _find_answer(self, options: dict) -> _Answer:
-        asked, answered = _PLACEHOLDERS
+        asked, answered = PLACEHOLDERS
         user = {"role": "user", "content": asked}
         tail = self._apply([user], options, True).rpartition(asked)[2]
         try:
@@ -300,7 +275,7 @@ class Encoder:
     def _variants(self) -> list[tuple[dict, str | None]]:
         """(options, block) of each variant with a new text between question and answer; block None: the one that
         options give."""
-        user = [{"role": "user", "content": _PLACEHOLDERS[0]}]
+        user = [{"role": "user", "content": PLACEHOLDERS[0]}]
         tails = {self._tail(user, self.template_options)}
         found: list[tuple[dict, str | None]] = []
         for change in _SWITCHES if self.variants is None else self.variants:

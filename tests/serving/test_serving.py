@@ -330,6 +330,23 @@ def test_a_damaged_export_is_told_in_a_sentence(checkpoint, tmp_path):
         assert not is_export(to)
 
 
+def test_an_export_that_breaks_off_leaves_the_earlier_one(checkpoint, tmp_path, monkeypatch):
+    base, store = checkpoint
+    to = export_vllm(store, str(base), tmp_path / "out" / "export")
+    before = {path.name: path.read_bytes() for path in to.iterdir()}
+
+    def full(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("memoir_fast.serving.export.save", full)
+    with pytest.raises(OSError, match="no space"):
+        export_vllm(store, str(base), to)
+    assert {path.name: path.read_bytes() for path in to.iterdir()} == before
+    assert [path.name for path in to.parent.iterdir()] == ["export"]
+    monkeypatch.undo()
+    assert is_export(export_vllm(store, str(base), to)) and [path.name for path in to.parent.iterdir()] == ["export"]
+
+
 def test_the_server_gets_the_flags_that_an_edited_model_needs(tmp_path):
     options = SimpleNamespace(store=tmp_path / "s", to=None, model="smollm2", served_model_name=None, host="127.0.0.1", port=81,
                               max_model_len=4096, vllm=["--dtype", "float32"])  # fmt: skip

@@ -12,6 +12,8 @@ def served_settings(model: MemoirModel) -> dict[str, Any]:
     config = model.config
     return {
         "in_features": model.memory.in_features,
+        "out_features": model.memory.out_features,
+        "router": config.router,
         "top_k": config.top_k,
         "feature": config.feature,
         "acts": config.acts,

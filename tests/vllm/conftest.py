@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.vllm.support import DATA, ENGINE, TOKENS
+from tests.vllm.support import DATA, ENGINE, TOKENS, running, serve_command
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +77,11 @@ def engine(tmp_path):
         return json.loads((tmp_path / "out.json").read_text())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def server(edited, tmp_path_factory):
+    """One server for all tests over HTTP; they leave the store as it was."""
+    folder = tmp_path_factory.mktemp("served")
+    with running(serve_command(edited.store, folder, "--trust-request-chat-template"), folder) as url:
+        yield url

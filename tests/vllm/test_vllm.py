@@ -2,64 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from pathlib import Path
 
 import pytest
 
-from memoir_fast.store import Store
 from tests.vllm.support import ENGINE, asked
 
 
 def _tokens(batch):
     return [answer["tokens"] for answer in batch]
-
-
-@contextlib.contextmanager
-def served(store, folder):
-    """The address of a running `memoir-fast serve`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "memoir_fast.cli", "serve", "--store", str(store), "--to", str(folder / "export"), "--port", str(port),
-               "--served-model-name", "served", "--max-model-len", "512", "--", "--dtype", "float32", "--enforce-eager"]  # fmt: skip
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
-    with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        for _ in range(300):
-            assert process.poll() is None, (folder / "server.log").read_text()[-6000:]
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
-                break
-            time.sleep(1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-
-
-def post(url: str) -> bytes:
-    return urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=60).read()
-
-
-def counters(url: str) -> dict[str, float]:
-    """The server's requests by outcome."""
-    lines = urllib.request.urlopen(url + "/metrics", timeout=60).read().decode().splitlines()
-    found = [
-        line.removeprefix("memoir_fast_requests_total").split()
-        for line in lines
-        if line.startswith("memoir_fast_requests_total")
-    ]
-    return {label.split('"')[1]: float(value) for label, value in found}
 
 
 def test_forty_concurrent_requests_two_and_xargs(edited, engine):
@@ -181,55 +134,34 @@ def test_without_the_plugin_vllm_refuses_the_folder(edited):
     assert done.returncode != 0 and "MemoirLlamaForCausalLM" in done.stderr and "not supported" in done.stderr
 
 
-def test_the_server_answers_and_refuses_over_http(edited, tmp_path):
-    """memoir-fast serve, asked with the openai client: completions, a chat's last message, refusals, refreshing, counters."""
-    import openai
+def test_another_vllm_is_refused_however_it_was_started(edited, monkeypatch):
+    from vllm.engine.arg_utils import EngineArgs
 
-    with served(edited.store, tmp_path) as url:
-        client = openai.OpenAI(base_url=url + "/v1", api_key="none", max_retries=0)
-        prompt = edited.prompts[0]
-        off = {"vllm_xargs": {"memoir": "off"}}
+    from memoir_fast.serving import serve
 
-        def complete(**extra):
-            found = client.completions.create(
-                model="served", prompt=prompt, max_tokens=8, temperature=0, extra_body=extra or None
-            )
-            return found.choices[0].text
+    monkeypatch.setattr(serve, "TESTED", "0.99.")
+    with pytest.raises(ImportError, match=r"is installed; the plugin is made for 0\.99"):
+        EngineArgs(model=str(edited.export), **ENGINE).create_engine_config()
 
-        def chat(**extra):
-            messages = [{"role": "system", "content": "Answer in few words."}, {"role": "user", "content": prompt}]
-            found = client.chat.completions.create(
-                model="served", messages=messages, max_tokens=8, temperature=0, extra_body=extra or None
-            )
-            return found.choices[0].message.content
 
-        assert complete().strip().startswith(edited.targets[0])
-        assert not complete(**off).strip().startswith(edited.targets[0])
-        asked = counters(url)
-        chat(), chat(**off)
-        answered = counters(url)  # the last message alone chose the edit
-        assert (answered["matched"], answered["off"]) == (asked["matched"] + 1, asked["off"] + 1)
-        for extra, named in (({"memoire": 1}, "memoire is unknown"), ({"memoir_edit": 99}, "not stored")):
-            with pytest.raises(openai.BadRequestError, match=named):
-                complete(vllm_xargs=extra)
-        with pytest.raises(openai.BadRequestError, match="memoir_span"):
-            client.chat.completions.create(model="served", messages=[{"role": "user", "content": prompt}], max_tokens=2,
-                                           tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}])  # fmt: skip
-        assert complete().strip().startswith(edited.targets[0])  # nothing was harmed
-        before = counters(url)
-        assert before["matched"] >= 2 and before["off"] == 2 and before["refused"] == 2
-        example = Path(__file__).parents[2] / "examples" / "vllm_client.py"
-        shown = subprocess.run([sys.executable, str(example)], env={**os.environ, "MEMOIR_FAST_SERVER": url + "/v1"},
-                               capture_output=True, text=True, timeout=120)  # fmt: skip
-        assert shown.returncode == 0 and len(shown.stdout.splitlines()) >= 4, shown.stderr
-        assert counters(url)["off"] == before["off"] + 1
-        with Store(edited.store, writer=True) as store:
-            store.delete(0)
-        try:
-            assert json.loads(post(url + "/memoir/refresh"))["edits"] == 19
-            assert not complete().strip().startswith(edited.targets[0])
-            with pytest.raises(openai.BadRequestError, match="not stored"):
-                complete(vllm_xargs={"memoir_edit": 0})
-        finally:
-            with Store(edited.store, writer=True) as store:
-                store.restore(0)
+def test_a_server_s_own_chat_template_is_seen(edited):
+    """The renderer as a server uses it with `--chat-template`, and as `LLM.chat` does."""
+    import asyncio
+
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.renderers import renderer_from_config
+    from vllm.renderers.params import ChatParams
+
+    from memoir_fast.serving.vllm.spans import KEY
+
+    own = "{{ 'Be brief. ' }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}{{ '\\n' }}{% endfor %}[assistant]"
+    renderer = renderer_from_config(EngineArgs(model=str(edited.export), **ENGINE).create_engine_config())
+    asked = [{"role": "system", "content": "Say hello."}, {"role": "user", "content": " Who leads Norvane Robotics? "}]
+    for template in (own, None):
+        params = ChatParams(chat_template=template, chat_template_kwargs={"tokenize": False})  # as all routes do
+        rendered = [renderer.render_chat([asked], params), asyncio.run(renderer.render_chat_async([asked], params))]
+        for _, (prompt,) in rendered:
+            start, end = prompt[KEY]
+            words = renderer.get_tokenizer().decode(prompt["prompt_token_ids"][start:end])
+            assert words.strip() == "Who leads Norvane Robotics?" and "prompt_token_offsets" not in prompt
+            assert prompt["prompt"].startswith("Be brief.") == (template == own)

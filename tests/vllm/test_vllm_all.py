@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.vllm.support import DATA, asked
+from tests.vllm.support import DATA, asked, counters, front_ends_command, request, running
 
 pytestmark = pytest.mark.long
 
@@ -115,3 +115,28 @@ def test_two_tensor_parallel_processes(edited, engine, tmp_path):
     )
     assert _tokens(found["batches"][0]) == wanted
     assert found["counts"]["matched"] == 4
+
+
+def test_two_front_ends_agree(edited, tmp_path):
+    """`vllm serve --api-server-count 2`: a refresh through one counts for both, and both tell the same numbers."""
+    from memoir_fast.store import Store
+
+    def outcomes(url, edit):
+        asked = {"model": "served", "prompt": "Hello", "max_tokens": 1, "vllm_xargs": {"memoir_edit": edit}}
+        return {request(url + "/v1/completions", asked)[0] for _ in range(16)}  # each connection meets either front end
+
+    with running(front_ends_command(edited.export, 2), tmp_path) as url:
+        assert outcomes(url, 0) == {200} and outcomes(url, 99) == {400}
+        with Store(edited.store, writer=True) as store:
+            store.delete(0)
+        try:
+            assert request(url + "/memoir/refresh")[1]["edits"] == 19
+            assert outcomes(url, 0) == {400}
+        finally:
+            with Store(edited.store, writer=True) as store:
+                store.restore(0)
+        assert request(url + "/memoir/refresh")[1]["edits"] == 20
+        assert outcomes(url, 0) == {200}
+        told = [counters(url) for _ in range(16)]
+    assert all(one == told[0] for one in told)
+    assert (told[0]["matched"], told[0]["refused"], told[0]["generation"]) == (32, 32, 2)

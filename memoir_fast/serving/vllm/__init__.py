@@ -6,23 +6,40 @@ heavy and may run more than once.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 
 def register() -> None:
     """Make `Memoir*ForCausalLM` known to vLLM, and the settings that they refuse."""
-    from vllm import ModelRegistry
-    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
-
     from ..export import ARCHITECTURES
-    from .settings import MemoirSettings
 
+    try:
+        from vllm import ModelRegistry
+        from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+
+        from .settings import MemoirSettings
+    except (
+        ImportError
+    ) as error:  # this vLLM serves other models, and refuses edited ones as an architecture that it does not know
+        logging.getLogger("vllm.memoir_fast").warning("edited models cannot be served: %s", _reason(error))
+        return
     known = ModelRegistry.get_supported_archs()
     for base in ARCHITECTURES:
         name = "Memoir" + base
         if name not in known:
             ModelRegistry.register_model(name, f"{__name__}.models:{name}")
         MODELS_CONFIG_MAP[name] = MemoirSettings
+
+
+def _reason(error: ImportError) -> str:
+    from ..serve import check_vllm
+
+    try:
+        check_vllm()
+    except ImportError as other:
+        return str(other)
+    return str(error)
 
 
 def refresh(llm: Any) -> dict[str, int]:
@@ -35,12 +52,18 @@ def refresh(llm: Any) -> dict[str, int]:
         {"generation": int, "edits": int, "seq": int}
 
     Raises:
-        RuntimeError: the workers do not agree. ValueError: the store is missing or damaged.
+        ValueError: the store is missing, damaged or another model's; the engine keeps the edits that it has. RuntimeError: the workers do
+            not agree.
     """
     from .live import Snapshot
 
     with Snapshot(llm.llm_engine.vllm_config.model_config.hf_config.memoir) as snapshot:
-        return snapshot.agreed(llm.collective_rpc("memoir_load", args=(str(snapshot.path),)))
+        try:
+            llm.collective_rpc("memoir_prepare", args=(str(snapshot.path),))
+        except BaseException:
+            llm.collective_rpc("memoir_drop")
+            raise
+        return snapshot.agreed(llm.collective_rpc("memoir_commit"))
 
 
 def counts(llm: Any) -> dict[str, int]:

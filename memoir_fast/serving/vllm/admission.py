@@ -8,10 +8,8 @@ from typing import Any
 
 from vllm.exceptions import VLLMValidationError
 
-from .choice import Choice
-
-refused = 0
-known_edits: dict[str, set[int] | None] = {}  # by the store's path: the active edits, where known
+from . import shared, spans
+from .choice import Choice, with_words
 
 
 class RequestError(VLLMValidationError, ValueError):
@@ -30,16 +28,20 @@ def install() -> None:
 
     @functools.wraps(original)
     def process_inputs(self: Any, request_id: str, prompt: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
-        if getattr(self.vllm_config.model_config.hf_config, "memoir", None) is None:
+        memoir = getattr(self.vllm_config.model_config.hf_config, "memoir", None)
+        if memoir is None:
             return original(self, request_id, prompt, params, *args, **kwargs)
-        memoir = self.vllm_config.model_config.hf_config.memoir
         if kwargs.get("resumable"):
             raise _refused("streaming sessions are not served with a memory: an edit is chosen by a whole prompt")
         found = original(self, request_id, prompt, params, *args, **kwargs)
-        try:
-            check(params, found.prompt_token_ids, known_edits.get(memoir["store"]))
-        except ValueError as error:
-            raise _refused(str(error)) from None
+        if found.sampling_params is not None:
+            words = prompt.get(spans.KEY) if isinstance(prompt, dict) else None
+            try:
+                # The engine's own copy of the parameters, which the caller may use for other prompts.
+                found.sampling_params.extra_args = with_words(found.sampling_params.extra_args, words)
+                check(found.sampling_params, found.prompt_token_ids, memoir["store"])
+            except ValueError as error:
+                raise _refused(str(error)) from None
         return found
 
     process_inputs.memoir = True  # type: ignore[attr-defined]
@@ -48,18 +50,19 @@ def install() -> None:
 
 
 def _refused(reason: str) -> RequestError:
-    global refused
-    refused += 1
+    shared.refused.add()
     return RequestError(reason)
 
 
-def check(params: Any, tokens: Sequence[int] | None, edits: set[int] | None) -> None:
-    """Raise ValueError unless the memory can serve a request with these parameters and prompt tokens; edits: the active ones, if known."""
+def check(params: Any, tokens: Sequence[int] | None, store: str) -> None:
+    """Raise ValueError unless the memory can serve a request with these parameters and prompt tokens; store: whose edits are served."""
     if tokens is None:
         raise ValueError("prompt embeddings are not served with a memory: an edit is chosen by a prompt's tokens")
     choice = Choice.of(getattr(params, "extra_args", None), len(tokens))
-    if choice.edit is not None and edits is not None and choice.edit not in edits:
-        raise ValueError(f"vllm_xargs: memoir_edit {choice.edit} is not stored, or not active")
+    if choice.edit is not None:
+        edits = shared.edits(store)
+        if edits is not None and choice.edit not in edits:
+            raise ValueError(f"vllm_xargs: memoir_edit {choice.edit} is not stored, or not active")
 
 
 def _refuse_beams() -> None:

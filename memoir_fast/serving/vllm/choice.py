@@ -67,5 +67,22 @@ class Choice:
         )
 
 
+def with_words(extra: dict[str, Any] | None, words: list[int] | str | None) -> dict[str, Any] | None:
+    """A request's extra arguments with the place of the user's words as `memoir_span`, unless it says otherwise.
+
+    Args:
+        words: [start, end), or why it is not known, as `spans.py` tells; None for a prompt that is no chat.
+
+    Raises:
+        ValueError: it is needed and not known.
+    """
+    given = extra or {}
+    if words is None or given.get("memoir") == "off" or "memoir_span" in given:
+        return extra
+    if isinstance(words, str):
+        raise ValueError(words)
+    return {**given, "memoir_span": words}
+
+
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -1,29 +1,19 @@
-"""What our server adds to vLLM's OpenAI server (its `--middleware`): the words of a chat that route, counters, and refreshing.
+"""What our server adds to vLLM's OpenAI server (its `--middleware`): a limit for bodies, counters, and refreshing.
 
-POST /v1/chat/completions   the last user message's tokens become `memoir_span`, unless the request says otherwise
-GET  /metrics               memoir_fast_requests_total{outcome}, memoir_fast_edits, memoir_fast_generation
-POST /memoir/refresh        take up the store's present edits
+GET  /metrics           memoir_fast_requests_total{outcome}, memoir_fast_edits, memoir_fast_generation, and vLLM's own
+POST /memoir/refresh    take up the store's present edits; guarded by vLLM's own check of the API key
+
+It reads no body itself: vLLM's authentication, which stands behind it, sees each request first.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any
 
-from ...text.encoder import Encoder
-from .live import Snapshot, summed
-
-# ASGI's names.
-Message: TypeAlias = dict[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
-
-_TEMPLATED = ("tools", "documents", "chat_template", "chat_template_kwargs", "continue_final_message")
-_OUTCOMES = ("matched", "unmatched", "off", "refused")
+from . import shared
+from .bodies import MOST_PARTS, MOST_PARTS_OF_RESPONSES, App, Message, Receive, Send, answer, error, limited, most_bytes
+from .counters import metrics
+from .refreshing import RefreshError, Refreshes
 
 
 class Middleware:
@@ -31,127 +21,50 @@ class Middleware:
 
     def __init__(self, app: App):
         self.app = app
-        self._encoder: Encoder | None = None
-        self._metrics: tuple[Any, Any, Any, dict[str, int]] | None = None
-        self._refreshing = asyncio.Lock()
+        most_bytes(1)  # an unusable limit stops the server at its start
+        self._refreshes = Refreshes()
+        self._guarded: App | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or _memoir(scope) is None:
             return await self.app(scope, receive, send)
-        method, path = scope["method"], scope["path"]
-        if method == "POST" and path == "/memoir/refresh":
-            return await self._refresh(_engine(scope), send)
+        method, path = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
         if method == "GET" and path.rstrip("/") == "/metrics":
-            await self._count(_engine(scope))
-        if method == "POST" and path == "/v1/chat/completions":
-            body = await _body(receive)
-            try:
-                body = self._with_span(_engine(scope), body)
-            except ValueError as error:
-                return await _answer(
-                    send, 400, {"error": {"message": str(error), "type": "BadRequestError", "code": 400}}
-                )
-            headers = [(k, v) for k, v in scope["headers"] if k != b"content-length"]
-            scope = {**scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}
-            receive = _replay(body, receive)
-        return await self.app(scope, receive, send)
+            return await metrics(self.app, scope, receive, send)
+        app = self.app
+        if method == "POST" and path == "/memoir/refresh":
+            if self._guarded is None:
+                self._guarded = guarded(self._refresh, scope["app"].state.args)
+            # Under the name of a path that vLLM guards.
+            app, scope = self._guarded, {**scope, "path": scope.get("root_path", "") + "/v1" + path}
+        most = most_bytes(_engine(scope).vllm_config.model_config.max_model_len)
+        most_parts = MOST_PARTS_OF_RESPONSES if path.startswith("/v1/responses") else MOST_PARTS
+        if await limited(app, scope, receive, send, most, most_parts):
+            shared.refused.add()
 
-    async def _refresh(self, engine: Any, send: Send) -> None:
+    async def _refresh(self, scope: Message, receive: Receive, send: Send) -> None:
         try:
-            async with self._refreshing:
-                settings = engine.vllm_config.model_config.hf_config.memoir
-                snapshot = await asyncio.to_thread(Snapshot, settings)
-                with snapshot:
-                    found = snapshot.agreed(await engine.collective_rpc("memoir_load", args=(str(snapshot.path),)))
-        except (ValueError, OSError, RuntimeError) as error:
-            return await _answer(send, 500, {"error": {"message": str(error), "type": "RefreshError", "code": 500}})
-        return await _answer(send, 200, found)
-
-    async def _count(self, engine: Any) -> None:
-        """Bring the counters up to date before they are read."""
-        if self._metrics is None:
-            from prometheus_client import Counter, Gauge
-
-            self._metrics = (
-                Counter("memoir_fast_requests", "Requests by what the memory did for them.", ["outcome"]),
-                Gauge("memoir_fast_edits", "Active edits."),
-                Gauge("memoir_fast_generation", "How often the edits were refreshed."),
-                dict.fromkeys(_OUTCOMES, 0),
-            )
-        requests, edits, generation, seen = self._metrics
-        found = summed(await engine.collective_rpc("memoir_counts"))
-        for outcome in _OUTCOMES:
-            requests.labels(outcome).inc(found[outcome] - seen[outcome])
-            seen[outcome] = found[outcome]
-        edits.set(found["edits"])
-        generation.set(found["generation"])
-
-    def _with_span(self, engine: Any, body: bytes) -> bytes:
-        request = None
-        with suppress(ValueError):
-            request = json.loads(body)
-        if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
-            return body  # vLLM says what is wrong with it
-        extra = request.get("vllm_xargs") or {}
-        if not isinstance(extra, dict) or {"memoir", "memoir_span", "memoir_edit"} & extra.keys():
-            return body
-        changed = [name for name in _TEMPLATED if request.get(name)]
-        if changed:
-            raise ValueError(
-                f"{', '.join(changed)}: the rendered chat is then not known here, so neither are the user's words that choose an edit. "
-                'Give vllm_xargs.memoir_span, or vllm_xargs.memoir = "off"'
-            )
-        messages = [
-            {**m, "content": _text(m.get("content"))} if isinstance(m, dict) else m for m in request["messages"]
-        ]
-        if not any(isinstance(m, dict) and m.get("role") == "user" for m in messages):
-            return body
-        if self._encoder is None:
-            from transformers import AutoTokenizer
-
-            self._encoder = Encoder(AutoTokenizer.from_pretrained(engine.vllm_config.model_config.tokenizer), True)
-        request["vllm_xargs"] = {**extra, "memoir_span": list(self._encoder.chat(messages).words)}
-        return json.dumps(request).encode()
+            found = await self._refreshes.call(_engine(scope))
+        except RefreshError as failed:
+            return await answer(send, failed.status, error(str(failed), "RefreshError", failed.status))
+        return await answer(send, 200, found)
 
 
-def _text(content: Any) -> Any:
-    """A message's text, which may come in parts."""
-    if isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in content):
-        return "\n".join(p.get("text", "") for p in content)
-    return content
+def guarded(app: App, options: Any) -> App:
+    """An application behind vLLM's own check of the API keys, where the server has some. options: the server's."""
+    from vllm import envs
+    from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
+
+    keys = [key for key in (options.api_key or [envs.VLLM_API_KEY]) if key]
+    checked: App = AuthenticationMiddleware(app, tokens=keys) if keys else app
+    return checked
 
 
 def _engine(scope: Message) -> Any:
     return scope["app"].state.engine_client
 
 
-async def _body(receive: Receive) -> bytes:
-    parts, more = [], True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            break
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return b"".join(parts)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body once, then whatever comes (the client's leaving)."""
-    given = False
-
-    async def once() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return once
-
-
-async def _answer(send: Send, status: int, value: dict[str, Any]) -> None:
-    body = json.dumps(value).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _memoir(scope: Message) -> Any:
+    """The served checkpoint's `memoir` section; None for another model."""
+    engine = getattr(scope["app"].state, "engine_client", None)
+    return None if engine is None else getattr(engine.vllm_config.model_config.hf_config, "memoir", None)

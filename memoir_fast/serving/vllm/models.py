@@ -24,6 +24,7 @@ from vllm.model_executor.models.utils import PPMissingLayer
 from ..tables import PREFIX
 from .served import Served
 from .settings import OPERATIONS
+from .shared import Tally
 from .steps import install_v1, model_state_v2
 from .words import ServedWords
 
@@ -129,6 +130,8 @@ def _attach(model: Any, vllm_config: Any) -> Served | None:
     ranks = get_tensor_model_parallel_world_size()
     device = vllm_config.device_config.device or "cpu"
     served = Served(settings, get_tensor_model_parallel_rank(), ranks, tensor_model_parallel_all_gather, device)
+    if served.rank == 0:
+        served.tally = Tally("worker")
     name = f"{target}.memoir"
     get_current_vllm_config().compilation_config.static_forward_context[name] = served
     projection.requires_unquantized_input = True

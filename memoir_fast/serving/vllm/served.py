@@ -18,9 +18,11 @@ from ... import ops
 from ...memory.index import SignatureIndex
 from ...memory.selection import Tags
 from ...ops import reference
+from ..checks import check_tables
 from ..tables import NAMES, PREFIX
 from .choice import Choice
-from .words import ServedWords
+from .shared import Tally
+from .words import PreparedWords, ServedWords
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Served:
         step: the rows of the next forward pass; it is handed out once, so that a dummy pass reads nothing.
         readers: what each running request reads, None for nothing.
         words: the words' rule, where words route.
+        tally: where the counts are told, in a server.
     """
 
     settings: dict[str, Any]
@@ -124,7 +127,9 @@ class Served:
     readers: dict[str, Reader | None] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     words: ServedWords | None = None
+    tally: Tally | None = None
     _pending: dict[str, torch.Tensor] = field(default_factory=dict)
+    _next: tuple[Table, PreparedWords | None] | None = None
 
     def take(self, name: str, tensor: torch.Tensor) -> None:
         """One tensor of the checkpoint; the last one completes the table."""
@@ -134,18 +139,45 @@ class Served:
             self._pending = {}
 
     def load(self, tensors: dict[str, torch.Tensor]) -> int:
-        """Use another table for the requests that come from now on; returns its generation. Raises ValueError where a tensor is missing."""
-        missing = [PREFIX + name for name in NAMES if PREFIX + name not in tensors]
-        if missing:
-            raise ValueError(f"the memory's tensors lack {', '.join(missing)}: export the store again")
+        """Use another table for the requests that come from now on; returns its generation. Raises ValueError as `prepare` does."""
+        self.prepare(tensors)
+        return self.commit()
+
+    def prepare(self, tensors: dict[str, torch.Tensor]) -> int:
+        """Make another table ready, beside the one in use; returns how many edits it holds.
+
+        Raises:
+            ValueError: a tensor is missing, or does not fit this engine. The present table stays.
+        """
+        self._next = None
+        check_tables(tensors, self.settings)
         size = self.settings["in_features"] // self.ranks
         if size * self.ranks != self.settings["in_features"]:
             raise ValueError(f"{self.settings['in_features']} features cannot be split among {self.ranks} processes")
         generation = 0 if self.table is None else self.table.generation + 1
-        if self.words is not None:
-            self.words.load(tensors)
-        self.table = Table(tensors, slice(self.rank * size, (self.rank + 1) * size), generation, self.device)
-        return generation
+        words = None if self.words is None else self.words.prepare(tensors)
+        table = Table(tensors, slice(self.rank * size, (self.rank + 1) * size), generation, self.device)
+        self._next = table, words
+        return len(table.ids)
+
+    def commit(self) -> int:
+        """Use the table that is ready; returns its generation. Raises RuntimeError where none is."""
+        if self._next is None:
+            raise RuntimeError("no table was made ready: refresh again")
+        (self.table, words), self._next = self._next, None
+        if self.words is not None and words is not None:
+            self.words.commit(words)
+        self._tell()
+        return self.table.generation
+
+    def drop(self) -> None:
+        """Forget a table that was made ready."""
+        self._next = None
+
+    def _tell(self) -> None:
+        """Say the counts to the server's other processes; every rank decides alike, so one of them speaks."""
+        if self.tally is not None and self.table is not None:
+            self.tally.put({**self.counts, "edits": len(self.table.ids), "generation": self.table.generation})
 
     def begin(self, rows: list[Row], finished: Iterable[str]) -> None:
         """The next forward pass: its rows, and the requests that have ended."""
@@ -231,11 +263,13 @@ class Served:
                 self.counts["unmatched"] += 1
             else:
                 asking.append((row, choice))
-        if not asking:
-            return
         if self.words is not None:
             self._by_words(self.words, table, asking, x)
-            return
+        elif asking:
+            self._by_masks(table, asking, x)
+        self._tell()
+
+    def _by_masks(self, table: Table, asking: list[tuple[Row, Choice]], x: torch.Tensor) -> None:
         signatures = self._signatures(table, asking, x)
         for (row, choice), signature in zip(asking, signatures, strict=True):
             ids, overlaps = table.chosen(choice).nearest(signature[None])

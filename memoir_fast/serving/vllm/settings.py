@@ -6,8 +6,10 @@ from typing import Any
 
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
-from ..export import FORMAT, FORMAT_VERSION, edits_of
-from . import admission
+from ..export import edits_of
+from ..section import FORMAT, FORMAT_VERSION
+from ..serve import check_vllm
+from . import admission, shared, spans
 
 # What the memory does in a forward pass: read beside its projection, and where words route, choose before an early layer.
 OPERATIONS = ("memoir_fast::serve_", "memoir_fast::serve_early_")
@@ -18,7 +20,9 @@ class MemoirSettings(VerifyAndUpdateConfig):
 
     @staticmethod
     def verify_and_update_config(vllm_config: Any) -> None:
-        """Raise ValueError for settings that a memory cannot be served with; otherwise set what it needs."""
+        """Raise ValueError for settings that a memory cannot be served with; otherwise set what it needs. Raises ImportError for a vLLM that
+        the plugin is not made for, however it was started."""
+        check_vllm()
         found = refusals(vllm_config)
         if found:
             raise ValueError("an edited model cannot be served with these settings: " + "; ".join(found))
@@ -30,8 +34,10 @@ class MemoirSettings(VerifyAndUpdateConfig):
             )
         parallel.worker_extension_cls = worker
         model = vllm_config.model_config
-        admission.known_edits[model.hf_config.memoir["store"]] = edits_of(model.model)
+        shared.begin()
+        shared.set_edits(model.hf_config.memoir["store"], edits_of(model.model), first=True)
         admission.install()  # this hook runs in the front end, where requests come in
+        spans.install()
         _keep_out_of_graphs(compilation)
 
 
@@ -65,6 +71,8 @@ def refusals(vllm_config: Any) -> list[str]:
          "pipeline parallelism (an edit is chosen before an early layer and read at a late one): pass --pipeline-parallel-size 1"),
         (model.runner_type == "pooling", "pooling: an edited model generates; pass --runner generate"),
         (model.enable_prompt_embeds, "prompt embeddings (an edit is chosen by a prompt's tokens): leave --enable-prompt-embeds out"),
+        (str(getattr(model, "tokenizer_mode", "auto")) not in ("auto", "hf", "slow"),
+         f"tokenizer mode {model.tokenizer_mode!r} (where the user's words stand in a chat is found with Hugging Face's): pass --tokenizer-mode hf"),
         (quantized in ("gguf", "bitsandbytes", "fp_quant", "torchao") or "gguf" in _name(vllm_config.load_config.load_format),
          f"quantization {quantized!r}, which was not tried with a memory: export an unquantised base model"),
         (_full_graphs(vllm_config.compilation_config),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
 
 from ...reading.matching.keys import Wordings
@@ -16,6 +18,17 @@ from ...reading.matching.matcher import Matcher
 from ...reading.measure import parted
 from ...reading.word_rule import WordRule
 from ..tables import PREFIX
+
+
+@dataclass(frozen=True)
+class PreparedWords:
+    """A table's words, read and checked, and not in use yet."""
+
+    rule: WordRule
+    codes: dict[int, list[Any]]
+    measured: bytes
+    fixed: float
+    rate: float
 
 
 class ServedWords:
@@ -33,20 +46,35 @@ class ServedWords:
 
     def load(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take the edits of a table, as `tables_of` makes it, for the look-ups from now on."""
-        codes = json.loads(bytes(tensors[PREFIX + "keys"].numpy()).decode())
+        self.commit(self.prepare(tensors))
+
+    def prepare(self, tensors: dict[str, torch.Tensor]) -> PreparedWords:
+        """Read and check what `load` takes, changing nothing. Raises ValueError for a matcher or a wording that is malformed."""
+        codes = {int(edit): kept for edit, kept in json.loads(bytes(tensors[PREFIX + "keys"].numpy()).decode()).items()}
         fixed, rate = tensors[PREFIX + "rate"].tolist()
         measured = bytes(tensors[PREFIX + "words"].numpy())
-        if self.rule is None or measured != self._measured:  # the first table, or calibrated with other prompts since
-            state = load(measured)
-            matcher = Matcher.from_state(state, self._tokenizer)
-            self.rule = WordRule.of(matcher, self._wordings, None, parted(state["unrelated"], matcher.bits), rate)
-            self._measured, self._codes = measured, {}
-        before, self._codes = self._codes, {int(edit): kept for edit, kept in codes.items()}
+        rule = self.rule
+        if rule is None or measured != self._measured:  # the first table, or calibrated with other prompts since
+            try:
+                state = load(measured)
+                matcher = Matcher.from_state(state, self._tokenizer)
+                rule = WordRule.of(matcher, self._wordings, None, parted(state["unrelated"], matcher.bits), rate)
+            except (SafetensorError, KeyError) as error:
+                raise ValueError(f"the memory's tensor {PREFIX}words is malformed ({error}): export the store again") from None  # fmt: skip
+        for edit, kept in codes.items():
+            if rule is not self.rule or edit not in self._codes:
+                _unpacked(edit, kept, rule.keys.matcher.bits)
+        return PreparedWords(rule, codes, measured, fixed, rate)
+
+    def commit(self, ready: PreparedWords) -> None:
+        """Use what `prepare` has read."""
+        before = self._codes if ready.rule is self.rule else {}
+        self.rule, self._measured, self._codes = ready.rule, ready.measured, ready.codes
         self.rule.removed([edit for edit in before if edit not in self._codes])
         self.rule.added(sorted(edit for edit in self._codes if edit not in before), np.empty(0))
         threshold = self.rule.threshold
-        threshold.calibrate(rate)
-        threshold.fixed = None if math.isnan(fixed) else fixed
+        threshold.calibrate(ready.rate)
+        threshold.fixed = None if math.isnan(ready.fixed) else ready.fixed
         threshold.settle()  # now, not in the first request's pass
 
     def decide(
@@ -68,5 +96,15 @@ class ServedWords:
 
     def _wordings(self, edit: int) -> Wordings:
         assert self.rule is not None
-        asked, kept_out, subject, offered = self._codes[edit]
-        return Wordings.unpacked(asked, kept_out, subject, offered, self.rule.keys.matcher.bits)
+        return _unpacked(edit, self._codes[edit], self.rule.keys.matcher.bits)
+
+
+def _unpacked(edit: int, kept: Any, bits: int) -> Wordings:
+    """An edit's wordings, as `tables_of` writes them; bits: B of the matcher. Raises ValueError for anything else."""
+    try:
+        asked, kept_out, subject, offered = kept
+        if not isinstance(subject, str) or not isinstance(offered, int):
+            raise TypeError("the subject or the kinds of answer")
+        return Wordings.unpacked(asked, kept_out, subject, offered, bits)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the memory's tensor {PREFIX}keys is malformed for edit {edit} ({error}): export the store again") from None  # fmt: skip

@@ -14,18 +14,29 @@ class MemoirWorker:
 
     model_runner: Any  # the worker's
 
-    def memoir_load(self, path: str) -> dict[str, int] | None:
-        """Use the table in a file from now on; its generation, and how many edits it holds. None on a pipeline stage without the memory.
+    def memoir_prepare(self, path: str) -> dict[str, int] | None:
+        """Make the table in a file ready, beside the one in use. None on a pipeline stage without the memory.
 
         Raises:
-            ValueError: the file lacks a tensor.
+            ValueError: the table does not fit; the one in use stays.
         """
+        served = served_of(self.model_runner.get_model())
+        return None if served is None else {"edits": served.prepare(load_file(path))}
+
+    def memoir_commit(self) -> dict[str, int] | None:
+        """Use the table that is ready from now on; its generation, and how many edits it holds."""
         served = served_of(self.model_runner.get_model())
         if served is None:
             return None
-        generation = served.load(load_file(path))
+        generation = served.commit()
         assert served.table is not None
         return {"generation": generation, "edits": len(served.table.ids)}
+
+    def memoir_drop(self) -> None:
+        """Forget the table that is ready."""
+        served = served_of(self.model_runner.get_model())
+        if served is not None:
+            served.drop()
 
     def memoir_counts(self) -> dict[str, Any] | None:
         """Requests by what became of them, and the table in use."""
