@@ -58,7 +58,7 @@ def apply_memoir_to_model(
     model: Any,
     tok: Any,
     requests: Iterable[Request],
-    hparams: MEMOIRHyperParams,
+    hparams: Any,
     copy: bool = False,
     return_orig_weights: bool = False,
     keep_original_weight: bool = False,
@@ -69,7 +69,7 @@ def apply_memoir_to_model(
     Args:
         model: a Hugging Face model, or what an earlier call returned.
         requests: dictionaries with `prompt` and `target_new`; `{}` in a prompt is filled with `subject`.
-        hparams: with RUN_SAVE_BACKGROUND_FEATURES nothing is edited: the features of the requests' `loc_prompt` texts are collected,
+        hparams: `MEMOIRHyperParams`, ours or EasyEdit's own; with RUN_SAVE_BACKGROUND_FEATURES nothing is edited: the features of the requests' `loc_prompt` texts are collected,
             over all calls with this model, and written to `dir_to_save_background_features`.
         copy: edit a copy of a model that carries no memory yet.
         return_orig_weights, keep_original_weight: accepted; the second value always restores.
@@ -80,8 +80,9 @@ def apply_memoir_to_model(
 
     Raises:
         ValueError: a request is not text where it should be, see `requests.checked`; the memory is as it was.
+        TypeError: `hparams` has not the published keys.
     """
-    wanted = checked(requests)
+    wanted, hparams = checked(requests), MEMOIRHyperParams.of(hparams)
     if hparams.RUN_SAVE_BACKGROUND_FEATURES:
         collect_background(model, tok, wanted, hparams)
         return model, WeightsCopy(None)

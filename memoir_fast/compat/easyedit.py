@@ -46,14 +46,14 @@ class BaseEditor:
     an empty list of metrics, the model as it is, and nothing to restore.
 
     Args:
-        hparams: `model_name` may be a hub id, a folder, "smollm2", or a (model, tokenizer) pair.
+        hparams: ours, or EasyEdit's own of the same name; `model_name` may be a hub id, a folder, "smollm2", or a (model, tokenizer) pair.
 
     Raises:
         ValueError: there is no such device.
     """
 
     def __init__(self, hparams: MEMOIRHyperParams):
-        self.hparams = hparams
+        self.hparams = hparams = MEMOIRHyperParams.of(hparams)
         if isinstance(hparams.model_name, (tuple, list)):
             self.model, self.tok = hparams.model_name
             self.model_name = getattr(self.model, "name_or_path", "") or type(self.model).__name__

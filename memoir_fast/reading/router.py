@@ -301,8 +301,15 @@ class Router:
             context.early(hidden)
 
     def project(self, projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
-        tap = self._context.get().tap
-        return None if tap is None else tap(projection, x, out)
+        context = self._context.get()
+        if context.tap is not None:
+            return context.tap(projection, x, out)
+        if len(self.memory) and not context.disabled:
+            raise ValueError(
+                "the edited projection ran outside of a call of the model (its decoder was called by itself, or its `forward`, past what "
+                "is attached): which edit is read was not decided. Call the model, or do it under `with model.disabled():`"
+            )
+        return None
 
     def generate(self, model: nn.Module, original: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         context = self._context.get()

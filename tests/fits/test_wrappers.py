@@ -61,6 +61,35 @@ def test_an_adapted_model_reads_edits_however_it_is_called(projection):
     assert made.detach() is model and next_word(model) != "w150"
 
 
+def test_a_wrapper_that_calls_forward_past_the_hooks_reads_edits(monkeypatch):
+    """As PEFT did up to 0.20."""
+    from peft.tuners.tuners_utils import BaseTuner
+
+    monkeypatch.setattr(BaseTuner, "forward", lambda self, *args, **kwargs: self.model.forward(*args, **kwargs))
+    model = adapted(tiny_model("llama"), ["q_proj"])
+    before, plain = next_word(model), dict(model.get_base_model().__dict__)
+    made = edited(model, router="tokens", threshold=None)
+    assert next_word(model) == next_word(model.get_base_model()) == generated(model).split()[0] == "w150" != before
+    made.edit("w110 w111 w112", "w160")
+    assert made.ask(["w110 w111 w112", EDIT[0]], max_new_tokens=2)[1] == EDIT[1]
+    with made.disabled():
+        assert next_word(model) == before
+    made.detach()
+    assert next_word(model) == before and model.get_base_model().__dict__.keys() == plain.keys()
+
+
+def test_a_decoder_that_is_called_by_itself_is_refused():
+    made = edited(tiny_model("llama"))
+    for call in (made.model.forward, made.model.model):
+        with pytest.raises(ValueError, match=r"ran outside of a call of the model.*Call the model, or do it under"):
+            call(IDS)
+        with made.disabled():
+            call(IDS)
+    assert next_word(made.model) == "w150"
+    made.detach().model(IDS)
+    attached(tiny_model("llama")).model.model(IDS)  # without edits there is nothing to miss
+
+
 @pytest.mark.parametrize("projection", ["q_proj", "down_proj"])
 def test_adapters_merged_unloaded_or_added_after_the_memory(projection):
     for take_off in ("merge_and_unload", "unload"):
