@@ -13,6 +13,7 @@ from typing import cast
 import torch
 
 from ..base.causal_lm import CausalLM, evaluating
+from ..base.gradients import check_gradients
 from ..base.projection import Target, layers_of
 from ..config import MemoirConfig, default_contexts, default_wordings
 from ..errors import EditError
@@ -77,6 +78,7 @@ class Editor:
         self.model, self.memory, self.router, self.target = model, memory, router, target
         self.encoder, self.contexts = encoder, contexts
         self._packs: bool | None = None
+        self._passes = False  # whether the layers above were seen to pass gradients back
         self._halved: Halved | None = None
         self._halved_of: list[tuple[int, int]] = []
 
@@ -95,11 +97,15 @@ class Editor:
             given: updates that will be made before them; scale: the memory's scale then, None for the present one.
 
         Raises:
-            ValueError: a request leaves no target token or is longer than the context; see `Encoder.pair`.
+            ValueError: a request leaves no target token or is longer than the context; see `Encoder.pair`. Or the layers above the
+                projection are quantised in a way that passes no gradient back.
             EditError: a loss or its gradient became infinite or NaN.
         """
         began, config = time.perf_counter(), settled(config)
         edits = [self._sequences(request, config) for request in requests]
+        if not self._passes:
+            check_gradients(self.model, self.target)
+            self._passes = True
         # Outside inference mode even if the caller is inside: the steps need autograd.
         with torch.inference_mode(False), _at_rest(self.model):
             counted = 1 if config.recipe == "published" else 0

@@ -38,14 +38,14 @@ FAMILIES: dict[str, dict] = {
 }  # fmt: skip
 
 
-def tiny_family(family: str):
-    """A random model in eval mode, float32.
+def tiny_family(family: str, **sizes: int):
+    """A random model in eval mode, float32; sizes: in place of the usual ones.
 
     Its head is eight times as large as transformers draws it: behind the final norm a small head cannot prefer any token, so that no edit
     of such a model can be learned, whatever the family.
     """
     torch.manual_seed(0)
-    settings = {**_SMALL, "tie_word_embeddings": False, **FAMILIES[family]}
+    settings = {**_SMALL, "tie_word_embeddings": False, **FAMILIES[family], **sizes}
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **settings)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
