@@ -52,7 +52,9 @@ def test_lost_gradients_are_refused_before_anything_changes(kind, tmp_path):
     plain.save_pretrained(tmp_path)
     model = _exchanged(kind)
     made = attached(model)
-    with pytest.raises(ValueError, match=rf"its {kind.__name__} layers \(tests\) pass no gradient back on the device cpu.*can be read"):
+    with pytest.raises(
+        ValueError, match=rf"its {kind.__name__} layers \(tests\) pass no gradient back on the device cpu.*can be read"
+    ):
         made.edit(*EDIT)
     assert len(made.memory) == 0 and not made.memory.V.any() and not made.edits
     read = MemoirModel.load(tmp_path, made.detach(), word_tokenizer())

@@ -131,7 +131,9 @@ WEIGHTS: dict[str, Callable[[], torch.nn.Module]] = {
         tiny_model("llama"), {torch.nn.Linear}, torch.qint8
     ),
     "int8 (bitsandbytes)": _loaded("BitsAndBytesConfig", load_in_8bit=True),
-    "4 bits, nf4, on a CPU with AVX-512 BF16 (bitsandbytes)": _loaded("BitsAndBytesConfig", load_in_4bit=True, bnb_4bit_quant_type="nf4"),
+    "4 bits, nf4, on a CPU with AVX-512 BF16 (bitsandbytes)": _loaded(
+        "BitsAndBytesConfig", load_in_4bit=True, bnb_4bit_quant_type="nf4"
+    ),
     "int8 (optimum-quanto)": _loaded("QuantoConfig", weights="int8"),
     "offloaded to the CPU (accelerate)": _offloaded_to_cpu,
     "offloaded to disk (accelerate)": _offloaded_to_disk,

