@@ -143,6 +143,25 @@ def test_a_data_parallel_model_reads_edits(tmp_path):
         distributed.destroy_process_group()
 
 
+def test_sharded_models_are_refused(tmp_path):
+    import torch.distributed as distributed
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+
+    distributed.init_process_group("gloo", rank=0, world_size=1, init_method=f"file://{tmp_path}/rendezvous")
+    try:
+        model = tiny_model("llama")
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        with pytest.raises(ValueError, match=r"its weights are sharded \(DTensor\): load it on one device"):
+            attached(model)
+        with pytest.raises(
+            ValueError, match=r"FullyShardedDataParallel cannot carry a memory: its weights are sharded; load"
+        ):
+            attached(FullyShardedDataParallel(tiny_model("llama"), device_id=torch.device("cpu")))
+    finally:
+        distributed.destroy_process_group()
+
+
 def test_wrappers_that_run_copies_are_refused():
     with pytest.raises(ValueError, match=r"DataParallel cannot carry a memory.*its `.module`"):
         edited(nn.DataParallel(tiny_model("llama")))
