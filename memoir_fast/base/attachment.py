@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import torch
@@ -73,10 +74,22 @@ class Attachment:
         observer: gets the model's forward passes.
         depth: the number of the decoder layer whose input `Observer.early` gets, at most the projection's; None for
             none.
+        outer: what the model is wrapped in, None for nothing. PEFT's wrappers (below 0.21) call the model's `forward`
+            past its hooks, so under one of them `forward` itself is observed.
     """
 
-    def __init__(self, model: CausalLM, target: Target, observer: Observer, depth: int | None = None):
+    def __init__(
+        self,
+        model: CausalLM,
+        target: Target,
+        observer: Observer,
+        depth: int | None = None,
+        outer: CausalLM | None = None,
+    ):
         self.model, self.target, self.observer, self.depth = model, target, observer, depth
+        self._past_hooks = outer is not None and _is_called_past_hooks(model, outer)
+        self._within: ContextVar[int] = ContextVar("memoir_fast_passes", default=0)
+        self._forward: Any = None
         self._handles: list[RemovableHandle] = []
 
     @property
@@ -108,6 +121,8 @@ class Attachment:
                 self._handles.append(early.register_forward_pre_hook(_Hook(self._early, self), with_kwargs=True))
             if head is not None:
                 self._handles.append(head.register_forward_pre_hook(contiguous_input))
+            if self._past_hooks:
+                self._observe_forward()
             if hasattr(model, "generate"):
                 model.generate = _Hook(_observed(model, observer), self)
             _forget_compiled()
@@ -120,6 +135,10 @@ class Attachment:
         if self._handles and isinstance(self.model.__dict__.get("generate"), _Hook):
             del self.model.generate
             _forget_compiled()
+        if isinstance(self.model.__dict__.get("forward"), _Hook):
+            del self.model.forward
+            if self._forward is not None:  # another's, which stood on the model before (accelerate's)
+                self.model.forward = self._forward
         while self._handles:
             self._handles.pop().remove()
 
@@ -129,6 +148,26 @@ class Attachment:
 
     def __exit__(self, *error: object) -> None:
         self.detach()
+
+    def _observe_forward(self) -> None:
+        """Let whoever calls the model's `forward` by itself come by its hooks as well."""
+        model, within = self.model, self._within
+        self._forward = model.__dict__.get("forward")
+        original = model.forward
+
+        def entered(module: nn.Module, args: tuple) -> None:
+            within.set(within.get() + 1)
+
+        def left(module: nn.Module, args: tuple, output: Any) -> None:
+            within.set(within.get() - 1)
+
+        @functools.wraps(original)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            return original(*args, **kwargs) if within.get() else model(*args, **kwargs)
+
+        self._handles.append(model.register_forward_pre_hook(entered))
+        self._handles.append(model.register_forward_hook(left, always_call=True))
+        model.forward = _Hook(forward, self)
 
     def _early(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         self.observer.early(args[0] if args else kwargs["hidden_states"])
@@ -175,6 +214,12 @@ def _innermost(projection: nn.Module) -> nn.Module:
     while isinstance(getattr(inner, "base_layer", None), nn.Module):
         inner = inner.base_layer
     return inner
+
+
+def _is_called_past_hooks(model: CausalLM, outer: CausalLM) -> bool:
+    """Whether a model is the one inside PEFT's wrapper `outer`."""
+    return any(type(part).__module__.split(".")[0] == "peft" and part is not model for part in outer.modules()
+               if getattr(part, "model", None) is model)  # fmt: skip
 
 
 def _observed(model: CausalLM, observer: Observer) -> Callable[..., Any]:

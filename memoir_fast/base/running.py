@@ -14,7 +14,7 @@ from .causal_lm import CausalLM, evaluating
 # Wrappers that run copies of the model or split its weights: class name -> (why, what to do).
 _REFUSED = {
     "DataParallel": ("it runs copies of the model, which know of no memory", "pass the model inside it, its `.module`"),
-    "FullyShardedDataParallel": ("its weights are sharded", "attach the memory to the model before it is sharded"),
+    "FullyShardedDataParallel": ("its weights are sharded", "load the model on one device"),
 }
 
 
@@ -70,9 +70,7 @@ def _check_parameters(parameters: Iterable[torch.Tensor]) -> None:
                 "model: its weights are float64, which the memory does not read; use .float() or another dtype"
             )
         if hasattr(parameter, "full_tensor"):
-            raise ValueError(
-                "model: its weights are sharded (DTensor): attach the memory to the model before it is sharded, or load it on one device"
-            )
+            raise ValueError("model: its weights are sharded (DTensor): load it on one device")
 
 
 def device_of(module: Any) -> torch.device:

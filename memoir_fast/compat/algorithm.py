@@ -58,7 +58,7 @@ def apply_memoir_to_model(
     model: Any,
     tok: Any,
     requests: Iterable[Request],
-    hparams: MEMOIRHyperParams,
+    hparams: Any,
     copy: bool = False,
     return_orig_weights: bool = False,
     keep_original_weight: bool = False,
@@ -70,7 +70,7 @@ def apply_memoir_to_model(
         model: a Hugging Face model, or what an earlier call returned.
         tok: its tokenizer.
         requests: dictionaries with `prompt` and `target_new`; `{}` in a prompt is replaced by `subject`.
-        hparams: the settings. With RUN_SAVE_BACKGROUND_FEATURES nothing is edited; the features of the requests'
+        hparams: the settings, ours or EasyEdit's own `MEMOIRHyperParams`. With RUN_SAVE_BACKGROUND_FEATURES nothing is edited; the features of the requests'
             `loc_prompt` texts are collected, over all calls with this model, and written to
             `dir_to_save_background_features`.
         copy: edit a copy of the model; only for a model without a memory.
@@ -83,8 +83,9 @@ def apply_memoir_to_model(
     Raises:
         ValueError: a request is malformed, see `requests.checked`. Errors of editing are those of `MemoirModel.edit`.
             The memory is left as it was.
+        TypeError: `hparams` lacks the published keys.
     """
-    wanted = checked(requests)
+    wanted, hparams = checked(requests), MEMOIRHyperParams.of(hparams)
     if hparams.RUN_SAVE_BACKGROUND_FEATURES:
         collect_background(model, tok, wanted, hparams)
         return model, WeightsCopy(None)

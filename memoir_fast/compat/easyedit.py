@@ -47,14 +47,15 @@ class BaseEditor:
     `loc_prompts` and return an empty list of metrics, the unchanged model, and nothing to restore.
 
     Args:
-        hparams: the settings; `model_name` may be a hub id, a folder, "smollm2", or a (model, tokenizer) pair.
+        hparams: the settings, ours or EasyEdit's own object of that name; `model_name` may be a hub id, a folder,
+            "smollm2", or a (model, tokenizer) pair.
 
     Raises:
         ValueError: there is no such device, or as `load_model`.
     """
 
     def __init__(self, hparams: MEMOIRHyperParams):
-        self.hparams = hparams
+        self.hparams = hparams = MEMOIRHyperParams.of(hparams)
         if isinstance(hparams.model_name, (tuple, list)):
             self.model, self.tok = hparams.model_name
             self.model_name = getattr(self.model, "name_or_path", "") or type(self.model).__name__

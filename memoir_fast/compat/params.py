@@ -79,6 +79,22 @@ class MEMOIRHyperParams:
             raise ValueError(f"inner_params must name one projection, got {quoted(self.inner_params)}")
 
     @classmethod
+    def of(cls, hparams: Any) -> MEMOIRHyperParams:
+        """These settings from EasyEdit's own object of the same name, whose attributes are the published keys; ours as they are.
+
+        Raises:
+            TypeError: it has no `alg_name` and `model_name`. ValueError: a value is not what its key means.
+        """
+        if isinstance(hparams, cls):
+            return hparams
+        found = {f.name: getattr(hparams, f.name) for f in fields(cls) if hasattr(hparams, f.name)}
+        if not {"alg_name", "model_name"} <= found.keys():
+            raise TypeError(
+                f"hparams must be settings with the published keys (alg_name, model_name, ...), got {type(hparams).__name__}"
+            )
+        return cls(**found)
+
+    @classmethod
     def from_hparams(cls, hparams_name_or_path: str) -> MEMOIRHyperParams:
         """Settings from a YAML file: a path (with or without .yaml), or the name of a shipped file (`smollm2`, `llama3-8b`, ...).
 

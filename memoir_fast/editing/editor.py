@@ -13,6 +13,7 @@ from typing import cast
 import torch
 
 from ..base.causal_lm import CausalLM, evaluating
+from ..base.gradients import check_gradients
 from ..base.projection import Target, layers_of
 from ..config import MemoirConfig, default_contexts, default_wordings
 from ..errors import EditError
@@ -80,6 +81,7 @@ class Editor:
         self.model, self.memory, self.router, self.target = model, memory, router, target
         self.encoder, self.contexts = encoder, contexts
         self._packs: bool | None = None
+        self._passes = False  # whether the layers above were seen to pass gradients back
         self._halved: Halved | None = None
         self._halved_of: list[tuple[int, int]] = []
 
@@ -109,6 +111,9 @@ class Editor:
         """
         began, config = time.perf_counter(), settled(config)
         edits = [self._sequences(request, config) for request in requests]
+        if not self._passes:
+            check_gradients(self.model, self.target)
+            self._passes = True
         # Outside inference mode even if the caller is inside: the steps need autograd.
         with torch.inference_mode(False), _at_rest(self.model):
             counted = 1 if config.recipe == "published" else 0

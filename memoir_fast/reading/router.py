@@ -39,8 +39,7 @@ EarlyTap = Callable[[torch.Tensor], None]
 
 @dataclass
 class _Session:
-    """One `generate` call: the routing tokens and the tokens that are not padding, both (B, T) or None if the forward
-    pass has to find them; and the routes once decided, for decoding without a cache."""
+    """One `generate` call: routing tokens and tokens that are not padding, (B, T) or None if not given; its routes."""
 
     prompt_mask: torch.Tensor | None
     kept: torch.Tensor | None = None
@@ -49,8 +48,7 @@ class _Session:
 
 @dataclass
 class _Read:
-    """The tap of one reading forward pass: decides the routes unless that is done, then adds the memory's output.
-    `whole`: the pass begins with the sequences' first tokens."""
+    """The tap of one forward pass: decides its routes, adds the memory's output. whole: it begins with the first tokens."""
 
     router: Router
     batch: int
@@ -156,8 +154,7 @@ class Router:
             self._context.reset(token)
 
     def disabled(self) -> contextlib.AbstractContextManager[None]:
-        """A context in which the memory contributes nothing in this thread or coroutine; caches filled in it read no
-        edit later."""
+        """A context in which the memory contributes nothing; caches that it fills read no edit later."""
         return self._within(disabled=True)
 
     def only(self, tags: Tags | None) -> contextlib.AbstractContextManager[None]:
@@ -165,13 +162,11 @@ class Router:
         return self._within(tags=tags)
 
     def session(self, prompt_mask: torch.Tensor | None) -> contextlib.AbstractContextManager[None]:
-        """A context for one generate call, whose first forward pass reads the prompt. prompt_mask: (B, T) bool, routing
-        tokens."""
+        """A context for one generate call. prompt_mask: (B, T) bool, the tokens that route."""
         return self._within(session=_Session(prompt_mask))
 
     def tapped(self, tap: Tap) -> contextlib.AbstractContextManager[None]:
-        """A context for the editor's own forward passes: `tap(projection, x, out)` returns what replaces the
-        projection's output."""
+        """A context for the editor's passes: `tap(projection, x, out)` returns what replaces the projection's output."""
         return self._within(tap=tap)
 
     def tapped_early(self, tap: EarlyTap) -> contextlib.AbstractContextManager[None]:
@@ -251,8 +246,7 @@ class Router:
         return self._beginning(routes, lambda: ops.upload(torch.tensor(ends) - 1, hidden.device))
 
     def _beginning(self, routes: Routes, begins: Callable[[], torch.Tensor]) -> Routes:
-        """With `acts="answer"`, the routes with the columns (B,) from which the memory acts; otherwise the routes
-        unchanged."""
+        """The routes, with `acts="answer"` with the columns (B,) from which the memory acts."""
         if self.acts == "all" or routes.rows is None:
             return routes
         return replace(routes, begins=begins())
@@ -324,8 +318,15 @@ class Router:
 
     def project(self, projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
         """See `Observer.project`."""
-        tap = self._context.get().tap
-        return None if tap is None else tap(projection, x, out)
+        context = self._context.get()
+        if context.tap is not None:
+            return context.tap(projection, x, out)
+        if len(self.memory) and not context.disabled:
+            raise ValueError(
+                "the edited projection ran outside of a call of the model (its decoder was called by itself, or its `forward`, past what "
+                "is attached): which edit is read was not decided. Call the model, or do it under `with model.disabled():`"
+            )
+        return None
 
     def generate(self, model: nn.Module, original: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         """See `Observer.generate`. Raises ValueError as `check_decoding`."""

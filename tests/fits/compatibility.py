@@ -105,6 +105,21 @@ def _offloaded_to_cpu():
     return model
 
 
+def _loaded(config: str, **settings: object) -> Callable[[], torch.nn.Module]:
+    """A checkpoint that transformers quantises while it loads it; with sizes that blocks of 64 divide."""
+
+    def make():
+        import transformers
+
+        base = tiny_family("llama", hidden_size=64, intermediate_size=192, head_dim=16)
+        with tempfile.TemporaryDirectory() as folder:
+            base.save_pretrained(folder)
+            quantisation = getattr(transformers, config)(**settings)
+            return transformers.AutoModelForCausalLM.from_pretrained(folder, quantization_config=quantisation)
+
+    return make
+
+
 WEIGHTS: dict[str, Callable[[], torch.nn.Module]] = {
     "float32": lambda: tiny_model("llama"),
     "bfloat16": lambda: tiny_model("llama").bfloat16(),
@@ -115,11 +130,18 @@ WEIGHTS: dict[str, Callable[[], torch.nn.Module]] = {
     "int8 dynamic (torch.ao)": lambda: torch.ao.quantization.quantize_dynamic(
         tiny_model("llama"), {torch.nn.Linear}, torch.qint8
     ),
+    "int8 (bitsandbytes)": _loaded("BitsAndBytesConfig", load_in_8bit=True),
+    "4 bits, nf4, on a CPU with AVX-512 BF16 (bitsandbytes)": _loaded(
+        "BitsAndBytesConfig", load_in_4bit=True, bnb_4bit_quant_type="nf4"
+    ),
+    "int8 (optimum-quanto)": _loaded("QuantoConfig", weights="int8"),
     "offloaded to the CPU (accelerate)": _offloaded_to_cpu,
     "offloaded to disk (accelerate)": _offloaded_to_disk,
     "DataParallel": lambda: torch.nn.DataParallel(tiny_model("llama")),
     "torch.compile": lambda: torch.compile(tiny_model("llama"), backend="eager"),
 }
+# Lines that need a package which the tests' environment may lack.
+NEEDS = {"torchao)": "torchao", "bitsandbytes)": "bitsandbytes", "optimum-quanto)": "optimum.quanto"}
 
 
 def weights_row(name: str) -> str:

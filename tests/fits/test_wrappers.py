@@ -61,6 +61,35 @@ def test_an_adapted_model_reads_edits_however_it_is_called(projection):
     assert made.detach() is model and next_word(model) != "w150"
 
 
+def test_a_wrapper_that_calls_forward_past_the_hooks_reads_edits(monkeypatch):
+    """As PEFT did up to 0.20."""
+    from peft.tuners.tuners_utils import BaseTuner
+
+    monkeypatch.setattr(BaseTuner, "forward", lambda self, *args, **kwargs: self.model.forward(*args, **kwargs))
+    model = adapted(tiny_model("llama"), ["q_proj"])
+    before, plain = next_word(model), dict(model.get_base_model().__dict__)
+    made = edited(model, router="tokens", threshold=None)
+    assert next_word(model) == next_word(model.get_base_model()) == generated(model).split()[0] == "w150" != before
+    made.edit("w110 w111 w112", "w160")
+    assert made.ask(["w110 w111 w112", EDIT[0]], max_new_tokens=2)[1] == EDIT[1]
+    with made.disabled():
+        assert next_word(model) == before
+    made.detach()
+    assert next_word(model) == before and model.get_base_model().__dict__.keys() == plain.keys()
+
+
+def test_a_decoder_that_is_called_by_itself_is_refused():
+    made = edited(tiny_model("llama"))
+    for call in (made.model.forward, made.model.model):
+        with pytest.raises(ValueError, match=r"ran outside of a call of the model.*Call the model, or do it under"):
+            call(IDS)
+        with made.disabled():
+            call(IDS)
+    assert next_word(made.model) == "w150"
+    made.detach().model(IDS)
+    attached(tiny_model("llama")).model.model(IDS)  # without edits there is nothing to miss
+
+
 @pytest.mark.parametrize("projection", ["q_proj", "down_proj"])
 def test_adapters_merged_unloaded_or_added_after_the_memory(projection):
     for take_off in ("merge_and_unload", "unload"):
@@ -110,6 +139,25 @@ def test_a_data_parallel_model_reads_edits(tmp_path):
     try:
         model = nn.parallel.DistributedDataParallel(tiny_model("llama"))
         assert edited(model).ask(EDIT[0], max_new_tokens=2) == EDIT[1] and next_word(model) == "w150"
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_sharded_models_are_refused(tmp_path):
+    import torch.distributed as distributed
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+
+    distributed.init_process_group("gloo", rank=0, world_size=1, init_method=f"file://{tmp_path}/rendezvous")
+    try:
+        model = tiny_model("llama")
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        with pytest.raises(ValueError, match=r"its weights are sharded \(DTensor\): load it on one device"):
+            attached(model)
+        with pytest.raises(
+            ValueError, match=r"FullyShardedDataParallel cannot carry a memory: its weights are sharded; load"
+        ):
+            attached(FullyShardedDataParallel(tiny_model("llama"), device_id=torch.device("cpu")))
     finally:
         distributed.destroy_process_group()
 

@@ -16,7 +16,7 @@ _EXPERTS = {
     "moe_intermediate_size": 24,
 }
 _LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8, "n_group": 1,
-           "topk_group": 1, "n_shared_experts": 2, "num_key_value_heads": 4}  # fmt: skip
+           "topk_group": 1, "n_shared_experts": 2, "num_key_value_heads": 4, "head_dim": 4}  # fmt: skip
 _GPT = {"n_embd": 32, "n_inner": 96, "n_layer": 4, "n_head": 4, "n_positions": 256}
 _WINDOW = {"query_pre_attn_scalar": 8, "sliding_window": 16}
 FAMILIES: dict[str, dict] = {
@@ -38,14 +38,14 @@ FAMILIES: dict[str, dict] = {
 }  # fmt: skip
 
 
-def tiny_family(family: str):
-    """A random model in eval mode, float32.
+def tiny_family(family: str, **sizes: int):
+    """A random model in eval mode, float32; sizes: in place of the usual ones.
 
     Its head is eight times as large as transformers draws it: behind the final norm a small head cannot prefer any token, so that no edit
     of such a model can be learned, whatever the family.
     """
     torch.manual_seed(0)
-    settings = {**_SMALL, "tie_word_embeddings": False, **FAMILIES[family]}
+    settings = {**_SMALL, "tie_word_embeddings": False, **FAMILIES[family], **sizes}
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **settings)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
