@@ -149,7 +149,7 @@ def _record(value: Any, where: str, names: dict[str, tuple[str, ...]]) -> Record
             found[kind] = {
                 name: asked
                 for name, entry in value[kind].items()
-                if (asked := _asked(entry, f"{where}: {kind}, {name}"))
+                if (asked := _asked(entry, f"{where}: {kind}, {name[:80]}"))
             }
     return Record(**found)
 

@@ -149,6 +149,17 @@ def _next_data(descriptor: int, offset: int, size: int) -> int:
         return size if error.errno == errno.ENXIO else offset  # no more data, or a file system that cannot tell
 
 
+def _data_end(descriptor: int, offset: int, size: int) -> int:
+    """Where the last bytes behind `offset` end that are not in a hole."""
+    stop = offset
+    try:
+        while (offset := _next_data(descriptor, offset, size)) < size:
+            stop = offset = os.lseek(descriptor, offset, os.SEEK_HOLE)
+    except OSError:  # a file system that does not say
+        return size
+    return stop
+
+
 class History:
     """Reads the records' headers from all segments.
 
@@ -268,10 +279,11 @@ def check_reaches(folder: Path, seq: int, known_to: int) -> None:
 
 
 def _set_aside(path: Path, end: int, aside: Path) -> None:
-    """Move a segment's end to a file of its own."""
+    """Move a segment's end to a file of its own, without a hole behind its last byte."""
     with open(files.open_regular(path, os.O_RDWR), "rb+") as file:
+        stop = _data_end(file.fileno(), end, os.fstat(file.fileno()).st_size)
         file.seek(end)
-        files.replace(aside, file.read())
+        files.replace(aside, file.read(stop - end))
         file.truncate(end)
         files.sync(file.fileno())
 

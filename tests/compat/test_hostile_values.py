@@ -124,3 +124,11 @@ def test_a_link_that_leads_to_itself_is_refused_in_a_sentence(tmp_path):
     for read in (load_background, load_records):
         with pytest.raises(ValueError, match=r"x\.pt"):
             read(tmp_path / "x.pt")
+
+
+def test_a_long_name_of_a_portability_is_cut(tmp_path):
+    record = {"prompt": "a", "target_new": "b", "subject": "a", "portability": {"x" * 5000: [7]}}
+    (tmp_path / "d.json").write_text(json.dumps([record]))
+    with pytest.raises(ValueError, match="expected objects with prompt and ground_truth") as caught:
+        load_records(tmp_path / "d.json", "KnowEdit")
+    assert len(str(caught.value)) < 600

@@ -13,6 +13,7 @@ from memoir_fast.errors import Damaged, EditError
 from memoir_fast.journal.record import PREFIX, read_entry
 from memoir_fast.store import Store, StoreError, export_bundle, import_bundle
 from memoir_fast.store.log import segments
+from tests.support.patience import within
 from tests.support.stores import add, contents, new_store
 
 
@@ -135,6 +136,19 @@ def test_a_sparse_tail_is_told_quickly(tmp_path):
     with pytest.raises(Damaged, match="does not begin as one"):
         Store(tmp_path / "s", writer=True)
     assert live(tmp_path / "s").stat().st_size == 40 << 30
+
+
+def test_a_sparse_tail_behind_what_a_ledger_knows_is_set_aside_without_its_hole(tmp_path):
+    kept = made(tmp_path / "s")
+    path = live(tmp_path / "s")
+    end = path.stat().st_size
+    with open(path, "ab") as file:
+        file.write(b"MFR1 unfinished")
+    os.truncate(path, 40 << 30)
+    with within(), Store(tmp_path / "s", writer=True) as store:
+        assert contents(store) == kept and "cut off" in store.report[0]
+    aside = (tmp_path / "s" / "unfinished-000000000007.bin").read_bytes()
+    assert aside.startswith(b"MFR1 unfinished") and len(aside) < 1 << 16 and path.stat().st_size == end
 
 
 # ---- records that are not this store's ---------------------------------------------------------------------------
