@@ -223,3 +223,19 @@ def test_layers_that_are_compiled_one_by_one_never_answer_unedited():
         assert "compile the whole model instead" in str(error)
     else:
         assert said == "w150"
+
+
+def test_layers_computed_again_in_the_backward_pass_are_refused():
+    model = edited(tiny_model("llama"))
+    base = model.model.train()
+    base.gradient_checkpointing_enable()
+    try:
+        for parameter in base.parameters():
+            parameter.requires_grad_()
+        with pytest.raises(ValueError, match="ran outside of a call of the model"):
+            base(input_ids=IDS, labels=IDS).loss.backward()
+        with model.disabled():
+            base(input_ids=IDS, labels=IDS).loss.backward()
+        assert all(parameter.grad is not None for parameter in base.parameters())
+    finally:
+        base.eval().gradient_checkpointing_disable()
