@@ -193,13 +193,17 @@ def _facts(to: Path) -> None:
     (to / "texts" / "facts.jsonl").write_text(
         "\n".join(json.dumps({"prompt": f"w{i} w{i + 1}", "answer": "w"}) for i in range(152))
     )
+    (to / "table").mkdir()
+    (to / "table" / "facts.jsonl").write_text(
+        'prompt,target,rephrasings,tags,metadata\nw1 w2,w3,w4 w5|w6,a,"{""n"": 1}"\n"w1, w9",w4,"[""w7""]",,\n'
+    )
 
 
 def _damage_facts(folder: Path, rng: random.Random, outside: Path) -> None:
     path, kind = folder / "facts.jsonl", rng.random()
     if kind < 0.06:
         mutations.kind_of_file(path, rng, outside)
-    elif kind < 0.2:
+    elif kind < 0.2 or path.read_bytes()[:1] not in b"[{":
         mutations.raw_file(path, rng)
     else:
         (mutations.json_file if path.read_bytes()[:1] == b"[" else mutations.lines_file)(path, rng)

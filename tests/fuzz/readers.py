@@ -20,7 +20,9 @@ from memoir_fast.compat.data import DATA_TYPES, load_records
 from memoir_fast.compat.params import MEMOIRHyperParams
 from memoir_fast.compat.tensors import import_memory, load_background, permutation_of
 from memoir_fast.errors import EditError, StoreError
-from memoir_fast.evaluation.facts import load_facts, load_requests
+from memoir_fast.evaluation.edit_file import load_edits
+from memoir_fast.evaluation.facts import load_facts
+from memoir_fast.evaluation.questions import load_questions
 from memoir_fast.ops.search import codes_of, read_flat
 from memoir_fast.reading.background import load_texts
 from memoir_fast.serving.export import edits_of, is_export
@@ -119,11 +121,20 @@ def memory(folder: Path) -> None:
 
 
 def facts(folder: Path) -> None:
-    """JSONL and JSON files of facts, of requests and of unrelated prompts."""
-    path = folder / "facts.jsonl"
-    for read in (load_facts, load_requests, load_texts):
+    """JSONL, CSV and JSON files of facts, of edits, of questions and of unrelated prompts."""
+    path, table = folder / "facts.jsonl", folder / "facts.csv"
+    table.symlink_to(path)  # the same bytes under the name that says CSV
+    for read in (
+        load_facts,
+        load_texts,
+        lambda path: load_edits(path).checked(),
+        lambda path: load_questions(path, "from"),
+    ):
         with allowed():
             read(path)
+    for read in (lambda path: load_edits(path).checked(), lambda path: load_questions(path, "from")):
+        with allowed():
+            read(table)
     for kind in DATA_TYPES:
         with allowed():
             for found in load_records(path, kind):
