@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import re
 import struct
 from pathlib import Path
 
+_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a field's value, by its kind
+_TEXT, _LIST = 8, 9
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 
 
@@ -50,6 +53,7 @@ def check_whole(path: Path) -> None:
 
     size = path.stat().st_size
     try:
+        _check_fields(path)
         ends = [int(tensor.data_offset + tensor.n_bytes) for tensor in GGUFReader(path).tensors]
     except (ValueError, IndexError, KeyError, OSError):  # numpy finds fewer bytes than a field or a tensor should have
         ends = []
@@ -57,3 +61,43 @@ def check_whole(path: Path) -> None:
         raise ValueError(
             f"model: {str(path)!r} is cut off: it has {size} bytes, and its header lists more; download it again"
         )
+
+
+def _check_fields(path: Path) -> None:
+    """Raise ValueError where a field of the header is longer than the file, which the gguf package would follow for hours.
+
+    Source: the GGUF specification, versions 2 and 3 (little-endian); files of other versions are left to the package.
+    """
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        place = 24
+        try:
+            if struct.unpack_from("<I", data, 4)[0] not in (2, 3):
+                return
+            for _ in range(struct.unpack_from("<Q", data, 16)[0]):
+                place = _behind(data, _TEXT, place)
+                place = _behind(data, struct.unpack_from("<I", data, place)[0], place + 4)
+        except struct.error:
+            raise ValueError(f"{path}: a field ends behind the file") from None
+
+
+def _behind(data: mmap.mmap, kind: int, place: int) -> int:
+    """Where the value at a place ends. Raises ValueError or struct.error where that is behind the file."""
+    if kind == _TEXT:
+        end = place + 8 + struct.unpack_from("<Q", data, place)[0]
+    elif kind == _LIST:
+        inner, number = struct.unpack_from("<IQ", data, place)
+        end = place + 12
+        if inner == _TEXT:
+            for _ in range(number):
+                end = _behind(data, inner, end)
+        elif inner in _SIZES:
+            end += number * _SIZES[inner]
+        else:
+            raise ValueError(f"a list of values of kind {inner}")
+    elif kind in _SIZES:
+        end = place + _SIZES[kind]
+    else:
+        raise ValueError(f"a value of kind {kind}")
+    if end > len(data):
+        raise ValueError("a field ends behind the file")
+    return end

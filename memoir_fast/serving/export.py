@@ -98,7 +98,7 @@ def edits_of(folder: str | Path) -> set[int] | None:
     try:
         with safe_open(path, "pt") as tensors:
             ids = tensors.get_tensor(PREFIX + "ids")
-    except SafetensorError as error:
+    except (SafetensorError, MemoryError) as error:  # the latter where a file is longer than what may be mapped
         raise ValueError(f"{path}: not the tensors of an export ({brief(error)}): export the store again") from None
     if ids.dtype != torch.int64 or ids.dim() != 1:
         raise ValueError(

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ..base import fingerprint as fingerprints
+from ..config import ACTS, FEATURES, ROUTERS
 from ..errors import quoted
 from ..store import Store
 
 FORMAT, FORMAT_VERSION = "memoir_fast vllm", 5
 # What a running engine is built around: a table of a store that differs in one of these cannot be read by it.
+_WIDEST = 1 << 18  # features of a projection
 _BUILT_IN = ("target", "in_features", "out_features", "top_k", "feature", "router", "acts", "depth")
 
 
@@ -33,6 +35,34 @@ def section_of(store: Store, path: str | Path) -> dict[str, Any]:
         "store": str(Path(path).resolve()),
         "seq": store.state.seq,
     }
+
+
+def check_section(section: Any) -> None:
+    """Raise ValueError, naming what is wrong, unless a section is one that `section_of` can have made."""
+    if not isinstance(section, dict) or (section.get("format"), section.get("format_version")) != (
+        FORMAT,
+        FORMAT_VERSION,
+    ):
+        raise ValueError(
+            f"config.json has no memoir section of format {FORMAT!r} {FORMAT_VERSION}: export the store again"
+        )
+    widest = {"in_features": _WIDEST, "out_features": _WIDEST, "top_k": section.get("in_features")}
+    wrong = [
+        name for name, most in widest.items() if not (_whole(section.get(name), 1) and _whole(most, section[name]))
+    ]
+    choices = {"feature": FEATURES, "router": ROUTERS, "acts": ACTS, "chat_template": (True, False, None)}
+    wrong += [name for name, legal in choices.items() if section.get(name) not in legal]
+    kinds = {"target": str, "store": str, "fingerprint": dict, "seq": int}
+    wrong += [name for name, kind in kinds.items() if type(section.get(name)) is not kind]
+    if section.get("depth") is not None and not _whole(section["depth"], 0):
+        wrong.append("depth")
+    if wrong:
+        told = ", ".join(f"{name} is {quoted(section.get(name))}" for name in wrong)
+        raise ValueError(f"the memoir section of config.json is damaged: {told}. Export the store again")
+
+
+def _whole(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least
 
 
 def check_store(section: dict[str, Any], store: Store) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from memoir_fast.base.running import device_of
 from memoir_fast.cli.app import main
 from memoir_fast.editing.suffix import Suffix, supports
 from tests.support.models import attached, background_texts, tiny_model, word_tokenizer
+from tests.support.patience import within
 
 EDIT = ("w100 w101 w102 w103", "w150 w151")
 
@@ -144,6 +147,17 @@ def test_other_gguf_files_are_refused_by_what_they_are(gguf, tmp_path, no_weight
         (tmp_path / name).write_bytes(change(gguf))
     with pytest.raises(ValueError, match=says):
         load_model(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("field", [
+    struct.pack("<IIQ", 9, 9, 2) + struct.pack("<IQ", 9, 1 << 40) * 9,  # lists in lists without end
+    struct.pack("<IIQ", 9, 8, 1 << 60), struct.pack("<IIQ", 9, 4, 1 << 60), struct.pack("<IQ", 8, 1 << 60), struct.pack("<I", 77),
+], ids=["lists in lists", "many texts", "many numbers", "a long text", "no kind"])  # fmt: skip
+def test_a_gguf_header_that_names_more_than_the_file_holds_is_refused_at_once(tmp_path, field):
+    path = tmp_path / "header.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQQ", 3, 1, 1, 1) + b"k" + field)
+    with within(), pytest.raises(ValueError, match="is cut off"):
+        check_whole(check_gguf(path))
 
 
 # ---- precision="fast" --------------------------------------------------------------------------------------------

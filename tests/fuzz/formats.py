@@ -19,6 +19,7 @@ from memoir_fast.base import tuned
 from memoir_fast.base.fingerprint import identity
 from memoir_fast.journal.record import digest
 from memoir_fast.ops.search import flat_index, write_flat
+from memoir_fast.serving.section import section_of
 from memoir_fast.serving.tables import tables_of
 from memoir_fast.store import Store
 from memoir_fast.store.manifest import checksum
@@ -267,9 +268,7 @@ def _exports(to: Path) -> None:
         shutil.copytree(GOLDEN / name / "store", to / "aside")
         with Store(to / "aside") as store:
             save_file(tables_of(store), to / name / "export" / "memoir.safetensors")
-            kept = store.manifest
-            about = {"format": "memoir_fast vllm", "format_version": 4, "in_features": 48, "out_features": 16, "top_k": kept.config.top_k,
-                     "feature": kept.config.feature, "router": kept.config.router, "acts": kept.config.acts, "store": "x", "seq": 1}  # fmt: skip
+            about = section_of(store, "store")
         (to / name / "export" / "config.json").write_text(json.dumps({"architectures": ["MemoirX"], "memoir": about}))
         shutil.rmtree(to / "aside")
 

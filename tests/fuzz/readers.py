@@ -26,12 +26,11 @@ from memoir_fast.evaluation.questions import load_questions
 from memoir_fast.ops.search import codes_of, read_flat
 from memoir_fast.reading.background import load_texts
 from memoir_fast.serving.export import edits_of, is_export
+from memoir_fast.serving.section import check_section
 from memoir_fast.store import Store, export_bundle, import_bundle, merge
 from memoir_fast.store import folder as saving
 from tests.support.models import tiny_memoir, tiny_model, word_tokenizer
 
-# What a sound export says of its memory: (in_features, out_features, router).
-_SECTION, _SECTIONS = ("in_features", "out_features", "router"), ([48, 16, "mask"], [48, 16, "tokens"])
 DOCUMENTED = (ValueError, TypeError, StoreError, EditError)
 LONGEST_MESSAGE = 2000
 SLOWEST = 5.0  # seconds of one use of a file
@@ -193,8 +192,7 @@ def export(folder: Path) -> None:
             found = load(files.read(place / "memoir.safetensors", 1 << 24))
         except Exception:  # vLLM reads these two; what it makes of them is its own affair
             return
-        if not isinstance(settings, dict) or [settings.get(name) for name in _SECTION] not in _SECTIONS:
-            return  # the section is a part of the model's `config.json`, and trusted as that is
+        check_section(settings)
         words = ServedWords(word_tokenizer()) if settings["router"] == "tokens" else None
         Served(settings, words=words).load(found)
 

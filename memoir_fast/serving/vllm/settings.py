@@ -7,7 +7,7 @@ from typing import Any
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
 from ..export import edits_of
-from ..section import FORMAT, FORMAT_VERSION
+from ..section import check_section
 from ..serve import check_vllm
 from . import admission, shared, spans
 
@@ -41,15 +41,24 @@ class MemoirSettings(VerifyAndUpdateConfig):
         _keep_out_of_graphs(compilation)
 
 
+def _malformed(section: Any) -> list[tuple[bool, str]]:
+    """What is wrong with the checkpoint's `memoir` section, as one of the checks below."""
+    try:
+        check_section(section)
+    except ValueError as error:
+        return [(True, str(error))]
+    return []
+
+
 def refusals(vllm_config: Any) -> list[str]:
     """What in an engine's configuration an edited model cannot be served with, each with the flag to pass."""
     model, cache = vllm_config.model_config, vllm_config.cache_config
     scheduler, parallel = vllm_config.scheduler_config, vllm_config.parallel_config
-    memoir = getattr(model.hf_config, "memoir", None) or {}
+    section = getattr(model.hf_config, "memoir", None)
+    memoir = section if isinstance(section, dict) else {}
     quantized = _name(model.quantization)
     checks = [
-        (memoir.get("format") != FORMAT or memoir.get("format_version") != FORMAT_VERSION,
-         f"config.json has no memoir section of format {FORMAT!r} {FORMAT_VERSION}: export the store again"),
+        *_malformed(section),
         (cache.enable_prefix_caching,
          "prefix caching (cached tokens never reach the memory's layer, and the cache above it depends on the edit): pass --no-enable-prefix-caching"),
         (scheduler.enable_chunked_prefill,
