@@ -8,6 +8,11 @@ import pytest
 collect_ignore = ["vllm"]
 
 
+def pytest_collection_modifyitems(items):
+    """The file that takes longest first: beside others, in place of alone at the end."""
+    items.sort(key=lambda item: item.path.name != "test_threads.py")
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(request, tmp_path_factory, monkeypatch):
     """Tests on tiny models keep out of the user's cache; the real model's conversion is shared (it takes long)."""
