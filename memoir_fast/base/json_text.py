@@ -16,6 +16,7 @@ DEEPEST = 500  # brackets within brackets
 LONGEST_LINES = 1 << 30  # bytes of a JSONL file
 # Strings are matched as a whole; an unterminated one matches to the end of the file, so that no byte is scanned twice.
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+\Z")
 _REMEDY = "save it as UTF-8 (`iconv -f latin1 -t utf-8`, or your editor's `save with encoding`)"
 
 
@@ -83,6 +84,12 @@ def text_of_file(path: str | Path, what: str) -> str:
     """The text of a file that the user names. Raises ValueError where it is missing, no regular file, or not UTF-8."""
     path = Path(path)
     return text_of(files.read_named(path, what, LONGEST_LINES), f"{what}: {path}")
+
+
+def with_ends(text: str) -> Iterator[str]:
+    """A text's lines with their ends (line feed, carriage return, or both), one at a time, as the csv module reads them. `io.StringIO` would
+    hold four bytes for each character."""
+    return (found[0] for found in _LINE.finditer(text))
 
 
 def value_of(line: str, where: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -98,7 +97,7 @@ def _jsonl_record(line: str, where: str) -> dict[str, Any]:
 
 
 def _csv_records(path: str | Path) -> _Records:
-    reader = csv.reader(io.StringIO(json_text.text_of_file(path, WHAT), newline=""), strict=True)
+    reader = csv.reader(json_text.with_ends(json_text.text_of_file(path, WHAT)), strict=True)
     try:
         names = [name.strip() for name in next(reader, [])]
         if not names or len(set(names)) < len(names) or "prompt" not in names or not set(_TARGETS) & set(names):

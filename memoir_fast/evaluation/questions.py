@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def _question(value: Any, where: str) -> str:
 
 
 def _column(path: str | Path, what: str) -> list[str]:
-    reader = csv.DictReader(io.StringIO(json_text.text_of_file(path, what), newline=""), strict=True)
+    reader = csv.DictReader(json_text.with_ends(json_text.text_of_file(path, what)), strict=True)
     try:
         name = next((name for name in _NAMES if name in (reader.fieldnames or [])), None)
         if name is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 
+from memoir_fast.base import json_text
 from memoir_fast.evaluation.edit_file import load_edits
 from memoir_fast.evaluation.questions import load_questions
 
@@ -122,3 +124,8 @@ def test_questions(tmp_path):
     (tmp_path / "q.txt").write_text("\n")
     with pytest.raises(ValueError, match="has 0 questions"):
         load_questions(tmp_path / "q.txt", "--from")
+
+
+@pytest.mark.parametrize("text", ["", "a", "a\n", "a\r\nb\rc\n\nd", "\u2028x\x85y\n", "\r\r\n", '"a\nb",c\r\n'])
+def test_the_lines_of_csv_are_those_of_the_standard_library(text):
+    assert list(json_text.with_ends(text)) == list(io.StringIO(text, newline=""))
