@@ -46,6 +46,7 @@ def _app(fault=""):
 )
 def test_what_must_not_happen_is_seen(fault, says, monkeypatch):
     monkeypatch.setattr(http, "SLOWEST", 0.2)
+    monkeypatch.setattr(http, "LONGEST_ANSWER", 0.2)
     found = http.fuzz_http(http.over_asgi(_app(fault)), "m", 400)
     assert sum(found.statuses.values()) + sum("no answer" in wrong for _, wrong, _ in found.findings) == 400
     assert found.statuses[200] > 20 and found.statuses[400] > 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import random
 from typing import Any
 
@@ -53,7 +54,7 @@ def _near(value: Any, rng: random.Random) -> Any:
     if isinstance(value, int):
         return rng.choice([value + 1, value - 1, -value, value * 2, value << 20, value + 0.5, str(value), [value]])
     if isinstance(value, float):
-        return rng.choice([-value, value + 1, value * 1e30, int(value), str(value)])
+        return rng.choice([-value, value + 1, value * 1e30, int(value) if math.isfinite(value) else 0, str(value)])
     if isinstance(value, str):
         cut = rng.randrange(len(value) + 1)
         return rng.choice(
