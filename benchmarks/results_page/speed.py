@@ -24,6 +24,7 @@ def sections(results: Path) -> list[str]:
         lookup,
         scaling,
         serving,
+        checkouts,
     ):
         parts += section(results)
     return parts
@@ -288,4 +289,19 @@ def serving(results: Path) -> list[str]:
         f"{r['unedited_requests_per_s']} requests per second (`python -m benchmarks.speed.serving`).", "",
         *table(["prompts", "time of a round", "median latency", "95th percentile"], lines),
         f"With a refresh in the middle of another {refresh['asked']} requests, {refresh['answered']} were answered.", "",
+    ]  # fmt: skip
+
+
+def checkouts(results: Path) -> list[str]:
+    run = last("checkouts", results)
+    if run is None:
+        return []
+    lines = [[name, f"{times['before_s'] * 1000:.3f}", f"{times['now_s'] * 1000:.3f}", f"{times['ratio']:.3f}"]
+             for name, times in run.result["times"].items()]  # fmt: skip
+    before, now = (sum(run.result["steps"][name]) for name in ("before", "now"))
+    return [
+        "## Against an earlier checkout", "", *source_line(run),
+        f"Commit `{run.settings['other']}` and this one in turns ({run.settings['pairs']} runs of each, `python -m benchmarks.speed.checkouts`), on the settings "
+        f"that both know: plain text, masks that route, ten contexts. CPU time, one thread, medians. The {run.settings['count']} edits took {before} and {now} steps.", "",
+        *table(["", "before, ms", "now, ms", "ratio"], lines),
     ]  # fmt: skip
