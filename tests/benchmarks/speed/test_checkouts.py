@@ -23,7 +23,7 @@ def test_ratios_are_of_medians(tmp_path):
             "2026-01-01",
             "abcdef123456",
             True,
-            {},
+            {"threads": 1, "cpu": "c", "simd": "avx2"},
             about,
             {"times": found, "steps": {"before": [4], "now": [2]}},
         ),
