@@ -22,7 +22,7 @@ from memoir_fast.reading.matching.fitting import fit_classifier
 from memoir_fast.reading.matching.key_store import KeyStore
 from memoir_fast.reading.matching.keys import Wordings
 from memoir_fast.reading.matching.near_miss_subjects import subjects
-from memoir_fast.reading.matching.near_misses import CLASSES, make_near_misses
+from memoir_fast.reading.matching.near_misses import CLASSES, Asked, make_near_misses
 from memoir_fast.reading.matching.near_misses import wordings as relation_wordings
 from memoir_fast.reading.matching.prompt_codes import PromptCode
 from memoir_fast.reading.measure import parted
@@ -52,6 +52,7 @@ __all__ = [
     "FLAGS",
     "PLAIN",
     "PUBLISHED",
+    "Asked",
     "BaseEditor",
     "Candidates",
     "EditRecord",

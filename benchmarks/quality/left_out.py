@@ -2,6 +2,9 @@
 
 The network that compares prompts is fitted on the package's own near misses. Here it is fitted on some of their classes of subjects, with all
 relations of these, and asked about the others; every class is left out once. Edits are stored, not trained, as in `routing`.
+
+What a near miss tests depends on what is stored beside it: where its subject has a stored fact, it is another relation of that subject,
+otherwise another subject.
 """
 
 from __future__ import annotations
@@ -9,11 +12,13 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Collection
 from typing import Any
 
 from benchmarks import harness
 from benchmarks.library import (
     CLASSES,
+    Asked,
     Encoder,
     fit_classifier,
     joined_prompts,
@@ -43,6 +48,14 @@ def fit(model: MemoirModel, classes: set[str], seed: int) -> None:
     matcher.classifier = fit_classifier(near, codes[: len(near.keys)], codes[len(near.keys) :], seed)
 
 
+def tested(query: Asked, facts: Collection[tuple[str, str]]) -> str:
+    """Which of `KINDS` a query is beside these stored facts, (relation, subject) each."""
+    kind, subject = query.kind.split("/")[0], (query.relation.split(":")[0], query.subject)
+    if kind not in ("subject", "relation"):
+        return kind
+    return "relation" if any((relation.split(":")[0], one) == subject for relation, one in facts) else "subject"
+
+
 def ask(model: MemoirModel, classes: set[str], seed: int) -> dict[str, list[tuple[bool, bool]]]:
     """Kind of query -> for each of them (reads an edit, reads the right one), with the facts of some classes stored."""
     near = make_near_misses(seed, relations=relations_of(classes))
@@ -52,7 +65,7 @@ def ask(model: MemoirModel, classes: set[str], seed: int) -> dict[str, list[tupl
     facts = list(wordings)
     rule = Words(model, list(wordings.values()), [""] * len(facts))
     # A query made as a near miss of one fact that asks for another stored one is neither.
-    queries = [(query, query.kind.split("/")[0]) for query in near.queries]
+    queries = [(query, tested(query, facts)) for query in near.queries]
     queries = [(query, kind) for query, kind in queries if KINDS[kind] or query.fact not in wordings]
     encode = joined_prompts(model.encoder)
     found: dict[str, list[tuple[bool, bool]]] = {kind: [] for kind in KINDS}

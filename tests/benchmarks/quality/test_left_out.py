@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.library import CLASSES, make_near_misses, relation_wordings
+from benchmarks.library import CLASSES, Asked, make_near_misses, relation_wordings
 from benchmarks.quality import left_out
 
 
@@ -24,3 +24,12 @@ def test_reads_are_counted():
     assert scores["rewording"] == {"right": 0.5, "wrong": 0.25, "prompts": 4}
     assert scores["subject"] == {"kept_out": 0.75, "prompts": 4} and scores["relation"]["kept_out"] == 0
     assert scores["wording"]["right"] == pytest.approx(1) and scores["mention"]["kept_out"] == 1
+
+
+def test_what_a_near_miss_tests_depends_on_what_is_stored():
+    facts = [("company:1", "Acme"), ("company:2", "Bolt")]
+    for kind in ("subject", "subject/lower", "relation"):
+        assert left_out.tested(Asked("Who leads Acme?", "company:2", "Acme", kind), facts) == "relation"
+        assert left_out.tested(Asked("Who leads Cord?", "company:2", "Cord", kind), facts) == "subject"
+    assert left_out.tested(Asked("Who leads Acme?", "company:1", "Acme", "rewording/typo"), facts) == "rewording"
+    assert left_out.tested(Asked("Acme fell silent.", "", "", "mention"), facts) == "mention"
