@@ -47,6 +47,16 @@ def changes_to(state: State, past: State) -> list[tuple[int, str]]:
     return [(edit, status) for edit, status in wanted.items() if status != state.statuses[edit]]
 
 
+def check_meant(state: State, past: State, to: int | str, how: str) -> None:
+    """Raise ValueError for a rollback that would delete every edit, because its time is before the first one. how: what says that it is
+    meant."""
+    gone = [] if past.entries else changes_to(state, past)
+    if gone:
+        first = state.entries[min(state.entries)].header["created"]
+        raise ValueError(f"to: {quoted(to)} is before the first edit ({first}), so {len(gone)} edits, all that there are, would be deleted. "
+                         f"Nothing was changed; {how} says that this is meant")  # fmt: skip
+
+
 def point(text: str) -> int | str:
     """A point in time as people write it: an edit's id, or a time. Raises ValueError for neither."""
     if re.fullmatch("-?[0-9]{1,18}", text):

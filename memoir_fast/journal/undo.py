@@ -56,11 +56,11 @@ class Undo:
         with self._alone() as journal:
             journal.tag(edit, tags)
 
-    def rollback(self, to: int | str) -> list[int]:
+    def rollback(self, to: int | str, empty: bool = False) -> list[int]:
         """Give every edit the status that it had just after edit `to`, or at a time (ISO 8601); returns the changed
-        edits."""
+        edits. A time before the first edit, which would delete them all, is refused without `empty=True`."""
         with self._alone() as journal:
-            return journal.rollback(to)
+            return journal.rollback(to, empty)
 
     def close(self) -> None:
         """Close the journal: a store is flushed and its lock released. The model still answers but cannot be edited."""
