@@ -41,7 +41,7 @@ _GROUPS = (
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status, see `docs/reference/cli.md`. What is wrong with the input is one sentence on stderr; an error
     that is a bug of the library is shown with its traceback."""
-    options = parser().parse_args(arguments)
+    options = _parsed(arguments)
     try:
         status = options.run(options) or 0
         print(end="", flush=True)  # here, where a reader that is gone or a full disk can be told of
@@ -67,6 +67,22 @@ def main(arguments: list[str] | None = None) -> int:
         except OSError:
             _drop_output()
         return BAD_INPUT if users else OWN_BUG
+
+
+def _parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """The options. Raises SystemExit after --help and --version, and for what argparse refuses."""
+    try:
+        return parser().parse_args(arguments)
+    except SystemExit:
+        try:
+            print(end="", flush=True)
+        except OSError as error:
+            _drop_output()
+            if isinstance(error, BrokenPipeError):
+                raise SystemExit(NO_READER) from None
+            print(f"memoir-fast: {error}", file=sys.stderr)
+            raise SystemExit(BAD_INPUT) from None
+        raise
 
 
 def _drop_output() -> None:
