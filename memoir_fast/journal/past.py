@@ -68,7 +68,7 @@ def point(text: str) -> int | str:
 def time_of(text: str, where: str, what: str = "is not") -> datetime:
     """A time of ISO 8601; one without a zone is UTC. where: the argument, for the ValueError; what: says that it is no time."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text))  # Python 3.10 does not read the Z
     except ValueError:
         raise ValueError(f"{where}: {quoted(text)} {what} a time like 2026-01-31T12:00:00+00:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
