@@ -244,9 +244,8 @@ def _rehearse(options: argparse.Namespace, statements: list[Statement]) -> int:
         questions = list(dict.fromkeys(text for one in statements if one.request for text in one.request.wordings))
     stored = is_store(options.store)
     if not stored:
-        options.conflict = (
-            options.conflict or "supersede"
-        )  # a new store's default, which is not that of a memory without one
+        # The default of the store that would be made, which is not that of a memory without one.
+        options.conflict = options.conflict or "supersede"
         say(options, f"{options.store}: there is no store in this folder yet; the edits are tried on an empty memory")
     model = open_model(options, read_only=stored, kept=stored)
     outcomes: list[Outcome] = []
