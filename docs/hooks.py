@@ -52,7 +52,7 @@ def _options(command: argparse.ArgumentParser, left_out: set[int]) -> str:
         text = (action.help or "") % {"default": action.default, "prog": command.prog}
         notes = ["required"] if action.required and action.option_strings else []
         notes += [f"one of {', '.join(map(str, action.choices))}"] if action.choices else []
-        if action.default not in (None, False, "", []) and "%(default)" not in (action.help or ""):
+        if action.default not in (None, False, "", []) and "default" not in (action.help or ""):
             notes.append(f"default: {action.default}" if action.default is not argparse.SUPPRESS else "")
         text += f" ({'; '.join(filter(None, notes))})" if any(notes) else ""
         rows.append(f"| `{name}{value}` | {_cell(text)} |")

@@ -5,7 +5,6 @@
 
 #if defined(__linux__)
 #include <dlfcn.h>
-#include <link.h>
 #endif
 
 namespace memoir {
@@ -21,13 +20,16 @@ struct Runtime {
 };
 
 #if defined(__linux__)
-int find(dl_phdr_info *info, size_t, void *found) {
-    const std::string path = info->dlpi_name ? info->dlpi_name : "";
-    const std::string file = path.substr(path.rfind('/') + 1);
-    const bool openmp = file.find("libgomp") == 0 || file.find("libiomp") == 0 || file.find("libomp") == 0;
-    if (!openmp || path.find("/torch/") == std::string::npos) return 0;
-    *static_cast<std::string *>(found) = path;
-    return 1;
+// The library that serves torch's own calls of GOMP_parallel, whatever it is called and wherever it lies; "" for none. The loader binds such
+// a call to the first library that is there for everybody (one that was preloaded comes first), else to one that libtorch_cpu itself needs.
+std::string torchs_runtime() {
+    void *torch = dlopen("libtorch_cpu.so", RTLD_LAZY | RTLD_NOLOAD);
+    if (torch == nullptr) return "";
+    void *found = dlsym(RTLD_DEFAULT, "GOMP_parallel");
+    if (found == nullptr) found = dlsym(torch, "GOMP_parallel");
+    dlclose(torch);
+    Dl_info info = {};
+    return found != nullptr && dladdr(found, &info) != 0 && info.dli_fname != nullptr ? info.dli_fname : "";
 }
 
 bool load(const std::string &path, int mode, Runtime &runtime) {
@@ -48,8 +50,7 @@ bool load(const std::string &path, int mode, Runtime &runtime) {
 Runtime detect() {
     Runtime runtime;
 #if defined(__linux__)
-    std::string path;
-    dl_iterate_phdr(find, &path);
+    const std::string path = torchs_runtime();
     if (!path.empty()) load(path, RTLD_NOW | RTLD_NOLOAD, runtime);
 #endif
     return runtime;

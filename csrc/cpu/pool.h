@@ -2,8 +2,9 @@
 //
 // A second OpenMP runtime beside torch's, or threads of our own, have to share the cores with torch's workers, which go on
 // spinning for milliseconds after each of torch's operations (benchmarks/speed/threads.py measures it). So `in_parts` borrows the
-// runtime: it looks for it among the loaded libraries and calls its GOMP_parallel, which libgomp, libiomp5 and libomp all
-// export. Where there is none, threads are started for the call.
+// runtime: on Linux it asks the loader which library serves libtorch_cpu's calls of GOMP_parallel, a function that libgomp, libiomp5 and
+// libomp all export. The library may lie in torch's folder (wheels), in an environment's (conda), in the system's, or be
+// preloaded. Where there is none, threads are started for the call.
 #pragma once
 #include <cstdint>
 #include <functional>

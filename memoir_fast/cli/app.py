@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
@@ -40,14 +41,16 @@ _GROUPS = (
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status, see `docs/reference/cli.md`. What is wrong with the input is one sentence on stderr; an error
     that is a bug of the library is shown with its traceback."""
-    options = parser().parse_args(arguments)
+    options = _parsed(arguments)
     try:
-        return options.run(options) or 0
+        status = options.run(options) or 0
+        print(end="", flush=True)  # here, where a reader that is gone or a full disk can be told of
+        return status
     except KeyboardInterrupt:
         print("interrupted; finished edits are kept", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `memoir-fast log | head`: nothing is left to be said, nor to whom
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return NO_READER
     except Exception as error:
         users = _is_the_users(error)
@@ -55,22 +58,56 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         complain(
             options,
-            str(error)
+            str(error) or ("there is not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
             if users
             else f"this is a bug of memoir_fast {__version__}, please report it with the lines above",
         )
+        try:
+            print(end="", flush=True)
+        except OSError:
+            _drop_output()
         return BAD_INPUT if users else OWN_BUG
+
+
+def _parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """The options. Raises SystemExit after --help and --version, and for what argparse refuses."""
+    try:
+        return parser().parse_args(arguments)
+    except SystemExit:
+        try:
+            print(end="", flush=True)
+        except OSError as error:
+            _drop_output()
+            if isinstance(error, BrokenPipeError):
+                raise SystemExit(NO_READER) from None
+            print(f"memoir-fast: {error}", file=sys.stderr)
+            raise SystemExit(BAD_INPUT) from None
+        raise
+
+
+def _drop_output() -> None:
+    """Let what was not written yet go nowhere; else Python would try again at its end, and complain."""
+    with contextlib.suppress(OSError):  # of a standard output that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_the_users(error: Exception) -> bool:
     """Whether an error tells of the input, the files or the machine, and not of a bug of the library."""
-    if isinstance(error, (StoreError, EditError, OSError)):
+    if isinstance(error, (StoreError, EditError, OSError, MemoryError)) or _is_torchs_memory(error):
         return True
     if isinstance(error, ImportError):  # an optional package, or one that is broken; not one of our own modules
         return on_purpose(error) or not str(error.name or "").startswith("memoir_fast")
     if isinstance(error, (ValueError, TypeError)) and on_purpose(error):
         return True
     return passed_through(error, "memoir_fast.base.loading")  # a checkpoint that transformers cannot load
+
+
+def _is_torchs_memory(error: Exception) -> bool:
+    """Whether torch, which is not loaded for every command, had too little memory: on a GPU a class of its own, on a CPU a RuntimeError."""
+    names = [(one.__module__.partition(".")[0], one.__name__) for one in type(error).__mro__]
+    return ("torch", "OutOfMemoryError") in names or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
 
 
 def parser() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import EditError, StoreError, on_purpose
 from .ask_commands import explain, read_by
 from .model_options import model_options, open_model
-from .parsers import Command, Commands, count
+from .parsers import Command, Commands, count, number
 from .terminal import complain, say, shown, write_json
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class _Session:
         prompt, arrow, target = text.partition(_ARROW)
         if not text:
             try:
-                prompt, target = _line("prompt: "), _line("target: ")
+                prompt, target = _line(self.options, "prompt: "), _line(self.options, "target: ")
             except EOFError:
                 raise ValueError(f"/edit takes PROMPT {_ARROW} TARGET, and the input ended") from None
         elif not arrow:
@@ -116,11 +116,12 @@ class _Session:
 
     def undo(self, text: str) -> dict[str, Any]:
         """Take an edit back."""
-        if text and not text.isdecimal():
+        given = number(text)
+        if text and given is None:
             raise ValueError(f"/undo takes an edit's id, got {shown(text, 60)}")
         if not text and not self.made:
             raise ValueError("/undo: no edit of this session is left to take back; `/undo ID` takes another one back")
-        edit = int(text) if text else self.made[-1]
+        edit = self.made[-1] if given is None else given
         self.model.delete(edit)
         self.made = [one for one in self.made if one != edit]
         row = self.model.journal.state.row(edit)
@@ -129,9 +130,10 @@ class _Session:
 
     def log(self, text: str) -> dict[str, Any]:
         """List the last edits in force."""
-        if text and (not text.isdecimal() or not int(text)):
+        last = number(text or "10")
+        if not last:
             raise ValueError(f"/log takes a number of edits, got {shown(text, 60)}")
-        rows = list(self.model.edits.values())[-int(text or 10) :]
+        rows = list(self.model.edits.values())[-last:]
         for row in rows:
             say(self.options, f"{row['id']:>6}  {shown(row['prompt'], 60)} -> {shown(row['target'], 40)}")
         if not rows:
@@ -175,7 +177,7 @@ def _chat(options: argparse.Namespace) -> int:
             say(options, f"{options.store}: {len(model.edits)} edits; /help lists the commands")
         while True:
             try:
-                line = _line("> ")
+                line = _line(options, "> ")
             except EOFError:
                 break
             try:
@@ -191,9 +193,13 @@ def _chat(options: argparse.Namespace) -> int:
     return 1 if session.failed and not talking else 0
 
 
-def _line(prompt: str) -> str:
-    """The next line of standard input, without a prompt where nobody sees it. Raises EOFError at its end."""
+def _line(options: argparse.Namespace, prompt: str) -> str:
+    """The next line of standard input, without a prompt where nobody sees it, and with the prompt on stderr where standard output carries JSON.
+    Raises EOFError at its end."""
     if sys.stdin.isatty():
+        if options.json == "-":
+            print(prompt, end="", file=sys.stderr, flush=True)
+            prompt = ""
         return input(prompt).strip()
     text = sys.stdin.readline()
     if not text:

@@ -15,6 +15,7 @@ from .terminal import complain, say, shown, write_json
 if TYPE_CHECKING:
     from ..journal.edit_record import EditResult
     from ..journal.intake import Outcome, Statement
+    from ..journal.state import State
     from ..model import MemoirModel
 
 _TOLD = 20  # edits that are told of one by one, beside those that a person should look at
@@ -60,8 +61,9 @@ def add(commands: Commands, command: Command) -> None:
                       "the same name counts")  # fmt: skip
     edit.add_argument("--conflict", choices=("supersede", "keep", "reject"), help="for a new store: what a new edit does to a stored one "
                       "that asks the same with another target (default: supersede)")  # fmt: skip
-    edit.add_argument("--verify", action=argparse.BooleanOptionalAction, default=True, help="ask each prompt and its rephrasings once it "
+    edit.add_argument("--verify", action=argparse.BooleanOptionalAction, help="ask each prompt and its rephrasings once it "
                       "is made, and say where the answer is not the target (default: --verify)")  # fmt: skip
+    edit.set_defaults(verify=True)  # given above, argparse would tell of the default a second time (before Python 3.13)
     edit.add_argument("--dry-run", action="store_true", help="make the edits, say which questions they change, and forget them: nothing is "
                       "written")  # fmt: skip
     edit.add_argument("--questions", metavar="FILE", help="for --dry-run: JSONL, CSV or text with the questions to ask before and after "
@@ -77,16 +79,16 @@ def _edit(options: argparse.Namespace) -> int | None:
         raise ValueError("--questions belongs to --dry-run")
     if options.dry_run:
         return _rehearse(options, statements)
-    outcomes = _known(options, statements)
-    if outcomes is not None:
-        return _report(options, outcomes, statements)
-    outcomes = []
+    known = _known(options, statements)
+    if known is not None:
+        return _report(options, known[0], statements, known[1])
+    outcomes: list[Outcome] = []
     model = open_model(options)
     try:
         _make(options, model, statements, outcomes)
     finally:
         try:
-            status = _report(options, outcomes, statements, model)
+            status = _report(options, outcomes, statements, model.journal.state, model)
         finally:
             model.close()
     return status
@@ -98,10 +100,12 @@ def _statements(options: argparse.Namespace) -> list[Statement]:
 
     from ..editing.request import EditRequest
     from ..evaluation.edit_file import load_edits
+    from ..journal.edit_writer import note_of
     from ..journal.intake import Statement
 
     if bool(options.edits) == bool(options.prompt or options.target):
         raise ValueError("give either --prompt and --target, or --from FILE")
+    notes = note_of(options.author, options.tags, options.metadata)
     if options.edits:
         file = load_edits(options.edits, options.count)
         found = file.statements if options.continue_on_error else file.checked()
@@ -113,24 +117,24 @@ def _statements(options: argparse.Namespace) -> list[Statement]:
                                        options.subject, options.key))]  # fmt: skip
     else:
         raise ValueError("--prompt and --target go together")
-    tags, metadata = options.tags, options.metadata
     return [
-        replace(one, author=one.author or options.author, tags=tuple(dict.fromkeys([*one.tags, *tags])),
-                metadata={**metadata, **one.metadata})
+        replace(one, author=one.author or notes["author"], tags=tuple(dict.fromkeys([*one.tags, *notes["tags"]])),
+                metadata={**notes["metadata"], **one.metadata})
         for one in found
     ]  # fmt: skip
 
 
-def _known(options: argparse.Namespace, statements: Sequence[Statement]) -> list[Outcome] | None:
-    """What is to be said where nothing has to be made of a file, which needs no model then; else None."""
+def _known(options: argparse.Namespace, statements: Sequence[Statement]) -> tuple[list[Outcome], State] | None:
+    """What is to be said where nothing has to be made of a file, which needs no model then, and the store's edits; else None."""
     from ..journal.intake import Intake, last_of_keys, skipped
     from ..store import Catalog, is_store
 
     if not options.edits or not is_store(options.store):
         return None
-    intake, last = Intake(Catalog(options.store).state), last_of_keys(statements)
+    state = Catalog(options.store).state
+    intake, last = Intake(state), last_of_keys(statements)
     found = [skipped(intake, one, number, last, options.again) for number, one in enumerate(statements)]
-    return None if None in found else [one for one in found if one is not None]
+    return None if None in found else ([one for one in found if one is not None], state)
 
 
 def _make(
@@ -162,9 +166,13 @@ def _make(
 
 
 def _report(
-    options: argparse.Namespace, outcomes: list[Outcome], statements: list[Statement], model: Any = None
+    options: argparse.Namespace,
+    outcomes: list[Outcome],
+    statements: list[Statement],
+    state: State | None = None,
+    model: Any = None,
 ) -> int:
-    """Say what became of the facts, as text and as JSON; returns the exit status."""
+    """Say what became of the facts, as text and, where the journal's `state` is known, as JSON; returns the exit status."""
     told = 0
     for outcome in outcomes:
         result = outcome.result
@@ -184,17 +192,20 @@ def _report(
         for one in bad:
             if one.result is not None:
                 say(options, f"{one.statement.where}: edit {one.edit} did not take: an answer is not the target")
-    if model is not None and not options.dry_run:
+    if model is not None:
         say(options, f"{options.store}: {len(model.memory)} edits, threshold {model.threshold.median:.3f}")
-    if not options.dry_run:
-        write_json(options, [_row(one, model) for one in outcomes])
+    if state is not None:
+        write_json(options, [_row(one, state) for one in outcomes])
     return 1 if bad else 0
 
 
-def _row(outcome: Outcome, model: Any) -> dict[str, Any]:
-    """An outcome as JSON, with the edit's own row where this command made it."""
-    row = outcome.row()
-    return row if model is None or outcome.edit is None else {**row, **model.journal.state.row(outcome.edit)}
+def _row(outcome: Outcome, state: State) -> dict[str, Any]:
+    """An outcome as JSON, with the row of the edit that holds the fact, whether this command made it or an earlier one; what there is not is
+    null, so that all rows have the same fields."""
+    from ..journal.edit_record import FIELDS
+
+    edit = {} if outcome.edit is None else state.row(outcome.edit)
+    return {**dict.fromkeys(FIELDS), **outcome.row(), **edit}
 
 
 def _told(options: argparse.Namespace, result: EditResult) -> None:
@@ -233,6 +244,8 @@ def _rehearse(options: argparse.Namespace, statements: list[Statement]) -> int:
         questions = list(dict.fromkeys(text for one in statements if one.request for text in one.request.wordings))
     stored = is_store(options.store)
     if not stored:
+        # The default of the store that would be made, which is not that of a memory without one.
+        options.conflict = options.conflict or "supersede"
         say(options, f"{options.store}: there is no store in this folder yet; the edits are tried on an empty memory")
     model = open_model(options, read_only=stored, kept=stored)
     outcomes: list[Outcome] = []

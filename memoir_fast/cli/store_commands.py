@@ -111,7 +111,7 @@ def _tag(options: argparse.Namespace) -> None:
 
 def _rollback(options: argparse.Namespace) -> int | None:
     """Say what would change, ask, do it: what is asked is what is done, so nothing may have been written in between."""
-    from ..journal.past import changes_to, point
+    from ..journal.past import changes_to, check_meant, point
 
     catalog, to = opened(options), point(options.to)
     past = catalog.at(to)
@@ -125,9 +125,8 @@ def _rollback(options: argparse.Namespace) -> int | None:
     if len(rows) > _SHOWN:
         say(options, f"... and {len(rows) - _SHOWN} more (--dry-run --json FILE lists all)")
     gone = sum(row["becomes"] == "deleted" for row in rows)
-    if rows and not past.entries and not options.empty and not options.dry_run:
-        raise ValueError(f"TO: {options.to} is before the first edit ({catalog.row(min(catalog.state.entries))['created']}): all {gone} edits that there are would be deleted. "
-                         "Nothing was changed; --empty says that this is meant")  # fmt: skip
+    if not options.empty and not options.dry_run:
+        check_meant(catalog.state, past, to, "--empty")
     say(options, f"{len(rows)} edits would change, {gone} of them become deleted" if rows else "nothing would change")
     if options.dry_run or not rows:
         write_json(options, rows)
@@ -140,7 +139,7 @@ def _rollback(options: argparse.Namespace) -> int | None:
             raise ValueError(
                 f"{options.store}: was changed meanwhile, so this is not what was shown; nothing was changed. Run it again"
             )
-        changed = store.rollback(to)
+        changed = store.rollback(to, options.empty)
         done = [store.state.row(edit) for edit in changed]
     say(options, f"{len(done)} edits changed")
     write_json(options, done)

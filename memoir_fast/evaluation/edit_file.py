@@ -12,7 +12,7 @@ from typing import Any
 
 from ..base import json_text
 from ..editing.request import EditRequest
-from ..errors import quoted
+from ..errors import on_purpose, quoted
 from ..journal.edit_writer import note_of
 from ..journal.intake import Statement
 
@@ -72,6 +72,8 @@ def load_edits(path: str | Path, count: int | None = None) -> EditFile:
             statement = _statement(record, where)
             left_out.update(dict.fromkeys(name for name in record if name not in (*FIELDS, *_TARGETS)))
         except (ValueError, TypeError) as error:
+            if not on_purpose(error):
+                raise  # a bug is no line's fault
             text = str(error)
             statement = Statement(None, where=where, error=text.removeprefix(f"{where}: "))
         found.statements.append(statement)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +21,23 @@ def load_questions(path: str | Path, what: str, count: int | None = None) -> lis
     any other file each line that is not blank is a question.
 
     Args:
-        what: the argument that names the file, for messages; count: only the first so many.
+        what: the argument that names the file, for messages; count: only the first so many; the lines after them are
+            not looked at.
 
     Raises:
         ValueError: the file is missing, not UTF-8 or not what its name says, or has no question, or fewer than `count`.
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".jsonl":
-        found = [_question(value, where) for value, where in json_text.lines(path, what)]
+        texts: Iterator[str] = (_question(value, where) for value, where in json_text.lines(path, what))
     elif suffix == ".csv":
-        found = _column(path, what)
+        texts = _column(path, what)
     else:
-        found = [json_text.whole(line.strip(), where) for line, where in json_text.text_lines(path, what)]
+        texts = (json_text.whole(line.strip(), where) for line, where in json_text.text_lines(path, what))
+    found = list(islice(texts, count))
     if len(found) < (count or 1):
         raise ValueError(f"{what}: {path} has {len(found)} questions, asked for {count or 'at least one'}")
-    return found[:count]
+    return found
 
 
 def _question(value: Any, where: str) -> str:
@@ -47,7 +51,7 @@ def _question(value: Any, where: str) -> str:
     return text.strip()
 
 
-def _column(path: str | Path, what: str) -> list[str]:
+def _column(path: str | Path, what: str) -> Iterator[str]:
     reader = csv.DictReader(json_text.with_ends(json_text.text_of_file(path, what)), strict=True)
     try:
         name = next((name for name in _NAMES if name in (reader.fieldnames or [])), None)
@@ -55,7 +59,9 @@ def _column(path: str | Path, what: str) -> list[str]:
             raise ValueError(
                 f"{what}: {path}, line 1: must name the columns, question or prompt among them; got {quoted(reader.fieldnames)}"
             )
-        texts = [(row[name] or "").strip() for row in reader]
+        for row in reader:
+            text = (row[name] or "").strip()
+            if text:
+                yield json_text.whole(text, f"{what}: {path}, line {reader.line_num}")
     except csv.Error as error:
         raise ValueError(f"{what}: {path}, line {reader.line_num}: not CSV ({error})") from None
-    return [json_text.whole(text, f"{what}: {path}") for text in texts if text]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -141,6 +143,23 @@ class Calibrated:
         elif len(calibration) and not np.array_equal(calibration.numpy(), kept.calibration):
             kept.calibration = calibration.numpy()
             threshold.of_others(kept.calibration)
+
+    @contextlib.contextmanager
+    def _calibration_kept(self) -> Iterator[None]:
+        """A context at whose end this model is calibrated as it was before; the caller has given the memory back."""
+        config, kept, threshold = self.config, self.kept, self.threshold
+        calibration, words, fixed, rate = kept.calibration, kept.words, threshold.fixed, threshold.rate
+        prompts = threshold.unrelated if isinstance(threshold, WordThreshold) else threshold.signatures
+        try:
+            yield
+        finally:
+            self.config, kept.calibration, kept.words = config, calibration, words
+            with self.memory.lock:
+                now = threshold.unrelated if isinstance(threshold, WordThreshold) else threshold.signatures
+                if now is not prompts:
+                    threshold.of_others(prompts)  # type: ignore[arg-type]
+                threshold.calibrate(rate)
+                threshold.fixed = fixed
 
     def _others(self, texts: BackgroundTexts) -> dict[str, torch.Tensor]:
         """Calibrate with other unrelated prompts from now on; returns them as a journal stores them."""

@@ -91,10 +91,12 @@ class EditWriter:
         """
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size must be an int >= 1, got {batch_size!r}")
-        self.journal.check_writable()
+        with self.journal.writing:  # looked up again under it: a rehearsal has a journal of its own, with the same lock
+            self.journal.check_writable()
         results: list[EditResult] = []
         for start in range(0, len(requests), batch_size):
             with self.journal.writing:
+                self.journal.check_writable()
                 planned = self._read(requests[start : start + batch_size], config)
                 results += self._batch(planned, config, note)
         return results

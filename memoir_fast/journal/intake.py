@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..editing.request import EditRequest
@@ -57,11 +57,19 @@ class Outcome:
         return self.outcome != "failed" and (self.result is None or self.result.took is not False)
 
     def row(self) -> dict[str, Any]:
-        """As JSON: where it was said, the outcome, and the result's fields."""
-        told = {"where": self.statement.where, "outcome": self.outcome, "note": self.note, "edit": self.edit}
-        if self.statement.request is not None:
-            told |= {"prompt": self.statement.request.prompt, "target": self.statement.request.target}
-        return {**told, **(asdict(self.result) if self.result is not None else {"took": None if self.took else False})}
+        """As JSON: where it was said, the outcome, and the result's fields; those are null where no edit was made, but for `took`, which is false
+        for a fact that failed."""
+        request, result = self.statement.request, self.result
+        return {
+            "where": self.statement.where,
+            "outcome": self.outcome,
+            "note": self.note,
+            "edit": self.edit,
+            "prompt": None if request is None else request.prompt,
+            "target": None if request is None else request.target,
+            **dict.fromkeys(one.name for one in fields(EditResult)),
+            **({"took": None if self.took else False} if result is None else asdict(result)),
+        }
 
 
 class Intake:

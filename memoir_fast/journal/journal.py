@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..config import MemoirConfig
 from ..errors import ConflictError, EditError, quoted
 from ..memory.selection import check_tags
-from .past import changes_to, past_state
+from .past import changes_to, check_meant, past_state
 from .record import Entry, dtype_of, edit_body
 from .state import State
 from .succession import Succession, folded
@@ -251,15 +251,25 @@ class Journal(ABC):
         self._commit([(header, b"")])
 
     @exclusive
-    def rollback(self, to: int | str) -> list[int]:
+    def rollback(self, to: int | str, empty: bool = False) -> list[int]:
         """Give every edit the status that it had just after edit `to` was made, or at a time; returns the changed
         edits.
 
         See `past.past_state` for what the state at a time is. Weight decay that happened since is not undone.
+
+        Args:
+            empty: let a time before the first edit delete all edits.
+
+        Raises:
+            TypeError, ValueError: there is no such edit, `to` is no time, or it is before the first edit without `empty`.
+            StoreError: the change could not be kept.
         """
         if not isinstance(to, str):
             self._known(to)
-        found = changes_to(self.state, past_state(self.state, self.history(), to, self))
+        past = past_state(self.state, self.history(), to, self)
+        found = changes_to(self.state, past)
+        if not empty:
+            check_meant(self.state, past, to, "empty=True")
         changes: list[list[Any]] = [[edit, status] for edit, status in found]
         if changes:
             # Removals come first, so that two edits of one prompt are never in the memory together.

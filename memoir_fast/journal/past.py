@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 
 from ..errors import quoted
@@ -25,7 +26,7 @@ def past_state(state: State, history: list[Entry], to: int | str, where: object)
         ValueError: there is no such edit, or `to` is no time.
     """
     if isinstance(to, str):
-        kept = history[: _cut([_written(entry) for entry in history], time_of(to, "to"))]
+        kept = history[: _cut([_written(entry) for entry in history], time_of(to, "to", "is neither an edit's id nor"))]
     elif to in state.entries:
         kept = [e for e in history if e.seq <= state.entries[to].seq]
     else:
@@ -46,22 +47,30 @@ def changes_to(state: State, past: State) -> list[tuple[int, str]]:
     return [(edit, status) for edit, status in wanted.items() if status != state.statuses[edit]]
 
 
+def check_meant(state: State, past: State, to: int | str, how: str) -> None:
+    """Raise ValueError for a rollback that would delete every edit, because its time is before the first one. how: what says that it is
+    meant."""
+    gone = [] if past.entries else changes_to(state, past)
+    if gone:
+        first = state.entries[min(state.entries)].header["created"]
+        raise ValueError(f"to: {quoted(to)} is before the first edit ({first}), so {len(gone)} edits, all that there are, would be deleted. "
+                         f"Nothing was changed; {how} says that this is meant")  # fmt: skip
+
+
 def point(text: str) -> int | str:
     """A point in time as people write it: an edit's id, or a time. Raises ValueError for neither."""
-    if text.lstrip("-").isdecimal():
+    if re.fullmatch("-?[0-9]{1,18}", text):
         return int(text)
-    time_of(text, "to")
+    time_of(text, "to", "is neither an edit's id nor")
     return text
 
 
-def time_of(text: str, where: str) -> datetime:
-    """A time of ISO 8601; one without a zone is UTC. where: the argument, for the ValueError."""
+def time_of(text: str, where: str, what: str = "is not") -> datetime:
+    """A time of ISO 8601; one without a zone is UTC. where: the argument, for the ValueError; what: says that it is no time."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text))  # Python 3.10 does not read the Z
     except ValueError:
-        raise ValueError(
-            f"{where}: {quoted(text)} is neither an edit's id nor a time like 2026-01-31T12:00:00+00:00"
-        ) from None
+        raise ValueError(f"{where}: {quoted(text)} {what} a time like 2026-01-31T12:00:00+00:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 

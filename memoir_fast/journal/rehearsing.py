@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
-from ..reading.router import Router
+from .calibrated import Calibrated
 from .connect import hand_over
 from .edit_writer import EditWriter
 from .journal import Journal
 from .volatile import VolatileJournal
 
 
-class Rehearsing:
-    """For whatever has a router, a journal and a writer of edits.
+class Rehearsing(Calibrated):
+    """For whatever is calibrated and has a writer of edits.
 
     Attributes:
-        router, threshold: what decides which edit is read; journal: keeps the edits; writer: makes them.
+        writer: makes the edits.
     """
 
-    router: Router
-    threshold: Any
-    journal: Journal
     writer: EditWriter
 
     @contextlib.contextmanager
     def rehearsal(self) -> Iterator[None]:
-        """A context in which this model can be edited, and edits taken back, without keeping any of it: at its end memory and edits are what
-        they were, to the bit. A store is not written to, and may be open for reading only.
+        """A context in which this model can be edited and calibrated, and edits taken back, without keeping any of it: at its end memory,
+        edits and threshold are what they were, to the bit. A store is not written to, and may be open for reading only.
 
-        Meanwhile the memory is changed for all who read it, and holds a copy of itself; whoever else wants to change it waits.
+        Meanwhile the memory is changed for all who read it, and holds a copy of itself; another thread that wants to change it waits.
 
         Example:
             >>> with model.rehearsal():
@@ -41,13 +37,14 @@ class Rehearsing:
         with real.writing:
             rehearsed = VolatileJournal.before(real)
             mark = rehearsed.mark()
-            try:
-                self._keep_in(rehearsed)
-                yield
-            finally:
-                rehearsed.return_to(mark)
-                self._keep_in(real)
-                rehearsed.close()
+            with self._calibration_kept():
+                try:
+                    self._keep_in(rehearsed)
+                    yield
+                finally:
+                    rehearsed.return_to(mark)
+                    self._keep_in(real)
+                    rehearsed.close()
 
     def _keep_in(self, journal: Journal) -> None:
         self.journal = self.writer.journal = journal

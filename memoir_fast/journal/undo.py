@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .journal import Journal
@@ -12,6 +13,13 @@ class Undo:
     """A journal's operations, for an object that has one. Each raises as the `Journal` method of its name."""
 
     journal: Journal
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[Journal]:
+        """The journal, while nobody else changes the memory. It is looked up under the lock: a rehearsal has a journal of its own, with the
+        same lock."""
+        with self.journal.writing:
+            yield self.journal
 
     @property
     def edits(self) -> dict[int, dict[str, Any]]:
@@ -25,30 +33,36 @@ class Undo:
 
     def delete(self, edit: int) -> None:
         """Take an edit back; what it superseded comes back. See `Journal.delete`."""
-        self.journal.delete(edit)
+        with self._alone() as journal:
+            journal.delete(edit)
 
     def restore(self, edit: int) -> None:
         """Bring a deleted or superseded edit back."""
-        self.journal.restore(edit)
+        with self._alone() as journal:
+            journal.restore(edit)
 
     def disable(self, edit: int) -> None:
         """Hide an edit from prompts without taking its update back."""
-        self.journal.disable(edit)
+        with self._alone() as journal:
+            journal.disable(edit)
 
     def enable(self, edit: int) -> None:
         """Undo `disable`."""
-        self.journal.enable(edit)
+        with self._alone() as journal:
+            journal.enable(edit)
 
     def tag(self, edit: int, tags: Iterable[str]) -> None:
         """Replace an edit's tags."""
-        self.journal.tag(edit, tags)
+        with self._alone() as journal:
+            journal.tag(edit, tags)
 
-    def rollback(self, to: int | str) -> list[int]:
+    def rollback(self, to: int | str, empty: bool = False) -> list[int]:
         """Give every edit the status that it had just after edit `to`, or at a time (ISO 8601); returns the changed
-        edits."""
-        return self.journal.rollback(to)
+        edits. A time before the first edit, which would delete them all, is refused without `empty=True`."""
+        with self._alone() as journal:
+            return journal.rollback(to, empty)
 
     def close(self) -> None:
         """Close the journal: a store is flushed and its lock released. The model still answers but cannot be edited."""
-        with self.journal.writing:
-            self.journal.close()
+        with self._alone() as journal:
+            journal.close()

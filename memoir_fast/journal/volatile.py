@@ -39,12 +39,15 @@ class VolatileJournal(Journal):
         self._file, self._process = _new_file(), os.getpid()
         self._inherited: IO[bytes] | None = None
         self._end = 0
+        self._earlier: Journal | None = None  # the journal that this one goes on from, and its last record then
+        self._begins = 0
 
     @classmethod
     def before(cls, journal: Journal) -> VolatileJournal:
-        """A journal that goes on from where another one is, of the same memory: what it keeps, the other never learns of. Take its `mark` first,
-        to give the memory back as it was."""
+        """A journal that goes on from where another one is, of the same memory and under the same lock: what it keeps, the other never learns of.
+        Take its `mark` first, to give the memory back as it was."""
         made = cls(journal.memory)
+        made.writing, made._earlier, made._begins = journal.writing, journal, journal.state.seq
         made.conflict, made.record_dtype = journal.conflict, journal.record_dtype
         made.state.take(journal.state.copied())
         return made
@@ -55,11 +58,17 @@ class VolatileJournal(Journal):
     def check_writable(self) -> None:
         """Raise StoreError once the journal is closed."""
         if self._file.closed:
+            if self._earlier is not None:
+                raise StoreError("the rehearsal is over, and with it this journal of its own; change the model itself")
             raise StoreError("this memory was closed: it still answers, but cannot be changed")
 
     def history(self, after: int = 0) -> list[Entry]:
-        """The records with numbers above `after`, in order."""
-        return [entry for entry in self._entries if entry.seq > after]
+        """The records with numbers above `after`, in order; those of the journal that this one goes on from are read from it."""
+        # Of these, some may be newer: a store's writer goes on beside its readers.
+        earlier = [] if self._earlier is None else self._earlier.history(after)
+        return [entry for entry in earlier if entry.seq <= self._begins] + [
+            entry for entry in self._entries if entry.seq > after
+        ]
 
     def configure(self, config: MemoirConfig, tensors: dict[str, torch.Tensor] | None = None) -> None:
         """Does nothing: the model itself holds settings and tensors."""
@@ -148,6 +157,7 @@ class VolatileJournal(Journal):
             mark.put_back(self.memory, self.state)
             del self._entries[mark.entries :]
             self._end = mark.end
+            self.memory.index.touch()  # what was chosen by tags is chosen anew
 
 
 def _new_file() -> IO[bytes]:

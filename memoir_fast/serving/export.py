@@ -44,14 +44,14 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
         ValueError: the store belongs to another model, the architecture or the feature is not served, or `to` holds something else.
     """
     to, source = Path(to), checkpoint_folder(model)
-    with Store(store) as opened:
-        stored = opened.manifest.fingerprint
-        fingerprints.check(stored, fingerprints.of_folder(source, stored))
-        tensors, section = tables_of(opened), section_of(opened, store)
     config = json.loads((source / "config.json").read_text("utf-8"))
     architecture = (config.get("architectures") or ["none"])[0]
     if architecture not in ARCHITECTURES:
         raise ValueError(f"model: {model} is a {architecture}; vLLM export takes {', '.join(ARCHITECTURES)}")
+    with Store(store) as opened:
+        stored = opened.manifest.fingerprint
+        fingerprints.check(stored, fingerprints.of_folder(source, stored))
+        tensors, section = tables_of(opened), section_of(opened, store)
     if not stored["target"].endswith(".mlp.down_proj"):
         raise ValueError(f"store: it edits {stored['target']}; vLLM export takes a down projection (*.mlp.down_proj)")
     config["architectures"] = ["Memoir" + architecture]

@@ -11,7 +11,7 @@ from ..journal.record import Entry
 from ..journal.state import State
 from .ledger import acknowledged
 from .log import History, check_reaches
-from .manifest import CONFIG, Manifest
+from .manifest import CONFIG, Manifest, check_snapshots
 
 _TRIES = 3  # while compactions replace the files that are read
 
@@ -55,6 +55,7 @@ class Catalog:
         self.state = State(None)
         for entry in history:
             self.state.apply(entry)
+        check_snapshots(self.folder, self.state.seq, self.manifest)
         check_reaches(self.folder, self.state.seq, known_to)
         return history
 

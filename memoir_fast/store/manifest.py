@@ -18,7 +18,7 @@ from ..base import files
 from ..base.json_text import parse
 from ..config import MemoirConfig
 from ..editing.update_rule import rule_of
-from ..errors import StoreError, brief, quoted
+from ..errors import Damaged, StoreError, brief, quoted
 from ..journal.journal import CONFLICTS
 from ..journal.record import DTYPES, digest
 
@@ -321,6 +321,15 @@ def restore(folder: Path, kept: Manifest, memory: ResidualMemory, problems: list
             continue
         return snapshot.seq
     return 0
+
+
+def check_snapshots(folder: Path, seq: int, kept: Manifest) -> None:
+    """Raise Damaged where a log that ends at record `seq` lacks records that were there when a snapshot was taken, whatever became of its file."""
+    newest = max((snapshot.seq for snapshot in kept.snapshots), default=0)
+    if seq < newest:
+        raise Damaged(
+            f"{folder}: the log ends at record {seq}, before the snapshot of {newest}: a segment is missing or cut short. Put it back from a copy"
+        )
 
 
 def permutation_digest(permutation: torch.Tensor) -> str:

@@ -178,6 +178,7 @@ class Opened:
             raise ValueError(f"store: this memory is kept in {self.store.folder} already")
         with self.journal.writing:
             made = Store.create(folder, self._state(), **settings)
+            made.writing = self.journal.writing  # which others may be waiting for
             self.journal.close()
             self.journal = self.writer.journal = made
             hand_over(self.router, self.threshold, made)

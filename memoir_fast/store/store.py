@@ -236,8 +236,7 @@ class Store(Journal):
                 raise ValueError(
                     f"{self.folder / CONFIG}: the snapshot's signatures are not those of the log's active edits"
                 )
-        if self.state.seq < snapshot:
-            raise Damaged(f"{self.folder}: the log ends at record {self.state.seq}, before the snapshot of {snapshot}")
+        manifest.check_snapshots(self.folder, self.state.seq, self.manifest)
 
     def _reconcile(self) -> None:
         """The writer's part of opening: open the live segment, and make the ledger agree with the log."""

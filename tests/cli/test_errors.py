@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from memoir_fast.cli import catalog_commands, store_commands
 from memoir_fast.cli.app import main
@@ -81,10 +83,81 @@ def test_on_purpose_means_raised_by_the_library():
     assert not on_purpose(ValueError("never raised"))
 
 
-def test_a_reader_that_leaves_is_no_error(store):
-    command = f"{sys.executable} -m memoir_fast.cli log --store {store} | true"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
-    assert done.returncode in (0, 141) and done.stderr == ""
+def _piped(command: str, unbuffered: bool = False) -> subprocess.CompletedProcess:
+    """A command line with `$CLI` in it, in a shell of its own, with the buffers that Python has by itself."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment |= {"PYTHONUNBUFFERED": "1"} if unbuffered else {}
+    command = command.replace("$CLI", f"{sys.executable} -m memoir_fast.cli")
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, env=environment, timeout=120
+    )
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_a_reader_that_leaves_is_no_error(store, unbuffered):
+    # `true` is gone long before the command begins. (Unbuffered, argparse itself passes over it.)
+    for command in (f"log --store {store}", f"info --json - --store {store}", "--version"):
+        done = _piped(f"(sleep 1; $CLI {command}) | true", unbuffered)
+        assert (
+            done.returncode == (0 if unbuffered and command == "--version" else 141)
+            and "rror" not in done.stderr
+            and "Exception" not in done.stderr
+        )
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+def test_output_that_cannot_be_written_is_said(store, unbuffered):
+    for command in ("log", "info --json -"):
+        done = _piped(f"$CLI {command} --store {store} > /dev/full", unbuffered)
+        assert done.returncode == 2 and "Exception" not in done.stderr
+        assert done.stderr.splitlines()[-1] == f"memoir-fast {command.split()[0]}: [Errno 28] No space left on device"
+    done = _piped("$CLI log --help > /dev/full", unbuffered)
+    assert done.returncode in (0, 2) and "Exception" not in done.stderr  # unbuffered, argparse itself passes over it
+    assert unbuffered or done.stderr == "memoir-fast: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "not enough memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"), "CUDA out of memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), "can't allocate memory"),
+    ],
+)  # fmt: skip
+def test_too_little_memory_is_no_bug(store, monkeypatch, capsys, error, says):
+    monkeypatch.setattr(catalog_commands, "opened", _raise(error))
+    assert main(["log", "--store", store]) == 2
+    told = capsys.readouterr().err
+    assert says in told and "Traceback" not in told and "bug" not in told
+
+
+_LONG = "9" * 5000
+
+
+@pytest.mark.parametrize("to", ["--5", _LONG, "-" + _LONG, "²", "５", "-", "99999"])
+def test_a_point_that_is_none_is_the_users(store, capsys, to):
+    assert main(["rollback", "--store", store, "--dry-run", "--", to]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert main(["diff", "--store", store, "--", to, "now"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "{", "NaN", '{"a": 1e999}', '{"a": "\\ud800"}'])
+def test_json_that_is_none_is_refused_by_the_parser(store, capsys, text):
+    for option in ("--metadata", "--quantization-config", "--template-options"):
+        with pytest.raises(SystemExit) as ended:
+            main(["edit", "--store", store, "--prompt", "p", "--target", "t", option, text])
+        assert ended.value.code == 2
+        told = capsys.readouterr().err
+        assert option in told and "Traceback" not in told and len(told.splitlines()[-1]) < 600
+
+
+def test_a_time_option_asks_for_a_time(store, capsys):
+    for option in ("--since", "--until"):
+        assert main(["search", option, "5", "--store", store]) == 2
+        told = capsys.readouterr().err
+        assert f"{option[2:]}: '5' is not a time" in told and "edit's id" not in told
 
 
 # ---- rollback, tag ----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+from memoir_fast.cli.app import main
 from memoir_fast.store import Catalog
 from tests.cli.support import Commands, options_of, save_checkpoint, shape_of
 
@@ -206,8 +208,48 @@ def test_a_dry_run_without_a_store_makes_none(here, run):
         "--no-verify",
     )
     assert "1 of 1 questions would change" in out and not (here / "store").exists()
+    # Of two answers to one question the later one is given, as in the store that would be made.
+    write(here, [FACTS[0], {**FACTS[0], "target_new": "w155", "key": "k2"}])
+    told = run.json(*edit(here, "--dry-run", "--max-new-tokens", "1"))
+    assert [one["supersedes"] for one in told["edits"]] == [[], [0]] and not (here / "store").exists()
+    told = run.json(*edit(here, "--dry-run", "--max-new-tokens", "1", "--conflict", "keep", "--no-verify"))
+    assert [one["supersedes"] for one in told["edits"]] == [[], []]
     run(*edit(here, "--questions", "q.txt"), status=2)
     assert "--questions belongs to --dry-run" in run.err
+
+
+def test_rows_have_the_same_fields_whatever_became_of_a_fact(stored, run):
+    here = stored
+    run("delete", "1", "--store", str(here / "store"))
+    again_said = {**FACTS[2], "key": "k3"}
+    write(
+        here,
+        [*FACTS[:2], {**again_said, "target": "w153"}, again_said, "{", {"prompt": "w130 " * 300, "target": "w151"}],
+    )
+    told = run.json(*again(here, "--no-verify", "--continue-on-error"), status=1)
+    assert [one["outcome"] for one in told] == ["stored", "gone", "replaced", "made", "failed", "failed"]
+    assert [one["status"] for one in told] == ["active", "deleted", None, "active", None, None]
+    assert [one["prompt"] for one in told] == [
+        FACTS[0]["prompt"],
+        FACTS[1]["prompt"],
+        *[FACTS[2]["prompt"]] * 2,
+        None,
+        "w130 " * 300,
+    ]
+    write(here, FACTS[:2])
+    told += run.json(*again(here, "--model", "/nowhere"))  # nothing is to be made, so no model is loaded
+    assert [one["status"] for one in told[6:]] == ["active", "deleted"]
+    assert {*map(tuple, told)} == {tuple(told[3])} and {"loss", "tags", "took", "answers", "where"} < set(told[0])
+
+
+def test_notes_of_the_command_line_are_checked_before_anything_is_loaded(here, run):
+    for option, value, says in (
+        ("--tags", "", "tags must be"),
+        ("--metadata", '{"a":' * 101 + "1" + "}" * 101, "nested"),
+    ):
+        for facts in (["--prompt", "p", "--target", "t"], ["--from", str(here / "facts.jsonl"), "--continue-on-error"]):
+            run("edit", "--model", "/nowhere", "--store", str(here / "store"), *facts, option, value, status=2)
+            assert says in run.err and "/nowhere" not in run.err and "line 1" not in run.err
 
 
 def test_check_says_which_questions_read_an_edit(stored, run):
@@ -278,6 +320,23 @@ def test_chat_goes_on_behind_a_wrong_line_and_says_so_at_the_end(stored, run):
     assert "there is no edit 99" in errors[3] and "takes an edit's id" in errors[4] and "takes a number" in errors[5]
     assert "nothing was asked yet" in errors[6] and "empty" in errors[7]
     assert turns[8]["edited"]["id"] == 2 and len(turns) == 9 and "Traceback" not in run.err
+
+
+class Terminal(io.StringIO):
+    """Standard input at which a person sits."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_chats_prompt_does_not_stand_in_its_json(stored, capsys, monkeypatch):
+    chat = ["chat", *options_of(stored), "--steps", "1", "--max-new-tokens", "1"]
+    for more, told, prompted in (["--json", "-"], 1, "err"), ([], 0, "out"):
+        monkeypatch.setattr("sys.stdin", Terminal("/edit\nw100 w101\nw150\n/quit\n"))
+        assert main([*chat, *more]) == 0
+        said = capsys.readouterr()
+        assert "> prompt: target: " in getattr(said, prompted)
+        assert not told or json.loads(said.out)[0]["edited"]["id"] == 2
 
 
 def test_a_chat_that_only_reads_takes_no_lock(stored, run):

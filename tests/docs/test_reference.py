@@ -6,7 +6,10 @@ import runpy
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from memoir_fast import MemoirConfig
+from memoir_fast.cli.app import main
 
 ROOT = Path(__file__).parents[2]
 HOOKS = runpy.run_path(str(ROOT / "docs" / "hooks.py"))
@@ -27,6 +30,14 @@ def test_every_command_is_told_of():
     for command in commands.split():
         assert f"\n## {command}\n" in f"\n{text}"
     assert "`--forget-before ID`" in text and "| option |" in text
+
+
+def test_a_default_is_told_once(capsys):
+    rows = [line for line in HOOKS["command_line"]().splitlines() if line.startswith("| `")]
+    assert len(rows) > 100 and not [row for row in rows if row.count("default:") > 1]
+    with pytest.raises(SystemExit):
+        main(["edit", "--help"])
+    assert " ".join(capsys.readouterr().out.split()).count("(default: --verify) (default") == 0
 
 
 def test_every_public_name_is_on_the_api_page():

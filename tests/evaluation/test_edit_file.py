@@ -8,7 +8,8 @@ import json
 import pytest
 
 from memoir_fast.base import json_text
-from memoir_fast.evaluation.edit_file import load_edits
+from memoir_fast.evaluation import edit_file
+from memoir_fast.evaluation.edit_file import FIELDS, load_edits
 from memoir_fast.evaluation.questions import load_questions
 
 WHOLE = {"prompt": "p", "target": "t", "rephrasings": ["r"], "not_prompts": ["n"], "tags": ["a", "b"], "subject": "s", "key": "k",
@@ -28,6 +29,7 @@ def _is_whole(statement) -> None:
 
 
 def test_both_kinds_carry_every_field(tmp_path):
+    assert set(WHOLE) == set(FIELDS)
     _is_whole(_load(tmp_path, json.dumps(WHOLE)).statements[0])
     names = list(WHOLE)
     cells = {
@@ -124,6 +126,23 @@ def test_questions(tmp_path):
     (tmp_path / "q.txt").write_text("\n")
     with pytest.raises(ValueError, match="has 0 questions"):
         load_questions(tmp_path / "q.txt", "--from")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("q.jsonl", '"a"\n"b"\n{'), ("q.csv", 'prompt\na\nb\n"c'), ("q.txt", "a\nb\nc")],
+)
+def test_only_the_first_questions_are_looked_at(tmp_path, name, text, monkeypatch):
+    (tmp_path / name).write_text(text)
+    seen = []
+    monkeypatch.setattr(json_text, "whole", lambda value, where: seen.append(value) or value)
+    assert load_questions(tmp_path / name, "--from", 2) == ["a", "b"] and len(seen) <= 2
+
+
+def test_a_bug_is_no_lines_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(edit_file, "note_of", lambda *_: int("x"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        _load(tmp_path, json.dumps(WHOLE))
 
 
 @pytest.mark.parametrize("text", ["", "a", "a\n", "a\r\nb\rc\n\nd", "\u2028x\x85y\n", "\r\r\n", '"a\nb",c\r\n'])

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from transformers import AutoTokenizer
 
 from memoir_fast import MemoirConfig, MemoirModel
-from memoir_fast.serving.export import ARCHITECTURES
+from memoir_fast.serving.export import export_vllm
 from tests.support.families import FAMILIES, tiny_family
-from tests.support.models import background_texts, tiny_model, word_tokenizer
+from tests.support.models import background_texts, letter_tokenizer, tiny_model, word_tokenizer
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "compatibility.md"
 EDIT = ("w100 w101 w102 w103", "w150 w151")
@@ -43,24 +45,42 @@ def _yes(held: bool) -> str:
 def family_row(family: str) -> str:
     """A family's line of the table, or the sentence with which it is refused."""
     base = tiny_family(family)
-    name = type(base).__name__
     try:
         model = attached(base)
     except ValueError as error:
         return f"| {family} | refused: {_cell(str(error))} | | | | | |"
     path = model.target.path
     before = model.ask(EDIT[0], max_new_tokens=2)
-    model.edit(*EDIT)
-    told = [_yes(model.ask(EDIT[0], max_new_tokens=2) == EDIT[1] != before)]
-    told.append(_yes(generated(model.model) == EDIT[1]))
     with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        loaded = MemoirModel.load(folder, model.detach(), word_tokenizer())
+        model.edit(*EDIT)
+        told = [_yes(model.ask(EDIT[0], max_new_tokens=2) == EDIT[1] != before)]
+        told.append(_yes(generated(model.model) == EDIT[1]))
+        model.save_pretrained(f"{folder}/memory")
+        loaded = MemoirModel.load(f"{folder}/memory", model.detach(), word_tokenizer())
         told.append(_yes(generated(loaded.model) == EDIT[1]))
         loaded.detach()
-    told.append(_adapted(base, path))
-    told.append("yes" if name in ARCHITECTURES else "refused at export")
+        served = _exported(base, Path(folder))
+        told += [_adapted(base, path), served]
     return f"| {family} | `{path}` | {' | '.join(told)} |"
+
+
+def _exported(base, folder: Path) -> str:
+    """Whether a store of the family is exported for vLLM, or refused as the page says above the table."""
+    for part in (base, letter_tokenizer()):
+        part.save_pretrained(folder / "base")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "base")  # as vLLM reads it
+    config = MemoirConfig(layer=1, top_k=8, chat_template=False, contexts=0, router="mask", threshold=0.7, steps=1)
+    model = MemoirModel(base, tokenizer, config, background_texts())
+    model.create_store(str(folder / "store"))
+    model.edit(*EDIT)
+    model.close()
+    model.detach()
+    try:
+        export_vllm(folder / "store", str(folder / "base"), folder / "export")
+    except ValueError as error:
+        sentence = re.sub(r"^model: \S+ is a \w+", "model: MODEL is a CLASS", str(error))
+        return "refused at export" if f"`{sentence}`" in PAGE.read_text("utf-8") else f"refused: {_cell(str(error))}"
+    return _yes((folder / "export" / "memoir.safetensors").is_file())
 
 
 def _adapted(base, path: str) -> str:

@@ -144,6 +144,30 @@ def test_a_prompt_mask_that_comes_too_late_is_refused(edited):
             )
 
 
+def test_a_loop_that_is_written_by_hand_reads_the_edit(edited):
+    """A pass over the prompt, then one a token with the cache that it gave back, by the name that this transformers has for it."""
+    ids, found = _ids(edited), []
+    mask, name = torch.ones_like(ids), _cache_name(edited)
+    with torch.no_grad():
+        out = edited.model(ids, attention_mask=mask, use_cache=True)
+        for _ in range(2):
+            found.append(out.logits[:, -1].argmax(-1, keepdim=True))
+            mask = torch.cat([mask, torch.ones_like(found[-1])], 1)
+            out = edited.model(found[-1], attention_mask=mask, use_cache=True, **{name: getattr(out, name)})
+        assert edited.tokenizer.decode(torch.cat(found, 1)[0]) == EDIT[1]
+        whole = torch.cat([ids, *found], 1)  # and without a cache, from the beginning at each token
+        longer = edited.model(
+            whole, attention_mask=mask, use_cache=False, prompt_mask=torch.arange(mask.shape[1])[None] < ids.shape[1]
+        )
+        assert longer.logits[0, -2].argmax() == found[-1]
+        for past in ({}, {name: object()}):  # the earlier tokens' route is not known
+            with pytest.raises(ValueError, match="no key-value cache that this library"):
+                edited.model(found[-1], attention_mask=mask, **past)
+        foreign = getattr(tiny_model("llama")(ids, use_cache=True), name)
+        with pytest.raises(ValueError, match="never decided"):
+            edited.model(found[-1], attention_mask=mask, **{name: foreign})
+
+
 def _cache_name(model) -> str:
     """What this version of transformers calls the cache in a forward pass."""
     import inspect

@@ -20,9 +20,22 @@ def _attached(model, layer=1) -> MemoirModel:
     return MemoirModel(model, word_tokenizer(), config, background_texts())
 
 
+def _answers(model, target: str) -> None:
+    """Check that an edit beside this projection is answered, through `ask` and through the wrapped model's own `generate`."""
+    with torch.no_grad():  # as `tiny_family` says, a small head behind the final norm can prefer no token
+        model.get_output_embeddings().weight.mul_(40)
+    memoir, ids = _attached(model, None), torch.tensor([word_tokenizer()(EDIT[0])["input_ids"]])
+    before = memoir.ask(EDIT[0], max_new_tokens=2)
+    memoir.edit(*EDIT)
+    assert memoir.target.path == target and memoir.ask(EDIT[0], max_new_tokens=2) == EDIT[1] != before
+    out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=2, do_sample=False)
+    assert word_tokenizer().decode(out[0, ids.shape[1] :]) == EDIT[1]
+
+
 def test_the_text_decoder_is_told_from_towers_of_the_same_depth():
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
+    torch.manual_seed(0)
     text = {k: v for k, v in _SMALL.items() if k != "head_dim"} | {
         "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}
     }
@@ -30,10 +43,12 @@ def test_the_text_decoder_is_told_from_towers_of_the_same_depth():
     model = Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision)).eval()
     target = find_target(model)
     assert target.path == "model.language_model.layers.3.mlp.down_proj" and target.in_features == 96
+    _answers(model, target.path)
 
 
-def test_the_text_decoder_is_told_from_an_audio_tower():
-    from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
+@pytest.mark.parametrize("kind", ["Qwen2Audio", "Voxtral"])
+def test_the_text_decoder_is_told_from_an_audio_tower(kind):
+    import transformers
 
     audio = {
         "d_model": 32,
@@ -42,12 +57,26 @@ def test_the_text_decoder_is_told_from_an_audio_tower():
         "encoder_ffn_dim": 128,
         "num_mel_bins": 8,
     }
-    text = {**{k: v for k, v in _SMALL.items() if k != "head_dim"}, "model_type": "qwen2"}
-    model = Qwen2AudioForConditionalGeneration(Qwen2AudioConfig(audio_config=audio, text_config=text)).eval()
+    if kind == "Voxtral":
+        audio = {
+            "hidden_size": 32,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "intermediate_size": 128,
+            "num_mel_bins": 8,
+        }
+    text = {
+        **{k: v for k, v in _SMALL.items() if k != "head_dim"},
+        "model_type": "llama" if kind == "Voxtral" else "qwen2",
+    }
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(audio_config=audio, text_config=text)
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval()
     target = find_target(model)
     assert (
         target.path.endswith("layers.3.mlp.down_proj") and "language_model" in target.path and target.in_features == 96
     )
+    _answers(model, target.path)
 
 
 @pytest.mark.parametrize("kind", ["t5", "bart"])

@@ -78,6 +78,20 @@ def test_a_wrapper_that_calls_forward_past_the_hooks_reads_edits(monkeypatch):
     assert next_word(model) == before and model.get_base_model().__dict__.keys() == plain.keys()
 
 
+def test_an_adapter_that_such_a_wrapper_adds_after_the_memory_is_refused_in_forward_only(monkeypatch):
+    from peft.tuners.tuners_utils import BaseTuner
+
+    monkeypatch.setattr(BaseTuner, "forward", lambda self, *args, **kwargs: self.model.forward(*args, **kwargs))
+    made = edited(tiny_model("llama"), router="tokens", threshold=None)
+    later = adapted(made.model, ["q_proj"])
+    with pytest.raises(ValueError, match="ran outside of a call of the model"):
+        later(IDS)
+    made.edit("w110 w111 w112", "w160")
+    other = torch.tensor([word_tokenizer()("w110 w111 w112")["input_ids"]])
+    out = later.generate(input_ids=other, attention_mask=torch.ones_like(other), max_new_tokens=1, do_sample=False)
+    assert word_tokenizer().decode(out[0, -1]) == "w160"
+
+
 def test_a_decoder_that_is_called_by_itself_is_refused():
     made = edited(tiny_model("llama"))
     for call in (made.model.forward, made.model.model):

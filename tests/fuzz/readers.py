@@ -78,7 +78,7 @@ def store(folder: Path) -> None:
         changes: list[Callable[[], Any]] = [
             writer.ledger_rows,
             lambda: writer.rollback(0),
-            lambda: writer.rollback("2026-01-01T00:00:00+00:00"),
+            lambda: writer.rollback("2026-01-01T00:00:00+00:00", empty=True),
         ]
         for edit in edits[:4]:
             changes += [lambda e=edit: writer.restore(e), lambda e=edit: writer.delete(e)]  # type: ignore[misc]

@@ -63,17 +63,48 @@ def test_it_reads_while_another_one_writes_and_changes_nothing(changed):
         assert {path.name: path.read_bytes() for path in changed.iterdir()} == before
 
 
+def _lose_ledger(folder) -> None:
+    for end in ("", "-wal", "-shm"):
+        (folder / f"ledger.sqlite{end}").unlink(missing_ok=True)
+
+
 def test_a_cut_log_is_told_and_a_lost_segment_refused(changed):
     path = segments(changed)[-1][1]
-    for end in ("", "-wal", "-shm"):
-        (changed / f"ledger.sqlite{end}").unlink(missing_ok=True)
+    _lose_ledger(changed)
     os.truncate(path, path.stat().st_size - 5)
     catalog = Catalog(changed)
     assert "ends within record" in catalog.report[0] and catalog.row(0)["status"] == "deleted"
-    path.unlink()
     segments(changed)[0][1].unlink()
+    for opened in (Catalog, Store):
+        with pytest.raises(ValueError, match="a segment of the log is missing"):
+            opened(changed)
     with pytest.raises(ValueError, match="no store in this folder"):
         Catalog(changed / "nowhere")
+
+
+def test_a_store_without_its_log_and_its_ledger_is_not_an_empty_one(changed):
+    seq = max(snapshot.seq for snapshot in Catalog(changed).manifest.snapshots)
+    _lose_ledger(changed)
+    for _, path in segments(changed):
+        path.unlink()
+    for opened in (Catalog, Store):
+        with pytest.raises(ValueError, match=f"ends at record 0, before the snapshot of {seq}"):
+            opened(changed)
+
+
+def test_a_damaged_snapshot_does_not_hide_that_the_log_lost_records(changed):
+    """The memory could be made from what is left of the log, but edits would be missing in silence."""
+    kept = Catalog(changed).manifest
+    _lose_ledger(changed)
+    for snapshot in kept.snapshots:
+        os.truncate(changed / snapshot.file, 10)
+    seq = max(snapshot.seq for snapshot in kept.snapshots)
+    live, first = segments(changed)[-1][1], segments(changed)[0][1]
+    live.unlink()
+    os.truncate(first, first.stat().st_size - 5)
+    for opened in (Catalog, Store):
+        with pytest.raises(ValueError, match=f"before the snapshot of {seq}"):
+            opened(changed)
 
 
 def test_acknowledged_records_that_are_missing_are_refused(changed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -144,6 +145,25 @@ def test_undo_by_rollback_to_a_time(tmp_path):
     assert list(model.edits) == [0] and model.ask(A[0], max_new_tokens=1) == A[1]
     with pytest.raises(ValueError, match="neither an edit's id nor a time"):
         model.rollback("yesterday")
+
+
+def test_a_time_before_the_first_edit_is_refused_unless_it_is_meant(tmp_path):
+    model = stored(tmp_path / "s")
+    assert model.rollback("2020-01-01") == []  # nothing would be lost
+    model.edit(*A), model.edit(*B), model.edit(*C)
+    model.delete(1)
+    for to in ("2020-01-01", "2020-01-01T12:00:00+00:00"):
+        with pytest.raises(
+            ValueError, match=rf"to: '{re.escape(to)}' is before the first edit .*2 edits, all.*empty=True"
+        ):
+            model.rollback(to)
+    assert list(model.edits) == [0, 2]
+    with pytest.raises(ValueError, match="2 edits"), model.rehearsal():
+        model.rollback("2020-01-01")
+    assert model.rollback("2020-01-01", empty=True) == [0, 2] and not model.edits
+    assert model.rollback("2020-01-01") == []
+    model.restore(0)
+    assert model.ask(A[0], max_new_tokens=1) == A[1]
 
 
 def test_tags_choose_edits_per_request(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from memoir_fast import BackgroundTexts, MemoirConfig, MemoirModel
@@ -59,6 +59,15 @@ def word_tokenizer():
     )
     fast.chat_template = "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% endfor %}assistant : "
     return fast
+
+
+def letter_tokenizer():
+    """One token a letter, as transformers reads it back from any family's folder (for Qwen2 it does not believe in other kinds)."""
+    alphabet = sorted({chr(code) for code in range(33, 127)} | {"Ġ"})
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
 
 
 def background_texts() -> BackgroundTexts:
