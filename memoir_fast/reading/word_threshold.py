@@ -12,7 +12,7 @@ from .matching.prompt_codes import PromptCode
 from .promise import allowed, bound
 
 # The lowest calibrated threshold, chosen on generated near misses with a view to the figures in docs/results.md.
-LEAST = 0.5
+LEAST = 0.55
 # From this score on, an "unrelated" prompt counts as asking the edit's own question, so it is left out.
 SAME_QUESTION = 0.9
 
