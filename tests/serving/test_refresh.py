@@ -211,8 +211,24 @@ def _text(text):
 
 
 def test_a_store_of_the_same_model_may_take_the_place(served, tmp_path):
+    """With other facts under the same ids: what the workers read is the new store's."""
     model, engine = served
-    with Store(tmp_path / "store", writer=False) as store:
-        assert section_of(store, tmp_path / "store")["fingerprint"] == store.manifest.fingerprint
-    model.delete(0)
-    assert asyncio.run(Refreshes().call(engine))["edits"] == 0
+    model.edit("w110 w111 w112", "w151")
+    assert asyncio.run(Refreshes().call(engine))["edits"] == 2
+    model.close()
+    other = _model(tmp_path / "other", router=model.config.router, threshold=model.config.threshold)
+    other.delete(0)
+    other.edit("w120 w121 w122", "w152")
+    other.edit("w130 w131 w132 w133", "w153")
+    other.close()
+    shutil.rmtree(tmp_path / "store")
+    shutil.move(tmp_path / "other", tmp_path / "store")
+    assert asyncio.run(Refreshes().call(engine)) == {"generation": 2, "edits": 2, "seq": 4}
+    with Store(tmp_path / "store") as store:
+        tables = tables_of(store)
+    for worker in engine.workers:
+        assert worker.table.ids == [1, 2] and torch.equal(worker.table.V, tables[PREFIX + "V"])
+        assert (worker.table.index.signatures() == tables[PREFIX + "signatures"].numpy()).all()
+        if worker.words is not None:
+            keys = worker.words.rule.keys
+            assert [set(keys.vocabulary(edit)) for edit in (0, 1, 2)] == [set(), *map(keys.words_of, ("w120 w121 w122", "w130 w131 w132 w133"))]  # fmt: skip
