@@ -16,6 +16,7 @@ from . import (
     edit_command,
     model_commands,
     serve_command,
+    stats_command,
     store_commands,
     tune_command,
 )
@@ -34,6 +35,7 @@ _GROUPS = (
     catalog_commands,
     store_commands,
     serve_command,
+    stats_command,
 )
 
 

@@ -78,17 +78,22 @@ class ServedWords:
         threshold.fixed = None if math.isnan(ready.fixed) else ready.fixed
         threshold.settle()  # now, not in the first request's pass
 
-    def decide(
+    def likeliest(
         self,
         tokens: Sequence[int],
         hidden: torch.Tensor,
         span: tuple[int, int] | None,
         admitted: Collection[int] | None,
-    ) -> tuple[int, float]:
-        """The edit that a prompt reads (-1 for none) and the likeliest one's score. hidden: (T, d) input of the early layer."""
+    ) -> tuple[int | None, float, float]:
+        """The edit that a prompt most likely asks for (None without any), its score, and the threshold. hidden: (T, d) input of the early layer."""
         assert self.rule is not None
         _, code = self.rule.keys.matcher.read(list(tokens), hidden, span)
-        return self.rule.best(code, admitted)
+        first = self.rule.keys.best(code, admitted)
+        return (
+            (None, 0.0, self.rule.threshold.value)
+            if first is None
+            else (first.edit, first.score, self.rule.threshold.value)
+        )
 
     def span(self, tokens: Sequence[int]) -> tuple[int, int]:
         """(start, end) of the words that route where a request names none."""
