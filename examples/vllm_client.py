@@ -23,6 +23,11 @@ for name, wishes in {
     "only edits with this tag": {"memoir_tags": ["geography"]},
 }.items():
     answer = client.chat.completions.create(
-        model=served, messages=messages, max_tokens=16, temperature=0, extra_body={"vllm_xargs": wishes}
+        model=served,
+        messages=messages,
+        max_tokens=16,
+        temperature=0,
+        extra_body={"vllm_xargs": {**wishes, "memoir_explain": True}},
     )
-    print(f"{name}: {answer.choices[0].message.content}")
+    (spoke,) = answer.model_extra["memoir"]  # one object for each prompt
+    print(f"{name} (read: {spoke['edit']}, score: {spoke['score']}): {answer.choices[0].message.content}")

@@ -14,6 +14,10 @@ from . import files
 
 DEEPEST = 500  # brackets within brackets
 LONGEST_LINES = 1 << 30  # bytes of a JSONL file
+# Of a text without escapes. A string is matched as a whole, and an unterminated one to the end, so that no character is scanned twice; a group that
+# repeats would keep a hundred bytes for each escape.
+_BRACKETS = re.compile(r'"[^"]*"?|[\[{\]}]')
+_LINES = 1 << 30  # bytes of a JSONL file
 # Strings are matched as a whole; an unterminated one matches to the end of the file, so that no byte is scanned twice.
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+\Z")
@@ -34,7 +38,7 @@ def parse(data: bytes | str, where: str) -> Any:
     text = text_of(data, where) if isinstance(data, bytes) else data
     depth = 0
     if text.count("[") + text.count("{") > DEEPEST:
-        for found in _BRACKETS.finditer(text):
+        for found in _BRACKETS.finditer(text.replace("\\\\", "").replace('\\"', "")):
             depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
             if depth > DEEPEST:
                 raise ValueError(f"{where}: nested deeper than {DEEPEST} brackets")

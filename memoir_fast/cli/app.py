@@ -17,6 +17,7 @@ from . import (
     edit_command,
     model_commands,
     serve_command,
+    stats_command,
     store_commands,
     tune_command,
 )
@@ -35,6 +36,7 @@ _GROUPS = (
     catalog_commands,
     store_commands,
     serve_command,
+    stats_command,
 )
 
 

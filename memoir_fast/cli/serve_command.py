@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from ..serving.serve import check_vllm, server_command
+from ..serving.serve import REQUEST_LOG, check_vllm, server_command
 from .parsers import Command, Commands
 from .terminal import say, told, write_json
 
@@ -28,6 +28,11 @@ def add(commands: Commands, command: Command) -> None:
         "--max-model-len", type=int, default=2048, help="longest prompt and answer in tokens (%(default)s)"
     )
     serve.add_argument("--served-model-name", help="the name in requests (default: the base model's)")
+    serve.add_argument(
+        "--request-log",
+        metavar="FILE",
+        help="append a JSON line for each request, with the edit that it read and without any of its text (- for standard output)",
+    )
     serve.add_argument("vllm", nargs="*", metavar="-- VLLM ARGUMENT", help="handed to vLLM's server as they are")
 
 
@@ -43,4 +48,6 @@ def _serve(options: argparse.Namespace) -> None:
     say(options, f"{folder}: exported; starting vLLM")
     write_json(options, {"folder": str(folder), "command": command})
     sys.stdout.flush()
+    if options.request_log:
+        os.environ[REQUEST_LOG] = options.request_log
     os.execv(command[0], command)

@@ -15,6 +15,7 @@ from ..text.encoder import Encoder, Sequence
 from .explain import explain
 from .index_file import read_index, write_index
 from .router import Router
+from .usage import usage
 
 
 class Answering:
@@ -132,6 +133,27 @@ class Answering:
         sequences = [self._encoded(query) for query in queries]
         found = explain(self.inner, self.router, sequences, top, self.config.batch_size)
         return found[0] if single else found
+
+    def usage(self, prompts: Any) -> dict[str, Any]:
+        """How often prompts read each edit, which edits none of them reads, and which prompts nearly read one. Nothing is answered.
+
+        Args:
+            prompts: as for `ask`.
+
+        Returns:
+            "edits": for each edit that is read or nearly read, id -> {"reads", "nearly_read"}, those read most often first;
+            "never": the ids of the active edits that no prompt reads;
+            "nearly": what was nearly read, dictionaries with "prompt" (its number in the list), "edit", "score" and "threshold", the nearest first. A
+            prompt nearly reads its likeliest edit if it reads none and its score is at least 0.8 of that edit's threshold.
+
+        Raises:
+            TypeError, ValueError: a prompt is empty, too long or malformed; see `Encoder`.
+        """
+        _, queries = _listed(prompts)
+        found = self.route(queries) if queries else []
+        with self.router.memory.lock:
+            edits = list(self.router.memory.index.ids)
+        return usage(found, edits)
 
     def write_index(self, path: str) -> list[tuple[int, int] | None]:
         """Write the index that candidates are found in to a file that `faiss.read_index_binary` can read, an

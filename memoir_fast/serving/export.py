@@ -29,6 +29,7 @@ TENSORS = "memoir.safetensors"
 # Architectures whose vLLM class is wrapped; the plugin registers "Memoir" + each.
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _INDEX = "model.safetensors.index.json"
+_PART = ".memoir-fast-export-"  # begins the names of unfinished and replaced exports
 _LONGEST = 64 << 20  # bytes of a `config.json`
 
 
@@ -41,7 +42,8 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
         copy: copy the base model's files instead of linking them.
 
     Raises:
-        ValueError: the store belongs to another model, the architecture or the feature is not served, or `to` holds something else.
+        ValueError: the store belongs to another model, the architecture or the feature is not served, or `to` holds something else or cannot
+            be made or replaced. OSError: a file cannot be read or written.
     """
     to, source = Path(to), checkpoint_folder(model)
     config = json.loads((source / "config.json").read_text("utf-8"))
@@ -110,24 +112,54 @@ def edits_of(folder: str | Path) -> set[int] | None:
 @contextlib.contextmanager
 def _beside(to: Path) -> Iterator[Path]:
     """A folder to fill, which takes the place of `to` when it is whole: an export that breaks off leaves the earlier one."""
-    to = to.resolve()
-    if to.exists() and any(to.iterdir()) and not is_export(to):
-        raise ValueError(f"to: {to} is not empty and no earlier export: choose another folder")
-    to.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
+    with _told(to, "cannot be looked into"):
+        to = to.resolve()
+        taken = to.exists()
+        if taken and any(to.iterdir()) and not is_export(to):
+            raise ValueError(f"to: {to} is not empty and no earlier export: choose another folder")
+    with _told(to, "cannot be made"):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=_PART, dir=to.parent))
     try:
         new.chmod(0o777 & ~_umask())
         yield new
-        if to.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
-            to.rename(old)  # onto an empty folder
-            new.rename(to)
-            shutil.rmtree(old)
-        else:
-            new.rename(to)
+        with _told(to, "cannot be replaced"):
+            if taken:
+                _exchange(new, to)
+            else:
+                new.rename(to)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
+
+
+def _exchange(new: Path, to: Path) -> None:
+    """Put `new` in the place of the folder `to`; that stays where this fails."""
+    old = Path(tempfile.mkdtemp(prefix=_PART, dir=to.parent))
+    try:
+        to.rename(old)  # onto an empty folder
+        try:
+            new.rename(to)
+        except BaseException:
+            old.rename(to)
+            raise
+    except BaseException:
+        if to.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _told(to: Path, what: str) -> Iterator[None]:
+    """Tell an error of the file system as one of the argument `to`."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # the latter is pathlib's for a link that leads to itself
+        raise ValueError(
+            f"to: {to} {what} ({getattr(error, 'strerror', None) or brief(error)}). It must be a folder, or be free for one, that can be renamed: choose another "
+            "(inside a mounted volume, for example, not the volume itself), beside which files may be made"
+        ) from error
 
 
 def _umask() -> int:

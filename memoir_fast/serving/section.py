@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from ..errors import quoted
 from ..store import Store
 
 FORMAT, FORMAT_VERSION = "memoir_fast vllm", 5
-# What a running engine is built around: a table of a store that differs in one of these cannot be read by it.
 _WIDEST = 1 << 18  # features of a projection
+_TARGET = re.compile(r"model\.layers\.(\d{1,5})\.mlp\.down_proj")  # the projections that an export can have
+# What a running engine is built around: a table of a store that differs in one of these cannot be read by it.
 _BUILT_IN = ("target", "in_features", "out_features", "top_k", "feature", "router", "acts", "depth")
 
 
@@ -37,8 +39,9 @@ def section_of(store: Store, path: str | Path) -> dict[str, Any]:
     }
 
 
-def check_section(section: Any) -> None:
-    """Raise ValueError, naming what is wrong, unless a section is one that `section_of` can have made."""
+def check_section(section: Any, layers: int | None = None) -> None:
+    """Raise ValueError, naming what is wrong, unless a section is one that `section_of` can have made. layers: how many the served model has,
+    where known."""
     if not isinstance(section, dict) or (section.get("format"), section.get("format_version")) != (
         FORMAT,
         FORMAT_VERSION,
@@ -52,13 +55,25 @@ def check_section(section: Any) -> None:
     ]
     choices = {"feature": FEATURES, "router": ROUTERS, "acts": ACTS, "chat_template": (True, False, None)}
     wrong += [name for name, legal in choices.items() if section.get(name) not in legal]
-    kinds = {"target": str, "store": str, "fingerprint": dict, "seq": int}
+    kinds = {"store": str, "fingerprint": dict, "seq": int}
     wrong += [name for name, kind in kinds.items() if type(section.get(name)) is not kind]
-    if section.get("depth") is not None and not _whole(section["depth"], 0):
-        wrong.append("depth")
+    wrong += _wrong_layers(section, layers)
     if wrong:
         told = ", ".join(f"{name} is {quoted(section.get(name))}" for name in wrong)
         raise ValueError(f"the memoir section of config.json is damaged: {told}. Export the store again")
+
+
+def _wrong_layers(section: dict[str, Any], layers: int | None) -> list[str]:
+    """Which of `target` and `depth` no export has: words choose an edit before layer `depth`, and no later than it is read."""
+    target, depth = section.get("target"), section.get("depth")
+    found = _TARGET.fullmatch(target) if isinstance(target, str) else None
+    if found is None or (layers is not None and int(found[1]) >= layers):
+        return ["target"]
+    if section.get("router") == "tokens":
+        fits = type(depth) is int and 0 <= depth <= int(found[1])
+    else:
+        fits = depth is None
+    return [] if fits else ["depth"]
 
 
 def _whole(value: Any, least: int) -> bool:

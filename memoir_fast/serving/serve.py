@@ -7,6 +7,7 @@ import importlib.metadata
 import sys
 
 TESTED = "0.32."
+REQUEST_LOG = "MEMOIR_FAST_REQUEST_LOG"  # the variable that names the file for a line about each request
 # What an edited model needs of the engine; see `vllm/settings.py`.
 FLAGS = ("--no-enable-prefix-caching", "--no-enable-chunked-prefill")
 

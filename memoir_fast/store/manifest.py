@@ -195,13 +195,6 @@ def checksum(values: dict[str, Any]) -> str:
 # ---- tensor files ------------------------------------------------------------------------------------------------
 
 
-def same_memory(one: Manifest, other: Manifest) -> bool:
-    """Whether two manifests tell of one memory beside one base model."""
-    from ..base.fingerprint import differences
-
-    return not differences(one.fingerprint, other.fingerprint) and one.permutation == other.permutation
-
-
 def read_base(folder: Path, kept: Manifest) -> dict[str, torch.Tensor]:
     """The tensors in the base file that a manifest names. Raises ValueError as `read_tensors`."""
     return read_tensors(folder / kept.base_file, kept.base, base_shapes(kept.sizes[0]))

@@ -31,6 +31,7 @@ from ..journal.record import DTYPES, Entry
 from ..journal.state import State
 from ..memory.residual import ResidualMemory
 from . import compaction, manifest
+from .identity import check_same_memory, check_same_rule
 from .ledger import Ledger, acknowledged, as_stored, open_ledger, reconcile
 from .lock import WriterLock
 from .log import History, Writer, check_reaches, segment_path, segments
@@ -288,19 +289,20 @@ class Store(Journal):
         return len(history)
 
     def _take_up(self) -> None:
-        """Take over the settings and prompts that the writer calibrates with, if the folder still holds this store."""
+        """Take over the settings and prompts that the writer calibrates with. Raises StoreError for another store."""
         kept = Manifest.load(self.folder)
-        if manifest.same_memory(kept, self.manifest):
-            if kept.base_file != self.manifest.base_file:
-                kept, base = manifest.newest(self.folder)
-                self._take_base(base)
-            self.manifest = kept
+        check_same_memory(self.folder, self.manifest, kept)
+        if (kept.base_file, kept.base) != (self.manifest.base_file, self.manifest.base):
+            kept, base = manifest.newest(self.folder)
+            check_same_rule(self.folder, (self.memory.background, self.words), (base["background"], words_among(base)))
+            self._take_base(base)
+        self.manifest = kept
 
     def _renew(self) -> None:
         """Rebuild the memory from what the folder holds now; if that fails, it stays as it is."""
         with Store(self.folder) as fresh:
-            if not manifest.same_memory(fresh.manifest, self.manifest):
-                raise StoreError(f"{self.folder}: holds another store now (another fingerprint or permutation)")
+            check_same_memory(self.folder, self.manifest, fresh.manifest)
+            check_same_rule(self.folder, (self.memory.background, self.words), (fresh.memory.background, fresh.words))
             with self.memory.lock:
                 self.memory.clear()
                 self.state.take(fresh.state)

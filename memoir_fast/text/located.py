@@ -31,7 +31,8 @@ def locate(
         render: what the chat template makes of messages. Two renderings may differ: a clock that a template shows moves on.
         messages: a chat with a message of the role `user`, whose content is text or a list of parts of the type `text`.
         text: what `render` has made of these messages already, if the words are to be found in that; or a part of it, as whoever has cut a
-            long prompt keeps it. The words' place is counted from the whole text's start.
+            long prompt keeps it. The words' place is counted from the whole text's start, so a text in which the words do not stand as they
+            were written is compared with the whole one.
 
     Raises:
         ValueError: the words cannot be told from the rest.
@@ -47,6 +48,8 @@ def locate(
             break
         end = len(plain) - len(tail)
         if plain.startswith(head) and plain.endswith(tail) and len(head) < end:
+            if plain is text and text[len(head) : end] != messages[last].get("content"):
+                continue  # it may be cut: a template without a head shows no difference
             if text is None or len(text) == len(plain):  # but for a clock the same
                 return Rendered(text or plain, len(head), end)
             if text in plain:

@@ -33,6 +33,7 @@ def sound(model: str) -> dict[str, list[dict[str, Any]]]:
         {"memoir_edit": 0},
         {"memoir_tags": ["a"], "memoir_untagged": True},
         {"memoir_span": [1, 3]},
+        {"memoir_explain": True},
     ]
     return {
         "/v1/chat/completions": [chat, {**chat, "tools": [], "chat_template_kwargs": {"x": 1}}, *({**chat, "vllm_xargs": x} for x in extra)],

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import re
+import time
+import tracemalloc
 
 import pytest
 
-from memoir_fast.serving.vllm.bodies import MOST_PARTS, answer, limited, most_bytes
+from memoir_fast.serving.vllm.bodies import MOST_PARTS, answer, has_more_parts, limited, most_bytes
 
 
 def _asked(app, parts, most=100, headers=()):
@@ -76,6 +80,47 @@ def test_a_body_of_very_many_parts_is_refused_and_brackets_in_texts_are_none():
     ):
         status, told, _, over = _asked(_reads, [many], most=1 << 20)
         assert (status, over) == (413, True) and "objects and lists" in told["error"]["message"]
+
+
+def test_the_parts_of_any_json_are_counted_and_none_in_its_texts():
+    texts = ("", '"', "\\", '\\"', '\\\\"[', "{[", 'a"\\', "\n[", "Ģ", "[\u2200", "{💡")
+    chosen = random.Random(7)
+
+    def value(depth):
+        kind = chosen.random()
+        if depth > 4 or kind < 0.5:
+            return "".join(chosen.choices(texts, k=chosen.randrange(4)))
+        if kind < 0.75:
+            return [value(depth + 1) for _ in range(chosen.randrange(5))]
+        return {value(9): value(depth + 1) for _ in range(chosen.randrange(5))}
+
+    for number in range(600):
+        text = json.dumps([value(0), value(0)], ensure_ascii=bool(number % 2), indent=number % 3 or None)
+        bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", text)
+        parts = bare.count("[") + bare.count("{")
+        for coding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"):  # `json.loads` reads them all
+            body = text.encode(coding)
+            assert not has_more_parts(body, parts) and has_more_parts(body, parts - 1), body
+    assert has_more_parts(b"\xff\xfe" + b"[" * 9, 8)  # no text of any coding
+
+
+@pytest.mark.parametrize("piece", [b'\\"', b"\\\\", b'"', b'""[', b'"\\"', b"x"])
+def test_counting_parts_takes_time_and_memory_in_proportion_to_the_body(piece):
+    def seconds(length):
+        body, took = b"[" * 9000 + b'"' + piece * (length // len(piece)), []
+        for _ in range(3):
+            start = time.perf_counter()
+            has_more_parts(body, MOST_PARTS)
+            took.append(time.perf_counter() - start)
+        return min(took)
+
+    assert seconds(256 << 10) < 12 * seconds(32 << 10) + 0.02  # eightfold; the square is sixty-fourfold
+    body = b"[" * 9000 + b'"' + piece * ((1 << 20) // len(piece))
+    tracemalloc.start()
+    has_more_parts(body, MOST_PARTS)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 12 * len(body)
 
 
 def test_a_client_that_leaves_is_told_to_the_application():

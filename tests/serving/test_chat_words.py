@@ -90,6 +90,23 @@ def test_a_clock_in_the_template_and_a_text_that_was_cut_before_it_became_tokens
         assert whole[offsets[start][0] : offsets[end - 1][1]].strip() == ASKED
 
 
+def test_a_text_that_was_cut_under_a_template_without_a_head(tokenizer):
+    """Its beginning looks like the beginning of the whole one, but places are counted from that."""
+
+    def render(messages):
+        return "".join(m["content"] for m in messages) + "\nAnswer:"
+
+    for content in ("word " * 30 + ASKED, "   " + ASKED, ASKED + " " + ASKED):
+        chat = [{"role": "user", "content": content}]
+        whole = render(chat)
+        offsets = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        for cut in (0, 2, len(content) - len(ASKED)):
+            kept = [pair for pair in offsets if pair[1] > cut]
+            start, end = words_of(chat, render, whole[cut:], kept)
+            assert whole[kept[start][0] : kept[end - 1][1]].endswith(ASKED) and kept[start][0] >= cut - 5
+            assert (start == 0) == (cut > 0 or content[0] != " ")
+
+
 def test_a_chat_without_a_user_has_no_words(tokenizer):
     assert _found(tokenizer, [{"role": "system", "content": ASKED}], OWN) is None
 

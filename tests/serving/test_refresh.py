@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from memoir_fast.serving.checks import check_tables
 from memoir_fast.serving.section import section_of
 from memoir_fast.serving.tables import NAMES, PREFIX, tables_of
-from memoir_fast.serving.vllm import shared
+from memoir_fast.serving.vllm import refresh, shared
 from memoir_fast.serving.vllm.refreshing import RefreshError, Refreshes
 from memoir_fast.serving.vllm.served import Served
 from memoir_fast.serving.vllm.words import ServedWords
@@ -24,7 +24,9 @@ from tests.support.models import tiny_memoir
 
 
 class Engine:
-    """vLLM's engine client, as far as a refresh asks it: two engines with a worker each."""
+    """vLLM's engine client, as far as a refresh asks it: two engines with a worker each. With `lost`, the call of that name fails."""
+
+    lost = ""
 
     def __init__(self, model, section, words=False):
         hf_config = SimpleNamespace(memoir=section)
@@ -39,6 +41,8 @@ class Engine:
     async def collective_rpc(self, method, args=()):
         self.calls.append(method)
         await asyncio.sleep(0)
+        if method == self.lost:
+            raise RuntimeError("the engine is gone")
         if method == "memoir_prepare":
             return [{"edits": served.prepare(load_file(*args))} for served in self.workers]
         if method == "memoir_commit":
@@ -162,6 +166,40 @@ def test_if_one_worker_cannot_read_the_table_none_uses_it(served):
         engine.workers[0].commit()
 
 
+def test_what_went_wrong_first_is_said_even_if_the_table_cannot_be_dropped(served, caplog):
+    _, engine = served
+    engine.workers[1].settings = {**engine.workers[1].settings, "in_features": 8}
+    engine.lost = "memoir_drop"
+    with pytest.raises(RefreshError, match=r"a worker did not take the edits: .*memoir\.V is"):
+        asyncio.run(Refreshes().call(engine))
+    assert "could not be dropped" in caplog.text and engine.tables == [(0, [0])] * 2
+    offline = SimpleNamespace(
+        llm_engine=engine, collective_rpc=lambda *args, **named: asyncio.run(engine.collective_rpc(*args, **named))
+    )
+    with pytest.raises(ValueError, match=r"memoir\.V is"):
+        refresh(offline)
+    engine.workers[1].settings, engine.lost = engine.workers[0].settings, ""
+    assert refresh(offline)["generation"] == 1
+
+
+def test_a_refresh_that_the_front_ends_cannot_be_told_of_says_so(served, place):
+    """The workers have changed by then: an answer that nothing has, or that they differ, would be untrue."""
+    model, engine = served
+    model.edit("w110 w111 w112", "w151")
+    asyncio.run(Refreshes().call(engine))
+    (told,) = place.glob("edits-*.json")
+    told.unlink()
+    told.mkdir()
+    with pytest.raises(
+        RefreshError, match=r"all workers serve the new edits .*'generation': 2.*could not be told"
+    ) as failed:
+        asyncio.run(Refreshes().call(engine))
+    assert failed.value.status == 500 and engine.tables == [(2, [0, 1])] * 2
+    assert "Nothing was changed" not in str(failed.value) and "old ones" not in str(failed.value)
+    told.rmdir()
+    assert asyncio.run(Refreshes().call(engine))["generation"] == 3
+
+
 WRONG = {
     "V": lambda t: t[:-1], "background": lambda t: t.double(), "permutation": lambda t: t * 0, "ids": lambda t: t - 5,
     "signatures": lambda t: t * 0, "scale": lambda t: t * float("nan"), "threshold": lambda t: t.repeat(3), "rate": lambda t: t.repeat(3).new_ones(3),
@@ -211,8 +249,24 @@ def _text(text):
 
 
 def test_a_store_of_the_same_model_may_take_the_place(served, tmp_path):
+    """With other facts under the same ids: what the workers read is the new store's."""
     model, engine = served
-    with Store(tmp_path / "store", writer=False) as store:
-        assert section_of(store, tmp_path / "store")["fingerprint"] == store.manifest.fingerprint
-    model.delete(0)
-    assert asyncio.run(Refreshes().call(engine))["edits"] == 0
+    model.edit("w110 w111 w112", "w151")
+    assert asyncio.run(Refreshes().call(engine))["edits"] == 2
+    model.close()
+    other = _model(tmp_path / "other", router=model.config.router, threshold=model.config.threshold)
+    other.delete(0)
+    other.edit("w120 w121 w122", "w152")
+    other.edit("w130 w131 w132 w133", "w153")
+    other.close()
+    shutil.rmtree(tmp_path / "store")
+    shutil.move(tmp_path / "other", tmp_path / "store")
+    assert asyncio.run(Refreshes().call(engine)) == {"generation": 2, "edits": 2, "seq": 4}
+    with Store(tmp_path / "store") as store:
+        tables = tables_of(store)
+    for worker in engine.workers:
+        assert worker.table.ids == [1, 2] and torch.equal(worker.table.V, tables[PREFIX + "V"])
+        assert (worker.table.index.signatures() == tables[PREFIX + "signatures"].numpy()).all()
+        if worker.words is not None:
+            keys = worker.words.rule.keys
+            assert [set(keys.vocabulary(edit)) for edit in (0, 1, 2)] == [set(), *map(keys.words_of, ("w120 w121 w122", "w130 w131 w132 w133"))]  # fmt: skip

@@ -80,6 +80,20 @@ def test_a_refresh_reads_only_what_changed(edited):
     assert decided(edited, served, asked)[0] is None
 
 
+def test_a_store_with_other_facts_under_the_same_ids_is_read_by_its_own_words(edited, tmp_path):
+    served = served_by(edited, edited.store)
+    other = tiny_memoir("llama", router="tokens", threshold=None, steps=2)
+    other.create_store(str(tmp_path / "other"))
+    for prompt, target, tags in reversed(FACTS):
+        other.edit(prompt, target, tags=tags, not_prompts=["w100 w101 w50"] if "w100" in prompt else [])
+    served.load(tables_of(other.store))
+    wanted = [route["edit"] for route in other.route(PROMPTS)]
+    assert decided(edited, served, PROMPTS) == wanted and wanted[0] == 2 and wanted[2] == 1
+    served.load(tables_of(edited.store))  # and back
+    assert decided(edited, served, PROMPTS) == [route["edit"] for route in edited.route(PROMPTS)]
+    other.close()
+
+
 def test_other_unrelated_prompts_and_rates_are_taken_up(edited):
     served = served_by(edited, edited.store)
     rule = served.words.rule

@@ -121,7 +121,8 @@ def test_a_prompt_in_parts_is_an_error(edited):
 @pytest.mark.parametrize(
     ("extra", "edit"),
     [(None, 0), ({"memoir": "off"}, None), ({"memoir_edit": 1}, 1), ({"memoir_edit": 7}, None), ({"memoir_tags": ["a"]}, 0),
-     ({"memoir_tags": ["b"]}, None), ({"memoir_tags": ["z"], "memoir_untagged": 1}, None), ({"memoir_span": [0, 4]}, 0), ({"other": 1}, 0)],
+     ({"memoir_tags": ["b"]}, None), ({"memoir_tags": ["z"], "memoir_untagged": 1}, None), ({"memoir_span": [0, 4]}, 0), ({"other": 1}, 0),
+     ({"memoir": "off", "memoir_explain": 1}, None)],
 )  # fmt: skip
 def test_what_requests_ask_for(edited, extra, edit):
     served = _served(edited)
@@ -134,7 +135,7 @@ def test_what_requests_ask_for(edited, extra, edit):
 
 @pytest.mark.parametrize(
     "extra",
-    [{"memoir": "on"}, {"memoir_edit": -1}, {"memoir_edit": True}, {"memoir_tags": "a"}, {"memoir_untagged": 1}, {"memoir_span": [2, 2]},
+    [{"memoir_explain": 2}, {"memoir_explain": [1]}, {"memoir": "on"}, {"memoir_edit": -1}, {"memoir_edit": True}, {"memoir_tags": "a"}, {"memoir_untagged": 1}, {"memoir_span": [2, 2]},
      {"memoir_span": [0, 9]}, {"memoir_span": 3}, {"memoir": "off", "memoir_edit": 1}, {"memoirs": 1}],
 )  # fmt: skip
 def test_malformed_wishes_are_refused_by_name(extra):

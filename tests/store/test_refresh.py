@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
+import torch
 
 from memoir_fast import BackgroundTexts, MemoirModel
-from memoir_fast.store import Store, manifest
+from memoir_fast.store import Store, StoreError, manifest
 from tests.support.models import background_texts, tiny_memoir, tiny_model, word_tokenizer
 
 # Near the edit's words, so that they move its threshold; fewer than the store began with.
@@ -114,3 +117,80 @@ def test_a_missing_base_file_is_said_and_the_reader_goes_on(model, tmp_path):
     (tmp_path / "elsewhere").rename(base)
     reader.refresh()
     assert calibrated(reader) == calibrated(model)
+
+
+# ---- another store in the same place -----------------------------------------------------------------------------
+
+FACTS = [("w120 w121 w122", "w152"), ("w130 w131 w132", "w153")]
+
+
+def swapped(folder, router, background=None, **settings) -> MemoirModel:
+    """A model that writes into a new store in a folder's place, which holds the same facts under each other's ids."""
+    made = tiny_memoir(router=router, threshold=None, steps=2, **settings)
+    if background is not None:
+        inner = made.detach()
+        made = MemoirModel(inner, word_tokenizer(), made.config, background, made.memory.permutation)
+    shutil.rmtree(folder)
+    made.create_store(str(folder))
+    for fact in reversed(FACTS):
+        made.edit(*fact)
+    return made
+
+
+@pytest.mark.parametrize("router", ["tokens", "mask"])
+def test_other_facts_under_the_same_ids_are_read_by_their_own_words(router, tmp_path):
+    first = tiny_memoir(router=router, threshold=None, steps=2)
+    first.create_store(str(tmp_path / "s"))
+    for fact in FACTS:
+        first.edit(*fact)
+    first.close()
+    reader = opened(tmp_path / "s")
+    prompts = [prompt for prompt, _ in FACTS]
+    assert [route["edit"] for route in reader.route(prompts)] == [0, 1]
+    other = swapped(tmp_path / "s", router)
+    reader.refresh()
+    assert [route["edit"] for route in reader.route(prompts)] == [1, 0]
+    assert torch.equal(reader.memory.V, other.memory.V) and reader.edits == other.edits
+    assert calibrated(reader) == calibrated(other)
+    other.close()
+
+
+OTHERS = [
+    ("tokens", {"background": NEAR}, "background, the matcher's"),
+    ("mask", {"acts": "answer", "feature": "last"}, "acts.*feature"),
+]
+
+
+@pytest.mark.parametrize(("router", "settings", "named"), OTHERS)
+def test_a_store_that_reads_otherwise_is_refused_and_the_reader_goes_on(router, settings, named, tmp_path):
+    first = tiny_memoir(router=router, threshold=None, steps=2)
+    first.create_store(str(tmp_path / "s"))
+    first.edit(*FACTS[0])
+    first.close()
+    reader = opened(tmp_path / "s")
+    before, V = (calibrated(reader), dict(reader.edits)), reader.memory.V.clone()
+    other = swapped(tmp_path / "s", router, **settings)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=rf"holds another store now.*{named}"):
+            reader.refresh()
+        assert (calibrated(reader), dict(reader.edits)) == before and torch.equal(reader.memory.V, V)
+    other.close()
+
+
+def test_a_copy_that_was_calibrated_otherwise_is_taken_up(tmp_path):
+    """Both have the same log, and a base file of the same name."""
+    model = tiny_memoir(router="mask", threshold=None, steps=2)
+    model.create_store(str(tmp_path / "s"))
+    model.edit(*FACTS[0])
+    shutil.copytree(tmp_path / "s", tmp_path / "copy")
+    model.calibrate(background=NEAR)
+    reader = opened(tmp_path / "s")
+    with MemoirModel.open(str(tmp_path / "copy"), tiny_model("llama"), word_tokenizer()) as copy:
+        copy.calibrate(background=BackgroundTexts(NEAR.records[:-9]))
+        assert copy.store.manifest.base_file == reader.store.manifest.base_file
+        wanted = calibrated(copy)
+    model.close()
+    shutil.rmtree(tmp_path / "s")
+    shutil.move(tmp_path / "copy", tmp_path / "s")
+    reader.refresh()
+    assert calibrated(reader) == wanted

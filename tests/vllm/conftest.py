@@ -85,3 +85,11 @@ def server(edited, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     with running(serve_command(edited.store, folder, "--trust-request-chat-template"), folder) as url:
         yield url
+
+
+@pytest.fixture
+def request_log(server, tmp_path_factory):
+    """The lines that a server has written about requests since this test began."""
+    (path,) = Path(tmp_path_factory.getbasetemp()).glob("served*/requests.log")
+    before = len(path.read_text().splitlines())
+    return lambda: [json.loads(line) for line in path.read_text().splitlines()[before:]]

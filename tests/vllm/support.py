@@ -31,18 +31,26 @@ def request(
     url: str, body: Any = None, key: str | None = KEY, method: str = "POST", timeout: float = 120
 ) -> tuple[int, Any]:
     """A server's status and its answer, read as JSON where it is that. body: bytes, or a value to send as JSON."""
-    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
-    asked = urllib.request.Request(url, data=data, headers=headers, method=method)
-    try:
-        with urllib.request.urlopen(asked, timeout=timeout) as answer:
-            status, text = answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        status, text = error.code, error.read().decode()
+    status, text, _ = exchanged(url, body, key, method, timeout)
     try:
         return status, json.loads(text)
     except ValueError:
         return status, text
+
+
+def exchanged(
+    url: str, body: Any = None, key: str | None = KEY, method: str = "POST", timeout: float = 120, **more: str
+) -> tuple[int, str, dict[str, str]]:
+    """A server's status, its answer's text and headers; more: headers of the request, with _ for -."""
+    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    headers |= {name.replace("_", "-"): value for name, value in more.items()}
+    asked = urllib.request.Request(url, data=data, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(asked, timeout=timeout) as answer:
+            return answer.status, answer.read().decode(), {name.lower(): value for name, value in answer.headers.items()}  # fmt: skip
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(), {name.lower(): value for name, value in error.headers.items()}
 
 
 def counters(url: str) -> dict[str, float]:
@@ -51,7 +59,7 @@ def counters(url: str) -> dict[str, float]:
     assert status == 200, text
     found = {}
     for line in text.splitlines():
-        if line.startswith("memoir_fast_"):
+        if line.startswith("memoir_fast_") and "{edit=" not in line:
             name, value = line.split()
             found[name.split('"')[1] if '"' in name else name.removeprefix("memoir_fast_")] = float(value)
     return found
@@ -63,7 +71,7 @@ _ENGINE = ["--dtype", "float32", "--enforce-eager", "--api-key", KEY]
 
 def serve_command(store: Path, folder: Path, *options: str) -> list[str]:
     """`memoir-fast serve`, whose requests need the key, but for its port."""
-    export = ["--store", str(store), "--to", str(folder / "export")]
+    export = ["--store", str(store), "--to", str(folder / "export"), "--request-log", str(folder / "requests.log")]
     return [sys.executable, "-m", "memoir_fast.cli", "serve", *export, *_LIMITS, "--port", "PORT", "--", *_ENGINE, *options]  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -117,6 +119,34 @@ def test_settings_are_refused_before_anything_is_loaded(edited, named):
         EngineArgs(model=str(edited.export), **{**ENGINE, **REFUSED[named]}).create_engine_config()
 
 
+@pytest.mark.parametrize(("section", "named"), [(None, "no memoir section"), ({"depth": 25}, "depth is 25"), ({"seq": "1"}, "seq is '1'"),
+                                                ({"target": "model.layers.99.mlp.down_proj"}, "target is")])  # fmt: skip
+def test_a_damaged_section_is_refused_before_anything_is_loaded(edited, tmp_path, section, named):
+    from vllm.engine.arg_utils import EngineArgs
+
+    folder = tmp_path / "export"
+    shutil.copytree(edited.export, folder, symlinks=True)
+    config = json.loads((folder / "config.json").read_text())
+    config["memoir"] = None if section is None else {**config["memoir"], **section}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=rf"cannot be served with these settings: .*{named}.*xport the store again"):
+        EngineArgs(model=str(folder), **ENGINE).create_engine_config()
+
+
+def test_tokenizers_of_other_modes_are_refused(edited):
+    from vllm.engine.arg_utils import EngineArgs
+
+    from memoir_fast.serving.vllm.settings import refusals
+
+    config = EngineArgs(model=str(edited.export), **ENGINE).create_engine_config()
+    for mode in ("mistral", "deepseek_v32"):
+        config.model_config.tokenizer_mode = mode
+        assert [reason.partition(" (")[0] for reason in refusals(config)] == [f"tokenizer mode {mode!r}"]
+    for mode in ("auto", "hf", "slow"):
+        config.model_config.tokenizer_mode = mode
+        assert not refusals(config)
+
+
 def test_bare_settings_are_refused_with_the_flags_to_pass(edited):
     from vllm.engine.arg_utils import EngineArgs
 
@@ -165,3 +195,26 @@ def test_a_server_s_own_chat_template_is_seen(edited):
             words = renderer.get_tokenizer().decode(prompt["prompt_token_ids"][start:end])
             assert words.strip() == "Who leads Norvane Robotics?" and "prompt_token_offsets" not in prompt
             assert prompt["prompt"].startswith("Be brief.") == (template == own)
+
+
+def test_a_template_that_takes_long_with_our_placeholder_alone_is_stopped_by_vllm_s_limit(edited, monkeypatch):
+    import asyncio
+    import time
+
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.renderers import renderer_from_config
+    from vllm.renderers.params import ChatParams
+
+    slow = (
+        "{% for m in messages %}{% if 'placeholder' in m['content'] %}{% for i in range(400) %}{% for j in range(90000) %}{% endfor %}{% endfor %}"
+        "{% endif %}{{ m['content'] }}{% endfor %}"
+    )
+    renderer = renderer_from_config(EngineArgs(model=str(edited.export), **ENGINE).create_engine_config())
+    params = ChatParams(chat_template=slow, chat_template_kwargs={"tokenize": False})
+    # The text holds the first of the placeholders, so the second is taken.
+    asked = [{"role": "user", "content": "What is a quxwordzazplacequv?"}]
+    monkeypatch.setenv("VLLM_CHAT_TEMPLATE_RENDER_TIMEOUT", "1")
+    before = time.monotonic()
+    with pytest.raises(TimeoutError, match="rendering timed out after 1"):
+        asyncio.run(renderer.render_chat_async([asked], params))
+    assert time.monotonic() - before < 4

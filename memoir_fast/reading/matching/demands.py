@@ -21,9 +21,10 @@ _DEMANDS = (
     (TIME, re.compile(r"^when\b|\bwhen (?:is|are|was|were|do|does|did|will|can|could|should|must|has|have|had)\b"
                       r"|\b(?:what|which) (?:exact )?(?:day|date|month|weekday|time|hour)\b")),
     (PERSON, re.compile(r"\b(?:who|whom|whose|who's)\b")),
-    (MONEY, re.compile(rf"\bhow much\b.*\b{_PAID}\b|\bhow expensive\b|\bwhat (?:is|are|was|were) the (?:\w+ )?{_PAID}\b")),
+    (MONEY, re.compile(rf"\bhow expensive\b|\bwhat (?:is|are|was|were) the (?:\w+ )?{_PAID}\b")),
     (SPAN, re.compile(r"\bhow (?:long|old)\b|\bhow many (?:seconds|minutes|hours|days|weeks|months|years)\b")),
 )  # fmt: skip
+_HOW_MUCH, _PRICE = re.compile(r"\bhow much\b"), re.compile(rf"\b{_PAID}\b")
 _NARROWER = MONEY | SPAN  # a question that demands one of these does not demand other numbers
 
 _PERIODS = (
@@ -54,6 +55,8 @@ def demands(sentence: str) -> int:
     """The kinds of answer, as bits, that a lower-case sentence demands; any one of them will do. 0 if nothing is
     certain."""
     found = sum(kind for kind, pattern in _DEMANDS if pattern.search(sentence))
+    if (much := _HOW_MUCH.search(sentence)) and _PRICE.search(sentence, much.end()):
+        found |= MONEY
     return found & ~NUMBER if found & _NARROWER else found
 
 

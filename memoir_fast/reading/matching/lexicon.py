@@ -295,8 +295,9 @@ def asked_words(sentence: str) -> tuple[int, ...]:
     """The places, in a lower-case sentence, of the words that say what is asked for: of "opening" and "time" in "what
     is the opening time of X"."""
     found: list[int] = []
+    first = at = 0
     for match in _HEAD.finditer(sentence):
         part = next(name for name in "abcd" if match[name] is not None)
-        first = sentence.count(" ", 0, match.start(part))
+        first, at = first + sentence.count(" ", at, match.start(part)), match.start(part)
         found += [first + i for i, word in enumerate(match[part].split(" ")) if word not in _EMPTY]
     return tuple(found)

@@ -40,7 +40,7 @@ class PromptCode:
         name: (W,) bool, whether it counts as a name: it has a digit, is very rare, or is capitalised (not counting a
             sentence's first word, or a text in capitals).
         head: (W,) bool, whether it says what is asked for ("opening" and "time" in "What is the opening time of X?").
-        sentence: (W,) int16, the number of its sentence.
+        sentence: (W,) int32, the number of its sentence.
         asks: (S,) bool, whether the sentence ends with a question mark.
         answer: (S,) uint16, the kinds of answer that it asks for, as bits (`lexicon.TYPES`).
         demands: (S,) uint8, the kinds of answer that it certainly demands, as bits (`demands.py`).
@@ -122,9 +122,7 @@ class PromptCoder:
         weight[capital] = np.maximum(weight[capital], 0.5)
         code = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64)
         coded = np.asarray(bits.any(1))
-        sentences = [
-            " ".join(w for w, s in zip(small, words.sentence, strict=True) if s == n) for n in range(len(words.asks))
-        ]
+        sentences = by_sentence(small, words.sentence)
         return PromptCode(
             word=np.array([k.word for k in known], np.int64),
             spelling=np.array([k.spelling for k in known], np.uint64).reshape(-1, SPELLING_WORDS),
@@ -136,22 +134,31 @@ class PromptCoder:
             content=np.array([is_content(w) for w in small], bool),
             sense=np.array([sense(w) for w in small], np.int8).reshape(-1, width()),
             code=code, coded=coded, weight=weight, number=number, name=number | capital | rare,
-            head=_heads(words.sentence, sentences),
-            sentence=np.array(words.sentence, np.int16), asks=np.array(words.asks, bool),
+            head=heads(words.sentence, sentences),
+            sentence=np.array(words.sentence, np.int32), asks=np.array(words.asks, bool),
             answer=np.array([answer_types(s) for s in sentences], np.uint16),
             demands=np.array([demands(s) for s in sentences], np.uint8),
             text=_hash(" ".join(small)),
         )  # fmt: skip
 
 
-def _heads(sentence: list[int], texts: list[str]) -> np.ndarray:
+def by_sentence(words: list[str], sentence: list[int]) -> list[str]:
+    """The sentences as text. sentence: each word's sentence, ascending from 0."""
+    found: list[list[str]] = []
+    for word, number in zip(words, sentence, strict=True):
+        if number == len(found):
+            found.append([])
+        found[number].append(word)
+    return [" ".join(one) for one in found]
+
+
+def heads(sentence: list[int], texts: list[str]) -> np.ndarray:
     """(W,) bool: the words that say what is asked for. sentence: each word's sentence; texts: the sentences in lower
     case."""
     found = np.zeros(len(sentence), bool)
-    for number, text in enumerate(texts):
-        if number in sentence:
-            first = sentence.index(number)
-            found[[first + place for place in asked_words(text)]] = True
+    firsts = np.searchsorted(sentence, range(len(texts)))
+    for first, text in zip(firsts.tolist(), texts, strict=True):
+        found[[first + place for place in asked_words(text)]] = True
     return found
 
 

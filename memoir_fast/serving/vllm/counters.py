@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from . import shared
+from . import shared, usage
 from .bodies import App, Message, Receive, Send
 
 
 def written(openmetrics: bool) -> bytes:
     """What the server has counted at this moment, in Prometheus's text format or in that of OpenMetrics, whose end is left out."""
     found, requests = shared.totals(), "memoir_fast_requests"
+    lines: list[tuple[str, str, str, list[tuple[str, float]]]]
     lines = [(requests if openmetrics else f"{requests}_total", "counter", "Requests by what the memory did for them.",
               [(f'{requests}_total{{outcome="{outcome}"}}', found[outcome]) for outcome in shared.OUTCOMES])]  # fmt: skip
     for name, text in (("edits", "Active edits."), ("generation", "How often the edits were refreshed.")):
         lines.append((f"memoir_fast_{name}", "gauge", text, [(f"memoir_fast_{name}", found[name])]))
+    for name, kind, text, samples in usage.families(usage.used()):
+        lines.append((name if openmetrics or kind != "counter" else f"{name}_total", kind, text, samples))
     texts = []
     for name, kind, text, samples in lines:
         texts += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]

@@ -19,6 +19,10 @@ from ..tables import PREFIX, tables_of
 from . import shared
 
 
+class UntoldError(RuntimeError):
+    """A refresh is done, but the front ends do not know of it."""
+
+
 class Snapshot:
     """The store's present table, checked, in a temporary file.
 
@@ -54,12 +58,21 @@ class Snapshot:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def agreed(self, answers: list[dict[str, int] | None]) -> dict[str, int]:
-        """The workers' one answer, with the store's record under "seq"; tells all front ends which edits there are. Raises RuntimeError
-        where the workers differ."""
+        """The workers' one answer, with the store's record under "seq"; tells all front ends which edits there are.
+
+        Raises:
+            RuntimeError: the workers differ. UntoldError: the front ends cannot be told.
+        """
         found = [answer for answer in answers if answer is not None]
         if not found or any(answer != found[0] for answer in found):
             raise RuntimeError(f"the workers do not agree after refreshing: {answers}; restart the engine")
-        shared.set_edits(self._store, set(self.tensors[PREFIX + "ids"].tolist()))
+        try:
+            shared.set_edits(self._store, set(self.tensors[PREFIX + "ids"].tolist()))
+        except (OSError, ValueError) as error:  # the latter where something else lies in the file's place
+            raise UntoldError(
+                f"all workers serve the new edits ({found[0]}), but the server's front ends could not be told which these are ({error}): a "
+                "request that names an edit is checked against the earlier ones. Make room in the folder for temporary files and refresh again"
+            ) from error
         return {**found[0], "seq": self.seq}
 
 

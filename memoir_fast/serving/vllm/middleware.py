@@ -1,6 +1,6 @@
-"""What our server adds to vLLM's OpenAI server (its `--middleware`): a limit for bodies, counters, and refreshing.
+"""What our server adds to vLLM's OpenAI server (its `--middleware`): a limit for bodies, counters, which edit spoke, and refreshing.
 
-GET  /metrics           memoir_fast_requests_total{outcome}, memoir_fast_edits, memoir_fast_generation, and vLLM's own
+GET  /metrics           memoir_fast_requests_total{outcome}, memoir_fast_edits, memoir_fast_generation, how often each edit is read, and vLLM's own
 POST /memoir/refresh    take up the store's present edits; guarded by vLLM's own check of the API key
 
 It reads no body itself: vLLM's authentication, which stands behind it, sees each request first.
@@ -13,7 +13,9 @@ from typing import Any
 from . import shared
 from .bodies import MOST_PARTS, MOST_PARTS_OF_RESPONSES, App, Message, Receive, Send, answer, error, limited, most_bytes
 from .counters import metrics
+from .explaining import Explainer
 from .refreshing import RefreshError, Refreshes
+from .usage import most_edits
 
 
 class Middleware:
@@ -21,7 +23,9 @@ class Middleware:
 
     def __init__(self, app: App):
         self.app = app
-        most_bytes(1)  # an unusable limit stops the server at its start
+        most_bytes(1)  # an unusable setting stops the server at its start
+        most_edits()
+        self._explainer = Explainer()
         self._refreshes = Refreshes()
         self._guarded: App | None = None
 
@@ -39,8 +43,9 @@ class Middleware:
             app, scope = self._guarded, {**scope, "path": scope.get("root_path", "") + "/v1" + path}
         most = most_bytes(_engine(scope).vllm_config.model_config.max_model_len)
         most_parts = MOST_PARTS_OF_RESPONSES if path.startswith("/v1/responses") else MOST_PARTS
-        if await limited(app, scope, receive, send, most, most_parts):
-            shared.refused.add()
+        with self._explainer.request(scope) as asked:
+            if await limited(app, scope, asked.receiving(receive), asked.sending(send), most, most_parts):
+                shared.refused.add()
 
     async def _refresh(self, scope: Message, receive: Receive, send: Send) -> None:
         try:

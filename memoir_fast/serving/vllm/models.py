@@ -22,10 +22,12 @@ from vllm.model_executor.models.qwen3 import Qwen3ForCausalLM
 from vllm.model_executor.models.utils import PPMissingLayer
 
 from ..tables import PREFIX
+from .answers import Answers
 from .served import Served
 from .settings import OPERATIONS
 from .shared import Tally
 from .steps import install_v1, model_state_v2
+from .usage import Usage, most_edits
 from .words import ServedWords
 
 # ---- the operation that compiled models contain ------------------------------------------------------------------
@@ -131,7 +133,7 @@ def _attach(model: Any, vllm_config: Any) -> Served | None:
     device = vllm_config.device_config.device or "cpu"
     served = Served(settings, get_tensor_model_parallel_rank(), ranks, tensor_model_parallel_all_gather, device)
     if served.rank == 0:
-        served.tally = Tally("worker")
+        served.tally, served.usage, served.answers = Tally("worker"), Usage(most_edits()), Answers()
     name = f"{target}.memoir"
     get_current_vllm_config().compilation_config.static_forward_context[name] = served
     projection.requires_unquantized_input = True

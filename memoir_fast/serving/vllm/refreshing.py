@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from . import shared
-from .live import Snapshot
+from .live import Snapshot, UntoldError
 
 _LOG = logging.getLogger("vllm.memoir_fast")
 _PATIENCE = 600.0  # seconds for which a refresh waits for one of another front end
@@ -84,11 +84,16 @@ async def _refresh(engine: Any) -> dict[str, int]:
             await engine.collective_rpc("memoir_prepare", args=(str(snapshot.path),))
         except Exception as error:  # a worker's errors come as vLLM's own
             _LOG.warning("refreshing failed: %s", error)
-            with contextlib.suppress(Exception):
+            try:
                 await engine.collective_rpc("memoir_drop")
+            except Exception:  # the next refresh drops the table anyway
+                _LOG.exception("a table that no worker uses could not be dropped")
             raise RefreshError(_kept(f"a worker did not take the edits: {error}"), 500) from error
         try:
             return await asyncio.to_thread(snapshot.agreed, await engine.collective_rpc("memoir_commit"))
+        except UntoldError as error:
+            _LOG.exception("the front ends were not told of a refresh")
+            raise RefreshError(str(error), 500) from error
         except Exception as error:
             _LOG.exception("refreshing failed half way")
             raise RefreshError(f"{error}. Some workers may serve the new edits and others the old ones: restart the server", 500) from error  # fmt: skip

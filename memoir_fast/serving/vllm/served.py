@@ -20,8 +20,10 @@ from ...memory.selection import Tags
 from ...ops import reference
 from ..checks import check_tables
 from ..tables import NAMES, PREFIX
+from .answers import Answers, Decision
 from .choice import Choice
 from .shared import Tally
+from .usage import Usage
 from .words import PreparedWords, ServedWords
 
 
@@ -114,7 +116,7 @@ class Served:
         step: the rows of the next forward pass; it is handed out once, so that a dummy pass reads nothing.
         readers: what each running request reads, None for nothing.
         words: the words' rule, where words route.
-        tally: where the counts are told, in a server.
+        tally: where the counts are told, in a server; usage: where those of each edit are; answers: where single decisions are.
     """
 
     settings: dict[str, Any]
@@ -128,6 +130,8 @@ class Served:
     counts: Counter[str] = field(default_factory=Counter)
     words: ServedWords | None = None
     tally: Tally | None = None
+    usage: Usage | None = None
+    answers: Answers | None = None
     _pending: dict[str, torch.Tensor] = field(default_factory=dict)
     _next: tuple[Table, PreparedWords | None] | None = None
 
@@ -256,11 +260,11 @@ class Served:
             choice = Choice.of(row.extra, row.prompt)
             self.readers[row.request] = None
             if choice.off:
-                self.counts["off"] += 1
+                self._decided(row, Decision("off"))
             elif choice.edit is not None:
                 self._force(table, row, choice, choice.edit)
             elif table.index is None or len(table.chosen(choice)) == 0:
-                self.counts["unmatched"] += 1
+                self._decided(row, Decision("unmatched"))
             else:
                 asking.append((row, choice))
         if self.words is not None:
@@ -273,10 +277,8 @@ class Served:
         signatures = self._signatures(table, asking, x)
         for (row, choice), signature in zip(asking, signatures, strict=True):
             ids, overlaps = table.chosen(choice).nearest(signature[None])
-            found = overlaps[0] >= table.threshold[int(ids[0])]
-            self.counts["matched" if found else "unmatched"] += 1
-            if found:
-                self.readers[row.request] = table.reader(int(ids[0]), float(overlaps[0]), self._begin(row, choice))
+            edit, score = int(ids[0]), float(overlaps[0])
+            self._look(table, row, choice, edit, score, table.threshold[edit])
 
     def _by_words(
         self, words: ServedWords, table: Table, asking: list[tuple[Row, Choice]], hidden: torch.Tensor
@@ -284,10 +286,17 @@ class Served:
         for row, choice in asking:
             admitted = None if choice.tags is None else table.chosen(choice).ids
             states = hidden[row.start : row.start + row.prompt]
-            edit, score = words.decide(row.ids[: row.prompt], states, choice.span, admitted)
-            self.counts["matched" if edit >= 0 else "unmatched"] += 1
-            if edit >= 0:
-                self.readers[row.request] = table.reader(edit, score, self._begin(row, choice))
+            self._look(table, row, choice, *words.likeliest(row.ids[: row.prompt], states, choice.span, admitted))
+
+    def _look(
+        self, table: Table, row: Row, choice: Choice, nearest: int | None, score: float, threshold: float
+    ) -> None:
+        """A request reads its likeliest edit where the score reaches the threshold."""
+        if nearest is not None and score >= threshold:
+            self.readers[row.request] = table.reader(nearest, score, self._begin(row, choice))
+            self._decided(row, Decision("matched", nearest, nearest, score, threshold))
+        else:
+            self._decided(row, Decision("unmatched", None, nearest, score, threshold))
 
     def _begin(self, row: Row, choice: Choice) -> int:
         """The position from which a request reads, as `Router` decides it."""
@@ -301,9 +310,17 @@ class Served:
         # Admission has refused unknown ids; an edit deleted since then is counted and not read.
         if table.index is not None and edit in table.index:
             self.readers[row.request] = table.reader(edit, 1.0, self._begin(row, choice))
-            self.counts["matched"] += 1
+            self._decided(row, Decision("matched", edit))
         else:
-            self.counts["refused"] += 1
+            self._decided(row, Decision("refused"))
+
+    def _decided(self, row: Row, decision: Decision) -> None:
+        """Count a decision, and tell it whoever wants to know."""
+        self.counts[decision.outcome] += 1
+        if self.usage is not None:
+            self.usage.note(decision)
+        if self.answers is not None:
+            self.answers.put(row.extra, decision)
 
     def _signatures(self, table: Table, asking: list[tuple[Row, Choice]], x: torch.Tensor) -> np.ndarray:
         """(len(asking), bytes) uint8: TopHash of the prompts' mean activations."""

@@ -41,10 +41,10 @@ class MemoirSettings(VerifyAndUpdateConfig):
         _keep_out_of_graphs(compilation)
 
 
-def _malformed(section: Any) -> list[tuple[bool, str]]:
-    """What is wrong with the checkpoint's `memoir` section, as one of the checks below."""
+def _malformed(section: Any, layers: int | None) -> list[tuple[bool, str]]:
+    """What is wrong with the checkpoint's `memoir` section, as one of the checks below; layers: of the model."""
     try:
-        check_section(section)
+        check_section(section, layers)
     except ValueError as error:
         return [(True, str(error))]
     return []
@@ -58,7 +58,7 @@ def refusals(vllm_config: Any) -> list[str]:
     memoir = section if isinstance(section, dict) else {}
     quantized = _name(model.quantization)
     checks = [
-        *_malformed(section),
+        *_malformed(section, getattr(model.hf_config, "num_hidden_layers", None)),
         (cache.enable_prefix_caching,
          "prefix caching (cached tokens never reach the memory's layer, and the cache above it depends on the edit): pass --no-enable-prefix-caching"),
         (scheduler.enable_chunked_prefill,

@@ -51,6 +51,20 @@ def folder() -> Path | None:
     return Path(named) if named and Path(named).is_dir() else None
 
 
+def mapped(prefix: str, size: int) -> tuple[str, mmap.mmap] | None:
+    """A new file of zeros in the server's folder, which other processes can read while this one writes: its name, and its bytes. None without a
+    folder."""
+    place = folder()
+    if place is None:
+        return None
+    descriptor, name = tempfile.mkstemp(prefix=prefix, dir=place)
+    try:
+        os.truncate(descriptor, size)
+        return os.path.basename(name), mmap.mmap(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
 class Tally:
     """This process's numbers, where the others can read them.
 

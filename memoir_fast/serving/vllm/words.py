@@ -62,7 +62,7 @@ class ServedWords:
             except (SafetensorError, KeyError) as error:
                 raise ValueError(f"the memory's tensor {PREFIX}words is malformed ({error}): export the store again") from None  # fmt: skip
         for edit, kept in codes.items():
-            if rule is not self.rule or edit not in self._codes:
+            if rule is not self.rule or self._codes.get(edit) != kept:
                 _unpacked(edit, kept, rule.keys.matcher.bits)
         return PreparedWords(rule, codes, measured, fixed, rate)
 
@@ -70,24 +70,30 @@ class ServedWords:
         """Use what `prepare` has read."""
         before = self._codes if ready.rule is self.rule else {}
         self.rule, self._measured, self._codes = ready.rule, ready.measured, ready.codes
-        self.rule.removed([edit for edit in before if edit not in self._codes])
-        self.rule.added(sorted(edit for edit in self._codes if edit not in before), np.empty(0))
+        # An id alone does not say which edit it is: a store that was put back or swapped has others under the same ids.
+        self.rule.removed([edit for edit, kept in before.items() if self._codes.get(edit) != kept])
+        self.rule.added(sorted(edit for edit, kept in self._codes.items() if before.get(edit) != kept), np.empty(0))
         threshold = self.rule.threshold
         threshold.calibrate(ready.rate)
         threshold.fixed = None if math.isnan(ready.fixed) else ready.fixed
         threshold.settle()  # now, not in the first request's pass
 
-    def decide(
+    def likeliest(
         self,
         tokens: Sequence[int],
         hidden: torch.Tensor,
         span: tuple[int, int] | None,
         admitted: Collection[int] | None,
-    ) -> tuple[int, float]:
-        """The edit that a prompt reads (-1 for none) and the likeliest one's score. hidden: (T, d) input of the early layer."""
+    ) -> tuple[int | None, float, float]:
+        """The edit that a prompt most likely asks for (None without any), its score, and the threshold. hidden: (T, d) input of the early layer."""
         assert self.rule is not None
         _, code = self.rule.keys.matcher.read(list(tokens), hidden, span)
-        return self.rule.best(code, admitted)
+        first = self.rule.keys.best(code, admitted)
+        return (
+            (None, 0.0, self.rule.threshold.value)
+            if first is None
+            else (first.edit, first.score, self.rule.threshold.value)
+        )
 
     def span(self, tokens: Sequence[int]) -> tuple[int, int]:
         """(start, end) of the words that route where a request names none."""
