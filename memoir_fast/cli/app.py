@@ -74,17 +74,18 @@ def main(arguments: list[str] | None = None) -> int:
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     """The options. Raises SystemExit after --help and --version, and for what argparse refuses."""
     try:
-        return parser().parse_args(arguments)
-    except SystemExit:
         try:
+            return parser().parse_args(arguments)
+        except SystemExit:
             print(end="", flush=True)
-        except OSError as error:
-            _drop_output()
-            if isinstance(error, BrokenPipeError):
-                raise SystemExit(NO_READER) from None
-            print(f"memoir-fast: {error}", file=sys.stderr)
-            raise SystemExit(BAD_INPUT) from None
-        raise
+            raise
+    except BrokenPipeError:
+        _drop_output()
+        raise SystemExit(NO_READER) from None
+    except OSError as error:
+        _drop_output()
+        print(f"memoir-fast: {error}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
 
 
 def _drop_output() -> None:

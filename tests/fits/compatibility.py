@@ -1,13 +1,16 @@
 """Which families and which ways of loading work: measured on tiny random models, one row each, and the page that shows the rows.
 
-`python -m tests.fits.compatibility` writes docs/reference/compatibility.md anew; tests/fits/test_compatibility.py compares it.
+`python -m tests.fits.compatibility` writes docs/reference/compatibility.md anew; tests/fits/test_compatibility.py compares it. With `environment` it
+writes the line of the versions that it runs on, and leaves the rest.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -174,6 +177,30 @@ def weights_row(name: str) -> str:
     return f"| {name} | {_yes(generated(model.inner) == EDIT[1] == model.ask(EDIT[0], max_new_tokens=2))} |"
 
 
+# ---- versions: a line for each environment in which it was run ---------------------------------------------------
+
+
+def environment() -> str:
+    """The versions that this process runs on, as the first cells of a line."""
+    found = (".".join(map(str, sys.version_info[:2])), *map(version, ("torch", "transformers", "peft")))
+    return "| " + " | ".join(one.partition("+")[0] for one in found) + " |"
+
+
+def environment_row() -> str:
+    """The line of this environment: its versions, and what the tiny Llama shows."""
+    return f"{environment()} {family_row('llama').split(' | ', 2)[2]}"
+
+
+def _with_environment(lines: list[str]) -> list[str]:
+    """The lines of the environments, with this one's in its place: the newest come first."""
+    found = [line for line in lines if not line.startswith(environment())] + [environment_row()]
+    return sorted(
+        found,
+        key=lambda line: [[int(n) for n in re.findall(r"\d+", cell)] for cell in line.split("|")[1:5]],
+        reverse=True,
+    )
+
+
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
@@ -186,11 +213,16 @@ def rows_of(page: str, table: str) -> list[str]:
 def main() -> None:
     """Write the page's tables."""
     page = PAGE.read_text("utf-8")
-    for table, names, row in (("families", FAMILIES, family_row), ("weights", WEIGHTS, weights_row)):
+    tables: dict[str, Callable[[list[str]], list[str]]] = {
+        "families": lambda _: [family_row(name) for name in FAMILIES],
+        "weights": lambda _: [weights_row(name) for name in WEIGHTS],
+        "environments": _with_environment,
+    }
+    for table in ["environments"] if sys.argv[1:] == ["environment"] else tables:
         before, rest = page.split(BEGIN.format(table))
         old, after = rest.split(END, 1)
-        head = old.splitlines()[:2]
-        page = before + BEGIN.format(table) + "\n".join([*head, *(row(name) for name in names)]) + "\n" + END + after
+        head, lines = old.splitlines()[:2], old.splitlines()[2:]
+        page = before + BEGIN.format(table) + "\n".join([*head, *tables[table](lines)]) + "\n" + END + after
     PAGE.write_text(page, "utf-8")
 
 

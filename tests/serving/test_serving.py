@@ -309,7 +309,7 @@ def test_exports_of_other_models_and_into_other_folders_are_refused(checkpoint, 
     with pytest.raises(ValueError, match=r"another base model.*hidden_size"):
         export_vllm(store, str(base), tmp_path / "export")
     (base / "config.json").write_text(json.dumps({**config, "architectures": ["PhiForCausalLM"]}))
-    with pytest.raises(ValueError, match="architecture"):
+    with pytest.raises(ValueError, match="is a PhiForCausalLM; vLLM export takes Llama"):
         export_vllm(store, str(base), tmp_path / "export")
     assert not (tmp_path / "export").exists()
 
