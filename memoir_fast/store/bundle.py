@@ -84,7 +84,7 @@ def _imported(entries: list[Entry], path: Path, folder: Path) -> Store:
     if len(boxed) != len(kept.snapshots) or [entry.seq for entry in log] != list(range(1, len(log) + 1)):
         raise Damaged(f"{path}: its records are not those of one store, in order")
     manifest.check_tensors(entries[0].body(), path, manifest.base_shapes(kept.sizes[0]))
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     if any(folder.iterdir()):
         raise ValueError(f"{folder}: the folder of a new store must be empty")
     try:

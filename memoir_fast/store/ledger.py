@@ -189,10 +189,10 @@ def reconcile(ledger: Ledger, rows: list[dict[str, Any]], seq: int, report: list
 
 
 def set_aside(folder: Path) -> None:
-    """Rename a ledger that must not be read; a new one is made from the log."""
+    """Rename a ledger that must not be read; a new one is made from the log. Raises ValueError as `files.move`."""
     for end in (*_SIDES, "-journal"):
         with contextlib.suppress(FileNotFoundError):
-            os.replace(folder / (FILE + end), folder / f"{FILE}.damaged{end}")
+            files.move(folder / (FILE + end), folder / f"{FILE}.damaged{end}")
 
 
 def _check_sides(path: Path) -> None:

@@ -128,7 +128,7 @@ class Store(Journal):
             if value not in legal:
                 raise ValueError(f"{name} must be one of {legal}, got {value!r}")
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         unfinished = {BASE, f"{BASE}.part", f"{CONFIG}.part"}  # left when making a store was interrupted
         if not {path.name for path in folder.iterdir()} <= unfinished:
             raise ValueError(f"{folder}: the folder of a new store must be empty")

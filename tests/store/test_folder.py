@@ -264,3 +264,31 @@ def test_a_save_follows_no_link(saved, tmp_path):
             saving.read(folder)
         (folder / name).unlink()
         (tmp_path / "outside" / name).rename(folder / name)
+
+
+def test_a_folder_in_a_files_place_or_the_reverse_is_told_in_a_sentence_before_anything_is_replaced(saved, tmp_path):
+    _, sound = saved
+    state, names = saving.load_state(sound), ["config.json", "edits.json", "memory.safetensors"]
+    aside = [f"saving.part/{name}" for name in [*names, "edits.json.part", "mine"]]
+    for number, (place, begun) in enumerate((p, b) for p in [*names, *aside] for b in (False, True)):
+        folder = tmp_path / str(number)
+        shutil.copytree(sound, folder)
+        if begun:  # a save that was interrupted once it counted
+            shutil.copytree(sound, folder / "saving.part")
+        (folder / place).unlink(missing_ok=True)
+        (folder / place / "within").mkdir(parents=True)
+        kept = {path: path.read_bytes() for path in folder.glob("*.*") if path.is_file()}
+        says = "is none of a save's files" if place.endswith("mine") else "is a folder where a file belongs"
+        with pytest.raises(ValueError, match=rf"{folder / place}: {says}: move it away"):
+            saving.write(folder, state, 0.5)
+        assert (folder / place / "within").is_dir()
+        if place in names:
+            assert {path: path.read_bytes() for path in kept} == kept
+        shutil.rmtree(folder / place)
+        saving.write(folder, state, 0.5)
+        assert sorted(p.name for p in folder.iterdir()) == names and len(saving.read(folder).edits) == 2
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "memory"):
+        with pytest.raises(ValueError, match="is a file where a folder belongs: name another folder"):
+            saving.write(place, state, 0.5)
+    assert (tmp_path / "file").read_text() == "mine"

@@ -146,10 +146,19 @@ def test_what_another_library_says_of_a_file_is_cut(sound, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["writer.json", "writer.json.part", "config.json.part", "snapshot-000000000004.safetensors"]
+    "name",
+    [
+        "writer.json",
+        "writer.json.part",
+        "config.json.part",
+        "snapshot-000000000004.safetensors",
+        "ledger.sqlite.damaged",
+    ],
 )
 def test_a_folder_in_a_files_place_is_told_in_a_sentence(sound, name):
     folder, _ = sound
+    if name.startswith("ledger"):
+        (folder / "ledger.sqlite").write_bytes(b"no ledger")
     (folder / name).unlink(missing_ok=True)
     (folder / name / "mine").mkdir(parents=True)
     with (
@@ -158,6 +167,15 @@ def test_a_folder_in_a_files_place_is_told_in_a_sentence(sound, name):
     ):
         store.compact()
     assert (folder / name / "mine").is_dir()
+
+
+def test_a_file_in_a_stores_place_is_told_in_a_sentence(sound, tmp_path):
+    folder, _ = sound
+    with Store(folder) as store:
+        export_bundle(store, tmp_path / "b.mfb")
+    for make in (new_store, lambda folder: import_bundle(tmp_path / "b.mfb", folder)):
+        with pytest.raises(ValueError, match=r"b\.mfb: is a file where a folder belongs: name another folder"):
+            make(tmp_path / "b.mfb" / "store")
 
 
 def test_records_that_do_not_say_what_they_are_are_refused(sound, tmp_path):
