@@ -12,6 +12,7 @@ import pytest
 from memoir_fast.store import Catalog, Store, export_bundle, import_bundle, merge
 from memoir_fast.store.differences import between_states, between_stores
 from memoir_fast.store.log import segments
+from tests.support.forging import without_ledger
 from tests.support.stores import add, new_store
 
 
@@ -65,8 +66,7 @@ def test_it_reads_while_another_one_writes_and_changes_nothing(changed):
 
 def test_a_cut_log_is_told_and_a_lost_segment_refused(changed):
     path = segments(changed)[-1][1]
-    for end in ("", "-wal", "-shm"):
-        (changed / f"ledger.sqlite{end}").unlink(missing_ok=True)
+    without_ledger(changed)
     os.truncate(path, path.stat().st_size - 5)
     catalog = Catalog(changed)
     assert "ends within record" in catalog.report[0] and catalog.row(0)["status"] == "deleted"

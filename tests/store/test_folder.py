@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import shutil
 import threading
@@ -13,9 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from memoir_fast import MemoirConfig, MemoirModel
-from memoir_fast.journal.record import digest
 from memoir_fast.store import folder as saving
-from memoir_fast.store.manifest import checksum
+from tests.support.forging import named_again, resealed
 from tests.support.models import background_texts, bits, tiny_memoir, tiny_model, word_tokenizer
 
 EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w110 w111 w112", "w160")]
@@ -107,26 +105,18 @@ def test_settings_that_shape_the_memory_cannot_change(saved):
 
 
 def _config(folder, **changes):
-    values = json.loads((folder / "config.json").read_text())
-    values.update(changes)
-    values.pop("checksum")
-    (folder / "config.json").write_text(json.dumps({**values, "checksum": checksum(values)}))
-
-
-def _digest(folder, name):
-    values = json.loads((folder / "config.json").read_text())
-    _config(folder, digests={**values["digests"], name: digest((folder / name).read_bytes()).hex()})
+    resealed(folder, lambda values: values.update(changes))
 
 
 def _edits(folder, text):
     (folder / "edits.json").write_text(text)
-    _digest(folder, "edits.json")
+    named_again(folder, "edits.json")
 
 
 def _tensors(folder, **changes):
     tensors = {**load_file(folder / "memory.safetensors"), **changes}
     save_file({k: v for k, v in tensors.items() if v is not None}, folder / "memory.safetensors")
-    _digest(folder, "memory.safetensors")
+    named_again(folder, "memory.safetensors")
 
 
 @pytest.mark.parametrize(
