@@ -9,7 +9,7 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -125,8 +125,12 @@ def replace_shared(path: Path, data: bytes) -> None:
         raise
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Write aside, flush to the disk, rename, flush the folder: a crash leaves the old file or the new one.
+
+    Args:
+        path: the file.
+        data: its bytes, or parts of them, of which only one is held at a time.
 
     Raises:
         ValueError: a folder stands in the file's place, or in that of the one aside. OSError: the disk refused.
@@ -136,7 +140,8 @@ def replace(path: Path, data: bytes) -> None:
     descriptor = open_regular(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         try:
-            write_all(descriptor, data)
+            for part in (data,) if isinstance(data, bytes) else data:
+                write_all(descriptor, part)
             sync(descriptor)
         finally:
             os.close(descriptor)

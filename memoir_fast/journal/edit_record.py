@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 _NUMBER, _COUNT = (int, float, type(None)), (int, type(None))
@@ -55,8 +56,13 @@ class EditRecord:
         return cls(**{name: header[name] for name in FIELDS if name in header} | changes)
 
     def row(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
+        """The fields by name, in lists and dictionaries of their own. (`asdict` copies text by text: of thousands of edits
+        when a store is opened.)"""
+        found = {name: getattr(self, name) for name in FIELDS}
+        for name, value in found.items():
+            if type(value) is list or type(value) is dict:
+                found[name] = deepcopy(value) if value else type(value)()
+        return found
 
 
 FIELDS = tuple(f.name for f in fields(EditRecord))

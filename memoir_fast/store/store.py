@@ -31,7 +31,7 @@ from ..journal.record import DTYPES, Entry
 from ..journal.state import State
 from ..memory.residual import ResidualMemory
 from . import compaction, manifest
-from .ledger import Ledger, acknowledged, as_stored, open_ledger, reconcile
+from .ledger import Ledger, acknowledged, open_ledger, reconcile
 from .lock import WriterLock
 from .log import History, Writer, check_reaches, segment_path, segments
 from .manifest import BASE, CONFIG, Manifest
@@ -71,7 +71,7 @@ class Store(Journal):
         self._process = os.getpid()
         self._ledger: Ledger | None = None
         self._lock: WriterLock | None = None
-        self._rebuilt = 0  # the state's count of changes when C was last made from the records
+        self.mended = 0  # the state's count of changes when C was last found to be the sum of the records, or made it
         if not (self.folder / CONFIG).exists():
             raise ValueError(f"{self.folder}: there is no store in this folder ({CONFIG} is missing)")
         try:
@@ -141,6 +141,7 @@ class Store(Journal):
                  permutation=manifest.permutation_digest(memory.permutation), conflict=conflict,
                  record_dtype=record_dtype).named().save(folder)  # fmt: skip
         made = cls(folder, writer=True, **settings)
+        memory.drift = made.memory.drift
         made.memory = made.state.memory = memory
         return made
 
@@ -245,7 +246,7 @@ class Store(Journal):
         path = parts[-1][1] if parts else segment_path(self.folder, 1)
         self._log = Writer(path, path.stat().st_size if path.exists() else 0, self._history.chain())
         files.sync_folder(self.folder)
-        rows = [as_stored(self.state.row(edit)) for edit in self.state.entries]
+        rows = [self.state.row(edit) for edit in self.state.entries]
         self._ledger = reconcile(self._rows(), rows, self.state.seq, self.report)
 
     def _take_base(self, base: dict[str, torch.Tensor]) -> None:
@@ -267,6 +268,8 @@ class Store(Journal):
         self.memory.feature = kept.config.feature
         if rule_of(kept.config).tracks:
             self.memory.track()
+            if self.is_writer:
+                self.memory.watch()
         self.state = State(self.memory)
 
     @exclusive
