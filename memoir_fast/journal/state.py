@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import quoted
-from .edit_record import EditRecord
+from .edit_record import EditRecord, row_of
 from .lists import Lists, asked
 from .record import Entry, check_header, edit_update
 
@@ -156,7 +156,7 @@ class State:
     def row(self, edit: int) -> dict[str, Any]:
         """An edit's row, as `EditRecord.row` gives it."""
         header = self.entries[edit].header
-        return EditRecord.of(header, tags=self.tags[edit], status=self.statuses[edit], seq=header["seq"]).row()
+        return row_of(header, tags=self.tags[edit], status=self.statuses[edit], seq=header["seq"])
 
     def active(self) -> list[int]:
         """The ids of the active edits."""
