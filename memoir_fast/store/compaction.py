@@ -31,8 +31,9 @@ def compact(store: Store, forget_before: int | None = None) -> None:
 
     Raises:
         TypeError: forget_before is not an id.
-        StoreError: the store is open for reading, or a file could not be written; nothing is lost.
-        ValueError: a segment of the archive is damaged.
+        StoreError: the store is open for reading, or a file could not be written; nothing is lost. Of the updates that
+            were to be given up, some may be kept until a later compaction.
+        ValueError: a segment of the archive is damaged, or a folder stands in a file's place.
     """
     writer, state, memory = store._writer(), store.state, store.memory
     store.flush()
@@ -54,14 +55,14 @@ def compact(store: Store, forget_before: int | None = None) -> None:
         if writer.end:
             _begin_segment(store)
         store.keep(updated)
+        kept = {s.file for s in updated.snapshots}
+        for path in store.folder.glob("snapshot-*.safetensors"):
+            if path.name not in kept and manifest.is_snapshot(path.name) and not path.is_dir():
+                path.unlink()
+        if forget_before is not None:
+            _forget(store, forget_before)
     except OSError as error:
         raise StoreError(f"{store.folder}: compaction failed ({error.strerror}); nothing is lost") from error
-    kept = {s.file for s in updated.snapshots}
-    for path in store.folder.glob("snapshot-*.safetensors"):
-        if path.name not in kept and manifest.is_snapshot(path.name) and not path.is_dir():
-            path.unlink()
-    if forget_before is not None:
-        _forget(store, forget_before)
 
 
 def _begin_segment(store: Store) -> None:
@@ -127,16 +128,18 @@ def _mend(C: torch.Tensor, store: Store) -> None:
 
 def _forget(store: Store, before: int) -> None:
     """Rewrite the archive's segments without the updates of edits below this id."""
-    for first, path in segments(store.folder)[:-1]:
-        entries, problem = scan(path, first)
-        if problem is not None:
-            raise problem
-        drops = [entry.header["kind"] == "edit" and entry.header["id"] < before for entry in entries]
-        records = [_forgotten(e) if drop else e.raw() for e, drop in zip(entries, drops, strict=True)]
-        files.replace(path, b"".join(records))
-    for entry in store.history():
-        if entry.header["kind"] == "edit":
-            store.state.entries[entry.header["id"]] = entry
+    try:
+        for first, path in segments(store.folder)[:-1]:
+            entries, problem = scan(path, first)
+            if problem is not None:
+                raise problem
+            drops = [entry.header["kind"] == "edit" and entry.header["id"] < before for entry in entries]
+            records = (_forgotten(e) if drop else e.raw() for e, drop in zip(entries, drops, strict=True))
+            files.replace(path, records)
+    finally:  # records lie elsewhere in the segments that were rewritten
+        for entry in store.history():
+            if entry.header["kind"] == "edit":
+                store.state.entries[entry.header["id"]] = entry
 
 
 def _forgotten(entry: Entry) -> bytes:

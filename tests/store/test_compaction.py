@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 
 import pytest
@@ -9,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from memoir_fast.journal.state import State
-from memoir_fast.store import Store, compaction
-from tests.support.stores import fact_of, new_store
+from memoir_fast.store import Store, StoreError, compaction
+from tests.support.stores import add, contents, fact_of, new_store
 
 
 def _filled(folder, count: int) -> Store:
@@ -118,6 +120,30 @@ def test_a_change_that_fails_leaves_what_is_known_of_the_drift(many, tmp_path, m
             store.delete(5)
         monkeypatch.undo()
         assert store.state.statuses[5] == "active" and store.memory.drift.of(store.memory.C) < 1e-6
+
+
+def test_a_full_disk_while_updates_are_given_up_is_told_and_loses_nothing(tmp_path, monkeypatch):
+    with _filled(tmp_path / "s", 4) as store:
+        store.compact()
+        add(store, 4), add(store, 5), store.compact()
+        kept, write = contents(store), os.write
+
+        def full(descriptor, data):
+            if "/log-000000000005" in os.readlink(f"/proc/self/fd/{descriptor}"):  # the second segment
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(descriptor, data)
+
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(StoreError, match=r"compaction failed .No space left on device.; nothing is lost"):
+            store.compact(forget_before=3)
+        monkeypatch.undo()
+        assert contents(store) == kept
+        for edit in (3, 4, 5):
+            assert store.state.update_of(edit).features is not None
+    with Store(tmp_path / "s", writer=True) as store:
+        assert contents(store) == kept and store.verify()["problems"] == []
+        store.compact(forget_before=3)
+        assert store.state.entries[2].forgotten and not store.state.entries[3].forgotten
 
 
 def test_verify_sees_a_c_that_is_not_the_sum(many, tmp_path):
