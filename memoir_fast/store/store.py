@@ -15,6 +15,7 @@ import contextlib
 import os
 import sqlite3
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -393,6 +394,6 @@ class Store(Journal):
         with self.writing:
             compaction.compact(self, forget_before)
 
-    def verify(self) -> dict[str, Any]:
+    def verify(self, each: Callable[[], Any] | None = None) -> dict[str, Any]:
         """Read, check and replay everything; see `verify.verify`."""
-        return verify(self)
+        return verify(self, each)

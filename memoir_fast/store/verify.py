@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..journal.record import Entry
@@ -17,9 +18,13 @@ _MOST = 1e-4  # the difference, of the largest norm, that rounding may leave
 _EACH = 16  # records after which the norms are looked at
 
 
-def verify(store: Store) -> dict[str, Any]:
+def verify(store: Store, each: Callable[[], Any] | None = None) -> dict[str, Any]:
     """Read and replay everything: checksums, signatures, the memory against the records, and the ledger against the
     log.
+
+    Args:
+        store: open for reading or writing.
+        each: called after each record.
 
     Returns:
         "records", the number of edits by status, and "bytes", the size of all files;
@@ -32,7 +37,7 @@ def verify(store: Store) -> dict[str, Any]:
     """
     problems: list[str] = []
     history = store.history()
-    difference = _replayed(store, history, problems)
+    difference = _replayed(store, history, problems, each or (lambda: None))
     D, d, _ = store.manifest.sizes
     for snapshot in store.manifest.snapshots:
         try:
@@ -53,7 +58,7 @@ def verify(store: Store) -> dict[str, Any]:
     }
 
 
-def _replayed(store: Store, history: list[Entry], problems: list[str]) -> float | None:
+def _replayed(store: Store, history: list[Entry], problems: list[str], each: Callable[[], Any]) -> float | None:
     """The relative difference between the memory and its replayed records, each of which is read and checked."""
     memory, kept = ResidualMemory(*store.manifest.sizes, store.memory.permutation.cpu()), store.memory
     if kept.C is not None:
@@ -71,6 +76,7 @@ def _replayed(store: Store, history: list[Entry], problems: list[str]) -> float 
         if number % _EACH == 0 or number == len(history) - 1:  # rounding errors are relative to the largest norm
             largest = max(largest, float(memory.V.norm()))
             largest_C = largest_C if memory.C is None else max(largest_C, float(memory.C.norm()))
+        each()
     if problems or not whole:
         return None
     if memory.index.ids != kept.index.ids or (memory.index.signatures() != kept.index.signatures()).any():
