@@ -169,12 +169,14 @@ class State:
     def asking(self, text: str) -> list[int]:
         """The edits, whatever their status, whose prompt or one of whose rephrasings is this folded text, ascending."""
         self._list()
-        return [edit for edit in self._asking.of(text) if text in asked(self.entries[edit].header)]
+        known = [edit for edit in self._asking.of(text) if edit in self.entries]
+        return [edit for edit in known if text in asked(self.entries[edit].header)]
 
     def keyed(self, key: str) -> list[int]:
         """The edits, whatever their status, that were stored under the user's key, ascending."""
         self._list()
-        return [edit for edit in self._keyed.of(key) if self.entries[edit].header.get("key") == key]
+        known = [edit for edit in self._keyed.of(key) if edit in self.entries]
+        return [edit for edit in known if self.entries[edit].header.get("key") == key]
 
     def _list(self) -> None:
         """Bring the lists up to date: what was made since is added, so that a question costs nothing for what was there."""

@@ -26,6 +26,19 @@ def test_a_change_of_one_edit_looks_at_those_concerned_only(monkeypatch):
     assert journal.state.statuses[5] == "active"
 
 
+def test_what_was_forgotten_is_not_found_nor_its_texts_under_the_next_edit_of_its_id():
+    journal = new_journal()
+    add(journal, 0, key="k0")
+    mark = journal.mark()
+    add(journal, 1, key="k1"), add(journal, 2, key="k2")
+    assert journal.same_text("p2") == [2] and journal.named("k1") == 1
+    journal.return_to(mark)
+    assert journal.same_text("p2") == journal.same_text("p1") == [] and journal.named("k1") is None
+    add(journal, 3, key="k3")
+    assert journal.same_text("p1") == [] and journal.named("k1") is None and journal.same_text("p0") == [0]
+    assert journal.same_text("p3") == [1] and journal.named("k3") == 1
+
+
 @pytest.mark.parametrize("made", [new_journal, new_store])
 def test_what_is_found_by_text_and_key_is_what_a_look_at_all_edits_finds(made, tmp_path, monkeypatch):
     """Through failures, which give an id to another text, and through undo."""
