@@ -82,7 +82,12 @@ def store(args) -> None:
             rows.append(row)
             print(f"{row['edits']} edits, a log of {row['log_mb']} MB")
             for name, taken in row["ms"].items():
-                print(f"  {name:<34}{taken:12.2f} ms{taken / rows[0]['ms'][name]:9.2f} x", flush=True)
+                work = row["cpu_ms"][name]
+                ratios = taken / rows[0]["ms"][name], work / rows[0]["cpu_ms"][name]
+                print(
+                    f"  {name:<34}{taken:12.2f} ms{ratios[0]:8.2f} x{work:12.2f} ms of the processor{ratios[1]:8.2f} x",
+                    flush=True,
+                )
     recorder.write({"model": args.model}, {"rows": rows})
 
 

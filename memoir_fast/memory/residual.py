@@ -91,10 +91,10 @@ class ResidualMemory:
             self.C = _zeros(self.in_features, self.in_features).to(self.V.device)
 
     def watch(self) -> None:
-        """Follow from now on how far C drifts from what was added to it and not taken back, if C is kept."""
+        """Follow from now on how far C drifts from what was added to it and not taken back, if C is kept. The memory must
+        be empty: a product with a C of zeros would take up all of its room."""
         if self.C is not None:
             self.drift = Drift(self.in_features)
-            self.drift.begin(self.C)
 
     def write(self, update: Update, sign: int = 1) -> None:
         """Add an update to V and C, or take it back with sign -1. Neither the scale nor the index is touched."""
