@@ -31,8 +31,8 @@ test-gpu:
 	$(PYTHON) -m memoir_fast.ops > build/gpu-report.txt
 	$(PYTHON) -m pytest -ra tests/gpu tests/kernels/test_aot.py >> build/gpu-report.txt 2>&1; ended=$$?; cat build/gpu-report.txt; exit $$ended
 
-# The oldest packages that pyproject.toml allows, in an environment of their own, and the tests that depend on what transformers calls
-# things. EasyEdit's own package is installed here too, without the old packages that it pins: its editor is run with ours inside.
+# The oldest packages that pyproject.toml allows (but for torch, of which only one version is tested), in an environment of their
+# own, and the tests that depend on what transformers calls things. EasyEdit's own package is installed here too, without the old packages that it pins: its editor is run with ours inside.
 OLDEST := .venv-oldest
 OLDEST_STAMP := $(OLDEST)/.installed
 

@@ -3,6 +3,7 @@
 from memoir_fast import ops
 from memoir_fast.base.loading import cache_folder, checkpoint_folder
 from memoir_fast.base.running import device_of
+from memoir_fast.cli.app import main as command_line
 from memoir_fast.compat.easyedit import BaseEditor, MEMOIRHyperParams, summary_metrics
 from memoir_fast.compat.tensors import import_memory
 from memoir_fast.config import default_wordings
@@ -14,6 +15,7 @@ from memoir_fast.evaluation import metrics
 from memoir_fast.evaluation.facts import load_facts
 from memoir_fast.journal.edit_record import EditRecord
 from memoir_fast.memory.index import SignatureIndex
+from memoir_fast.memory.update import Update
 from memoir_fast.ops import cpu, reference, search, threads
 from memoir_fast.reading.background import calibration_of
 from memoir_fast.reading.matching.candidates import Candidates, summed
@@ -21,6 +23,7 @@ from memoir_fast.reading.matching.demands import offers
 from memoir_fast.reading.matching.fitting import fit_classifier
 from memoir_fast.reading.matching.key_store import KeyStore
 from memoir_fast.reading.matching.keys import Wordings
+from memoir_fast.reading.matching.matcher import Wording
 from memoir_fast.reading.matching.near_miss_subjects import subjects
 from memoir_fast.reading.matching.near_misses import CLASSES, Asked, make_near_misses
 from memoir_fast.reading.matching.near_misses import wordings as relation_wordings
@@ -31,7 +34,7 @@ from memoir_fast.reading.threshold import Threshold, overlaps
 from memoir_fast.reading.word_rule import WordRule
 from memoir_fast.serving.export import export_vllm
 from memoir_fast.serving.serve import FLAGS, server_command
-from memoir_fast.store import Store
+from memoir_fast.store import Store, export_bundle, import_bundle
 from memoir_fast.text import answers
 from memoir_fast.text.encoder import Encoder
 from memoir_fast.text.rewording import reworded
@@ -64,17 +67,22 @@ __all__ = [
     "SignatureIndex",
     "Store",
     "Threshold",
+    "Update",
     "WordRule",
+    "Wording",
     "Wordings",
     "answers",
     "cache_folder",
     "calibration_of",
     "checkpoint_folder",
+    "command_line",
     "cpu",
     "default_wordings",
     "device_of",
+    "export_bundle",
     "export_vllm",
     "fit_classifier",
+    "import_bundle",
     "import_memory",
     "joined_prompts",
     "lay_out",

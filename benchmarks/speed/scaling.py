@@ -1,4 +1,4 @@
-"""What grows with the number of stored edits: `python -m benchmarks.speed.scaling`
+"""What grows with the number of stored edits: `python -m benchmarks.speed.scaling`, and with `--store` what each call on a store costs
 
 The memory is filled with synthetic masks (random ones, and no weights: editing for real would take days), then one edit, queries, memory,
 saving and loading are measured at each size.
@@ -18,6 +18,7 @@ import torch
 from benchmarks import harness
 from benchmarks.library import PLAIN, import_memory, load_facts
 from benchmarks.models import load_model
+from benchmarks.speed import scaling_store
 from benchmarks.timing import seconds_of
 from memoir_fast import MemoirConfig, MemoirModel
 
@@ -72,10 +73,35 @@ def measure(base, tokenizer, size: int, warm, fact, rng) -> dict:
         model.detach()
 
 
+def store(args) -> None:
+    """Measure a store's calls, and print each one's ratio to its time with the fewest edits."""
+    recorder, sizes = harness.Recorder("scaling_store", args), args.sizes or [15, 150, 1500, 15000]
+    (base, tokenizer), (other, _), rows = load_model(args.model), load_model(args.model), []
+    with tempfile.TemporaryDirectory(dir=args.work) as folder:
+        for row in scaling_store.measured(base, other, tokenizer, sizes, Path(folder)):
+            rows.append(row)
+            print(f"{row['edits']} edits, a log of {row['log_mb']} MB")
+            for name, taken in row["ms"].items():
+                work = row["cpu_ms"][name]
+                ratios = taken / rows[0]["ms"][name], work / rows[0]["cpu_ms"][name]
+                print(
+                    f"  {name:<34}{taken:12.2f} ms{ratios[0]:8.2f} x{work:12.2f} ms of the processor{ratios[1]:8.2f} x",
+                    flush=True,
+                )
+    recorder.write({"model": args.model}, {"rows": rows})
+
+
 def main() -> None:
     parser = harness.arguments(__doc__, model=True)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000, 10000])
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", help="how many edits, ascending (default: 10 to 10000, of a store 15 to 15000)"
+    )
+    parser.add_argument("--store", action="store_true", help="measure a store's calls instead of a memory's")
+    parser.add_argument("--work", help="where the store is made (default: the system's temporary folder)")
     args = parser.parse_args()
+    if args.store:
+        return store(args)
+    args.sizes = args.sizes or [10, 100, 1000, 10000]
     recorder = harness.Recorder("scaling", args)
     facts = load_facts(harness.SHIPPED, len(args.sizes) + 1)  # the last one warms up
     base, tokenizer = load_model(args.model)

@@ -1,9 +1,9 @@
-"""Attaches a memory to a model's projection with hooks only, so that the model stays the Hugging Face model that it is.
+"""Attaches a memory to a model's projection, so that the model stays the Hugging Face model that it is.
 
 No module is replaced and no parameter touched: while a memory is attached, `state_dict`, `save_pretrained`,
-`push_to_hub` and a trainer's checkpoints are the base model's. Detaching removes exactly what attaching added. The
-model's `generate` is observed like its `forward`, so a pipeline, a wrapper or a direct call goes the same way as
-`MemoirModel.generate`.
+`push_to_hub` and a trainer's checkpoints are the base model's. Hooks observe the forward pass; a function in the place
+of the model's `generate` lets a pipeline, a wrapper or a direct call go the same way as `MemoirModel.generate`, and
+inside PEFT's wrappers another stands in the place of its `forward`. Detaching removes exactly what attaching added.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from .causal_lm import CausalLM
 from .compiling import refuse_to_be_traced
+from .passes import Pass
 from .projection import Target, layers_of
 from .running import running_module
 
@@ -47,8 +48,8 @@ class _Hook:
     """A callable that cannot be copied, because a copy of the model would use this model's memory."""
 
     def __init__(self, function: Callable[..., Any], attachment: Attachment):
+        functools.update_wrapper(self, function)  # first: the function may bear another hook's attributes
         self.function, self.attachment = torch.compiler.disable(function), attachment
-        functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
@@ -74,8 +75,8 @@ class Attachment:
         observer: gets the model's forward passes.
         depth: the number of the decoder layer whose input `Observer.early` gets, at most the projection's; None for
             none.
-        outer: what the model is wrapped in, None for nothing. PEFT's wrappers (below 0.21) call the model's `forward`
-            past its hooks, so under one of them `forward` itself is observed.
+        outer: what the model is wrapped in, None for nothing. Inside PEFT's wrappers, of whatever version, `forward`
+            itself is observed as well, because those of PEFT below 0.21 call it past the model's hooks.
     """
 
     def __init__(
@@ -87,8 +88,9 @@ class Attachment:
         outer: CausalLM | None = None,
     ):
         self.model, self.target, self.observer, self.depth = model, target, observer, depth
-        self._past_hooks = outer is not None and _is_called_past_hooks(model, outer)
-        self._within: ContextVar[int] = ContextVar("memoir_fast_passes", default=0)
+        self._in_peft = outer is not None and _is_in_peft(model, outer)
+        self._entered: ContextVar[Pass | None] = ContextVar("memoir_fast_entered", default=None)
+        self._observed: object = None  # what is new with each attaching that observes `forward`
         self._forward: Any = None
         self._handles: list[RemovableHandle] = []
 
@@ -121,7 +123,7 @@ class Attachment:
                 self._handles.append(early.register_forward_pre_hook(_Hook(self._early, self), with_kwargs=True))
             if head is not None:
                 self._handles.append(head.register_forward_pre_hook(contiguous_input))
-            if self._past_hooks:
+            if self._in_peft:
                 self._observe_forward()
             if hasattr(model, "generate"):
                 model.generate = _Hook(_observed(model, observer), self)
@@ -135,6 +137,7 @@ class Attachment:
         if self._handles and isinstance(self.model.__dict__.get("generate"), _Hook):
             del self.model.generate
             _forget_compiled()
+        self._observed = None
         if isinstance(self.model.__dict__.get("forward"), _Hook):
             del self.model.forward
             if self._forward is not None:  # another's, which stood on the model before (accelerate's)
@@ -150,23 +153,29 @@ class Attachment:
         self.detach()
 
     def _observe_forward(self) -> None:
-        """Let whoever calls the model's `forward` by itself come by its hooks as well."""
-        model, within = self.model, self._within
+        """Let whoever calls the model's `forward` by itself come by its hooks as well.
+
+        The model's call notes just before it calls `forward` that it has come by the hooks. The note holds for this one
+        time, and no longer than the call runs, however that ends.
+        """
+        model, by_hooks = self.model, self._entered
         self._forward = model.__dict__.get("forward")
+        self._observed = observed = object()
         original = model.forward
 
         def entered(module: nn.Module, args: tuple) -> None:
-            within.set(within.get() + 1)
-
-        def left(module: nn.Module, args: tuple, output: Any) -> None:
-            within.set(within.get() - 1)
+            by_hooks.set(Pass())
 
         @functools.wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
-            return original(*args, **kwargs) if within.get() else model(*args, **kwargs)
+            call = by_hooks.get()
+            by_hooks.set(None)
+            # Detached, this may still be what another wrapped meanwhile (accelerate's hooks do).
+            if self._observed is not observed or (call is not None and not call.is_over()):
+                return original(*args, **kwargs)
+            return model(*args, **kwargs)
 
-        self._handles.append(model.register_forward_pre_hook(entered))
-        self._handles.append(model.register_forward_hook(left, always_call=True))
+        self._handles.append(model.register_forward_pre_hook(_Hook(entered, self)))
         model.forward = _Hook(forward, self)
 
     def _early(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
@@ -216,7 +225,7 @@ def _innermost(projection: nn.Module) -> nn.Module:
     return inner
 
 
-def _is_called_past_hooks(model: CausalLM, outer: CausalLM) -> bool:
+def _is_in_peft(model: CausalLM, outer: CausalLM) -> bool:
     """Whether a model is the one inside PEFT's wrapper `outer`."""
     return any(type(part).__module__.split(".")[0] == "peft" and part is not model for part in outer.modules()
                if getattr(part, "model", None) is model)  # fmt: skip

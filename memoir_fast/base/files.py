@@ -9,7 +9,7 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -125,32 +125,62 @@ def replace_shared(path: Path, data: bytes) -> None:
         raise
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Write aside, flush to the disk, rename, flush the folder: a crash leaves the old file or the new one.
+
+    Args:
+        path: the file.
+        data: its bytes, or parts of them, of which only one is held at a time.
 
     Raises:
         ValueError: a folder stands in the file's place, or in that of the one aside. OSError: the disk refused.
     """
     aside = path.with_name(path.name + ".part")
-    try:
-        aside.unlink(missing_ok=True)
-        _write_aside(aside, path, data)
-    except IsADirectoryError as error:
-        raise ValueError(
-            f"{error.filename2 or error.filename}: is a folder where a file belongs: move it away"
-        ) from None
-    sync_folder(path.parent)
-
-
-def _write_aside(aside: Path, path: Path, data: bytes) -> None:
+    remove(aside)
     descriptor = open_regular(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         try:
-            write_all(descriptor, data)
+            for part in (data,) if isinstance(data, bytes) else data:
+                write_all(descriptor, part)
             sync(descriptor)
         finally:
             os.close(descriptor)
-        os.replace(aside, path)
+        move(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file, replacing the one at the target. Raises ValueError for a folder in the place of either, OSError."""
+    for path in (source, target):
+        check_no_folder(path)
+    os.replace(source, target)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there. Raises ValueError for a folder in its place, OSError."""
+    check_no_folder(path)
+    path.unlink(missing_ok=True)
+
+
+def check_no_folder(path: Path) -> None:
+    """Raise ValueError if a folder stands in a file's place."""
+    if is_folder(path):
+        raise ValueError(f"{path}: is a folder where a file belongs: move it away")
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder and not a link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing. Raises ValueError for a file in the place of one,
+    OSError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+        raise ValueError(f"{file}: is a file where a folder belongs: name another folder") from None

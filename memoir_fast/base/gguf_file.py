@@ -10,6 +10,7 @@ from pathlib import Path
 
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a field's value, by its kind
 _TEXT, _LIST = 8, 9
+_DEEPEST = 16  # lists in lists; no model's header has more than two
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 
 
@@ -47,14 +48,18 @@ def check_gguf(path: Path) -> Path:
 
 
 def check_whole(path: Path) -> None:
-    """Raise ValueError for a GGUF file that ends before the tensors its header lists. Takes seconds, to parse the
-    header."""
+    """Raise ValueError for a GGUF file that ends before the tensors its header lists, or with a header that is not of
+    the format. Takes seconds, to parse the header."""
     from gguf import GGUFReader
 
     size = path.stat().st_size
     try:
         _check_fields(path)
         ends = [int(tensor.data_offset + tensor.n_bytes) for tensor in GGUFReader(path).tensors]
+    except _Foreign as error:
+        raise ValueError(
+            f"model: {str(path)!r} holds {error} in its header: convert the model again, with another program or another version of it"
+        ) from None
     except (ValueError, IndexError, KeyError, OSError):  # numpy finds fewer bytes than a field or a tensor should have
         ends = []
     if not ends or size < max(ends):
@@ -63,8 +68,13 @@ def check_whole(path: Path) -> None:
         )
 
 
+class _Foreign(ValueError):
+    """What is in the header is there, and is nothing that the format has."""
+
+
 def _check_fields(path: Path) -> None:
-    """Raise ValueError where a field of the header is longer than the file, which the gguf package would follow for hours.
+    """Raise ValueError where a field of the header is longer than the file, which the gguf package would follow for
+    hours; `_Foreign` where it is of no kind that the package reads.
 
     Source: the GGUF specification, versions 2 and 3 (little-endian); files of other versions are left to the package.
     """
@@ -80,24 +90,26 @@ def _check_fields(path: Path) -> None:
             raise ValueError(f"{path}: a field ends behind the file") from None
 
 
-def _behind(data: mmap.mmap, kind: int, place: int) -> int:
-    """Where the value at a place ends. Raises ValueError or struct.error where that is behind the file."""
+def _behind(data: mmap.mmap, kind: int, place: int, deep: int = 0) -> int:
+    """Where the value at a place ends, `deep` lists around it. Raises as `_check_fields`, or struct.error."""
     if kind == _TEXT:
         end = place + 8 + struct.unpack_from("<Q", data, place)[0]
     elif kind == _LIST:
+        if deep == _DEEPEST:
+            raise _Foreign(f"lists nested more than {_DEEPEST} deep")
         inner, number = struct.unpack_from("<IQ", data, place)
         end = place + 12
-        if inner == _TEXT:
+        if inner in (_TEXT, _LIST):
             for _ in range(number):
-                end = _behind(data, inner, end)
+                end = _behind(data, inner, end, deep + 1)
         elif inner in _SIZES:
             end += number * _SIZES[inner]
         else:
-            raise ValueError(f"a list of values of kind {inner}")
+            raise _Foreign(f"a list of values of kind {inner}")
     elif kind in _SIZES:
         end = place + _SIZES[kind]
     else:
-        raise ValueError(f"a value of kind {kind}")
+        raise _Foreign(f"a value of kind {kind}")
     if end > len(data):
         raise ValueError("a field ends behind the file")
     return end

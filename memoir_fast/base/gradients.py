@@ -18,17 +18,17 @@ _FAR = 0.3  # how far the gradient may be from what it promises, of that; 8-bit 
 def check_gradients(model: CausalLM, target: Target) -> None:
     """Raise ValueError where a kind of linear layer above the projection passes no gradient back; torch's own are not tried.
 
-    One layer of each kind is tried on random numbers: it is linear, so that a small change of its input moves its output by what the
-    gradient says.
+    One layer of each kind and on each device is tried on random numbers: it is linear, so that a small change of its input moves its
+    output by what the gradient says. (A kind may have products of its own for each device, and layers may be spread over several.)
     """
-    tried: set[type] = set()
+    tried: set[tuple[type, torch.device]] = set()
     with evaluating(model):
         for layer in layers_of(model, target)[target.layer + 1 :]:
             for part in layer.modules():
                 kind = type(part)
-                if kind in tried or linear_sizes(part) is None or kind.__module__.startswith(_PLAIN):
+                if linear_sizes(part) is None or kind.__module__.startswith(_PLAIN) or (kind, device_of(part)) in tried:
                     continue
-                tried.add(kind)
+                tried.add((kind, device_of(part)))
                 if not _passes(part):
                     raise ValueError(
                         f"model: its {kind.__name__} layers ({kind.__module__.split('.')[0]}) pass no gradient back on the device "

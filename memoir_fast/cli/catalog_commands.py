@@ -94,9 +94,9 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _log(options: argparse.Namespace) -> None:
-    rows = opened(options).rows()
-    rows = [row for row in rows if options.all or row["status"] in ("active", "disabled")]
-    _listed(options, rows[-options.count :] if options.count else rows)
+    catalog = opened(options)
+    edits = [edit for edit, status in catalog.state.statuses.items() if options.all or status in ("active", "disabled")]
+    _listed(options, [catalog.row(edit) for edit in (edits[-options.count :] if options.count else edits)])
 
 
 def _search(options: argparse.Namespace) -> None:

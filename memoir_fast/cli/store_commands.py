@@ -18,6 +18,7 @@ _CHANGES = {
     "disable": "let no prompt find an edit, without taking its update back",
     "enable": "undo disable",
 }
+_AT_ONCE = 500  # records that are verified without a progress bar
 _SHOWN = 20  # edits of a rollback that are named before the question
 
 
@@ -153,8 +154,12 @@ def _compact(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
     with _open(options) as store:
-        report = store.verify()
+        records = store.state.seq
+        with tqdm(total=records, desc="verifying", unit="record", disable=records <= _AT_ONCE) as bar:
+            report = store.verify(bar.update)
     for name in ("records", "active", "superseded", "deleted", "disabled", "bytes", "difference"):
         say(options, f"{name:>11}  {report[name]}")
     write_json(options, report)

@@ -22,8 +22,8 @@ from ..reading.matching.prompt_codes import PromptCode
 from ..reading.probe import read_prompts
 from .edit_record import EditResult
 from .journal import Journal, now
+from .lists import folded
 from .record import dtype_of
-from .succession import folded
 
 # The score from which a stored edit is reported as similar to a new one.
 _RESEMBLES = 0.1

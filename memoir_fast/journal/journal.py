@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..config import MemoirConfig
 from ..errors import ConflictError, EditError, quoted
 from ..memory.selection import check_tags
+from .lists import folded
 from .past import changes_to, check_meant, past_state
 from .record import Entry, dtype_of, edit_body
 from .state import State
-from .succession import Succession, folded
+from .succession import Succession
 
 if TYPE_CHECKING:
     import torch
@@ -125,15 +126,14 @@ class Journal(ABC):
 
     def same_text(self, prompt: str) -> list[int]:
         """The active edits whose prompt or rephrasing is this text, up to case and blanks."""
-        wanted = folded(prompt)
         with self.memory.lock:
-            rows = self.state.edits.items()
-            return [edit for edit, row in rows if wanted in map(folded, (row["prompt"], *row["rephrasings"]))]
+            return [edit for edit in self.state.asking(folded(prompt)) if edit in self.state.edits]
 
     def named(self, key: str) -> int | None:
-        """The active edit stored under the user's key, or None."""
+        """The active edit stored under the user's key, the one that is active longest among several, or None."""
         with self.memory.lock:
-            return next((edit for edit, row in self.state.edits.items() if key and row["key"] == key), None)
+            active = [edit for edit in self.state.keyed(key) if edit in self.state.edits]
+            return min(active, key=self.state.rank, default=None)
 
     def conflicts(self, same: Iterable[int], target: str) -> list[int]:
         """The active edits that a new edit would replace: those among `same` with another target, ascending.

@@ -196,11 +196,15 @@ def check_header(entry: Entry) -> None:
         raise Damaged(f"{where} is of kind {quoted(header['kind'])}, unknown to this version")
     for name, kind in _FIELDS[header["kind"]].items():
         value = header.get(name)
+        if kind is str and type(value) is str:
+            continue
         if not isinstance(value, kind) or isinstance(value, bool) or not _in_range(name, value):
             raise Damaged(f"{where}: field {name!r} is missing or malformed: {quoted(value)}")
     if header["kind"] == "edit":
         for name, kind in LATER.items():
-            value = header.get(name, kind())
+            value = header.get(name)
+            if name not in header or (kind is str and type(value) is str):
+                continue
             if not isinstance(value, kind) or (kind is list and not all(isinstance(one, str) for one in value)):
                 raise Damaged(f"{where}: field {name!r} is malformed: {quoted(value)}")
     tags, old, changes = (header.get(name, []) for name in ("tags", "supersedes", "changes"))

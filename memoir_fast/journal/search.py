@@ -6,8 +6,8 @@ import json
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from .lists import folded
 from .past import time_of
-from .succession import folded
 
 
 def search(

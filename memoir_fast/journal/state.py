@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import quoted
-from .edit_record import EditRecord
+from .edit_record import EditRecord, row_of
+from .lists import Lists, asked
 from .record import Entry, check_header, edit_update
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class State:
         self.changed = 0
         self.next_id = 0
         self._disabled: dict[int, np.ndarray] = {}  # signatures of disabled edits, which the index does not hold
+        self._asking, self._keyed = Lists(), Lists()
+        self._listed = 0  # edits below this id are in the two lists
 
     @property
     def memory(self) -> ResidualMemory:
@@ -75,11 +78,17 @@ class State:
         """The counters, by name."""
         return {"seq": self.seq, "next_id": self.next_id, "changed": self.changed}
 
+    def count_as(self, counts: dict[str, int]) -> None:
+        """Take earlier counters again; the caller has put back what is kept by edit id."""
+        vars(self).update(counts)
+        self._listed = min(self._listed, self.next_id)
+
     def clear(self) -> None:
         """Forget everything; the caller empties the memory."""
         for kept in self.by_edit().values():
             kept.clear()
         self.seq, self.next_id, self.changed = 0, 0, self.changed + 1
+        self._forget_lists()
 
     def copied(self) -> State:
         """What is kept of each edit, in a state of its own without a memory."""
@@ -87,6 +96,7 @@ class State:
         for name, kept in self.by_edit().items():
             setattr(other, name, dict(kept))
         vars(other).update(self.counts())
+        other._forget_lists()
         return other
 
     def take(self, other: State) -> None:
@@ -96,6 +106,7 @@ class State:
         changed = self.changed + 1
         vars(self).update(other.counts())
         self.changed = changed
+        self._forget_lists()
 
     def apply(self, entry: Entry, effect: bool = True) -> None:
         """Take in the next record. effect: False where the memory holds it already (it came from a snapshot)."""
@@ -145,7 +156,7 @@ class State:
     def row(self, edit: int) -> dict[str, Any]:
         """An edit's row, as `EditRecord.row` gives it."""
         header = self.entries[edit].header
-        return EditRecord.of(header, tags=self.tags[edit], status=self.statuses[edit], seq=header["seq"]).row()
+        return row_of(header, tags=self.tags[edit], status=self.statuses[edit], seq=header["seq"])
 
     def active(self) -> list[int]:
         """The ids of the active edits."""
@@ -154,6 +165,30 @@ class State:
     def written(self) -> list[int]:
         """The edits whose updates are in V and C."""
         return [edit for edit, status in self.statuses.items() if STATUSES[status][0]]
+
+    def asking(self, text: str) -> list[int]:
+        """The edits, whatever their status, whose prompt or one of whose rephrasings is this folded text, ascending."""
+        self._list()
+        known = [edit for edit in self._asking.of(text) if edit in self.entries]
+        return [edit for edit in known if text in asked(self.entries[edit].header)]
+
+    def keyed(self, key: str) -> list[int]:
+        """The edits, whatever their status, that were stored under the user's key, ascending."""
+        self._list()
+        known = [edit for edit in self._keyed.of(key) if edit in self.entries]
+        return [edit for edit in known if self.entries[edit].header.get("key") == key]
+
+    def _list(self) -> None:
+        """Bring the lists up to date: what was made since is added, so that a question costs nothing for what was there."""
+        for edit in range(self._listed, self.next_id):
+            if edit in self.entries:
+                header = self.entries[edit].header
+                self._asking.add(edit, asked(header))
+                self._keyed.add(edit, {header.get("key", "")} - {""})
+        self._listed = self.next_id
+
+    def _forget_lists(self) -> None:
+        self._asking, self._keyed, self._listed = Lists(), Lists(), 0
 
     def rank(self, edit: int) -> tuple[int, int]:
         """Orders edits by when they were last made active; those from a memory folder come first, ordered by id."""

@@ -17,12 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .lists import asked
 from .state import State
-
-
-def folded(text: str) -> str:
-    """A text with case and blanks normalised, for comparison."""
-    return " ".join(text.casefold().split())
 
 
 class Succession:
@@ -42,7 +38,7 @@ class Succession:
         found = _reached(edit, state.predecessors) | _reached(edit, state.successors)
         if not self.keeps:
             found |= self._contradicting(edit)
-        return found & state.entries.keys() - {edit}
+        return {i for i in found if i != edit and i in state.entries}
 
     def giving_way(self, edit: int) -> list[int]:
         """The active edits that cannot be active beside this one, ascending."""
@@ -65,12 +61,9 @@ class Succession:
     def _contradicting(self, edit: int) -> set[int]:
         """The edits that ask the same in the same words and have another target."""
         entries = self.state.entries
-        asked, target = _asked(entries[edit].header), entries[edit].header["target"].strip()
-        return {
-            i
-            for i, entry in entries.items()
-            if entry.header["target"].strip() != target and asked & _asked(entry.header)
-        }
+        alike = {i for text in asked(entries[edit].header) for i in self.state.asking(text)}
+        target = entries[edit].header["target"].strip()
+        return {i for i in alike if entries[i].header["target"].strip() != target}
 
 
 def _reached(edit: int, nexts: dict[int, list[int]]) -> set[int]:
@@ -81,7 +74,3 @@ def _reached(edit: int, nexts: dict[int, list[int]]) -> set[int]:
         found |= fresh
         stack += fresh
     return found
-
-
-def _asked(header: dict) -> set[str]:
-    return {folded(text) for text in (header["prompt"], *header.get("rephrasings", []))} - {""}

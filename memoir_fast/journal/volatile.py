@@ -167,7 +167,7 @@ def _new_file() -> IO[bytes]:
 
 @dataclass(frozen=True)
 class _Saved:
-    """A copy of some rows of a memory, and of what memory and state hold about some edits."""
+    """A copy of some rows of a memory (sums: of what its `drift` knows), and of what memory and state hold about some edits."""
 
     rows: torch.Tensor
     V: torch.Tensor
@@ -176,6 +176,7 @@ class _Saved:
     counts: dict[str, int]
     edits: dict[int, dict[str, Any]]
     signatures: dict[int, np.ndarray]
+    sums: torch.Tensor | None = None
     entries: int = 0
     end: int = 0
 
@@ -186,13 +187,16 @@ class _Saved:
         C = None if memory.C is None else memory.C[rows[:, None], rows]
         known = {edit: {name: kept[edit] for name, kept in state.by_edit().items() if edit in kept} for edit in ids}
         signatures = {edit: memory.index.signature(edit) for edit in ids if edit in memory.index}
-        return cls(rows, memory.V[rows], C, memory.scale, state.counts(), known, signatures)
+        sums = None if memory.drift is None else memory.drift.sums.clone()
+        return cls(rows, memory.V[rows], C, memory.scale, state.counts(), known, signatures, sums)
 
     def put_back(self, memory: ResidualMemory, state: State) -> None:
         """Restore the rows and edits; edits made since are removed."""
         memory.V[self.rows], memory.scale = self.V, self.scale
         if memory.C is not None and self.C is not None:
             memory.C[self.rows[:, None], self.rows] = self.C
+        if memory.drift is not None and self.sums is not None:
+            memory.drift.sums.copy_(self.sums)
         memory.forget_blocks()
         later = [edit for edit in state.entries if edit >= self.counts["next_id"]]
         for edit in [*self.edits, *later]:
@@ -207,4 +211,4 @@ class _Saved:
                 memory.index.remove([edit])
             elif signature is not None and edit not in memory.index:
                 memory.index.add([edit], signature[None])
-        vars(state).update(self.counts)
+        state.count_as(self.counts)

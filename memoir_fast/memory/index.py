@@ -120,29 +120,25 @@ class SignatureIndex:
         signatures = self._checked(signatures)
         if len(ids) != len(signatures):
             raise ValueError(f"ids and signatures differ in number: {len(ids)} and {len(signatures)}")
-        ones = np.unpackbits(signatures, axis=1, bitorder="little")
-        if ones[:, self.dimension :].any() or (ones.sum(1, dtype=np.int64) != self.top_k).any():
+        ones = np.bitwise_count(signatures).sum(1, dtype=np.int64)
+        padding = 8 * self.width - self.dimension
+        if (ones != self.top_k).any() or (signatures[:, -1] >> 8 - padding).any():
             raise ValueError(f"signatures must have exactly {self.top_k} ones within {self.dimension} bits")
         with self._lock:
             if any(b <= a for a, b in zip([-1, *ids], ids, strict=False)) or any(i in self for i in ids):
                 raise ValueError(f"ids must ascend from 0 and not be stored already, got {ids[:8]}")
             self.version += 1
-            self._codes.append(signatures)
+            between = bool(ids) and bool(self._ids) and ids[0] < self._ids[-1]
+            at = [bisect_left(self._ids, i) for i in ids] if between else None
+            self._codes.insert(signatures, at)
             if self._slices is not None:
-                self._slices.append(signatures[:, : self.slice_width])
-            last = self._ids[-1] if self._ids else -1
-            self._ids.extend(ids)
-            if ids and ids[0] < last:
-                self._sort()
+                self._slices.insert(signatures[:, : self.slice_width], at)
+            if at is None:
+                self._ids.extend(ids)
+            else:
+                self._ids = array("q", np.insert(np.array(self._ids), at, ids).tobytes())
             for listener in self._listeners:
                 listener.added(ids, signatures)
-
-    def _sort(self) -> None:
-        order = np.argsort(np.array(self._ids))
-        for rows in (self._codes, self._slices):
-            if rows is not None:
-                rows.view[:] = rows.view[order]
-        self._ids = array("q", [self._ids[row] for row in order])
 
     def subset(self, ids: Iterable[int]) -> SignatureIndex:
         """A separate index of some of the stored edits; ids that are not stored are skipped."""
@@ -170,13 +166,12 @@ class SignatureIndex:
             unknown = [i for i in ids if i not in self]
             if unknown:
                 raise ValueError(f"ids {unknown} are not stored")
-            kept = np.ones(len(self._ids), dtype=bool)
-            kept[[self._row_of(i) for i in ids]] = False
+            places = sorted(self._row_of(i) for i in gone)
             self.version += 1
             for rows in (self._codes, self._slices):
                 if rows is not None:
-                    rows.keep(kept)
-            self._ids = array("q", [i for i in self._ids if i not in gone])
+                    rows.remove(places)
+            self._ids = array("q", np.delete(np.array(self._ids), places).tobytes())
             for listener in self._listeners:
                 listener.removed(ids)
 

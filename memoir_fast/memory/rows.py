@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,23 @@ class Rows:
         self._data[self.count : needed] = rows
         self.count = needed
 
-    def keep(self, kept: np.ndarray) -> None:
-        """Keep the rows where `kept` (count,) bool is True, in order."""
-        rows = self.view[kept]
-        self._data[: len(rows)] = rows
-        self.count = len(rows)
+    def insert(self, rows: np.ndarray, at: Sequence[int] | None = None) -> None:
+        """Put rows (n, *shape) in front of the rows with the numbers `at`, which ascend; None appends them. What is in
+        front of the first stays where it is."""
+        before = self.count
+        self.append(rows)
+        if at is None or not len(rows):
+            return
+        data, end = self._data, before
+        for number in range(len(rows) - 1, -1, -1):  # from the back, so that each row moves once
+            data[at[number] + number + 1 : end + number + 1] = data[at[number] : end]
+            data[at[number] + number], end = rows[number], at[number]
+
+    def remove(self, places: Sequence[int]) -> None:
+        """Remove the rows with these numbers, which ascend. What is in front of the first stays where it is."""
+        if not len(places):
+            return
+        data, ends = self._data, [*places[1:], self.count]
+        for number, (place, end) in enumerate(zip(places, ends, strict=True)):
+            data[place - number : end - number - 1] = data[place + 1 : end]
+        self.count -= len(places)

@@ -11,7 +11,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,14 @@ import torch
 from torch import nn
 
 from .. import ops
+from ..base.passes import Pass
 from ..memory.index import SignatureIndex
 from ..memory.residual import ResidualMemory
 from ..memory.selection import Tags
 from .decoding import check_decoding, real_tokens
 from .features import tophash_prompts
 from .given import is_mask_of, prompt_mask_of
-from .routes import Routes, cache_among, is_filled, keep_routes, routes_of
+from .routes import Routes, cache_among, is_filled, keep_routes, kept_routes
 from .word_rule import WordRule
 
 _WHY_NOT = (
@@ -48,7 +49,7 @@ class _Session:
 
 @dataclass
 class _Read:
-    """The tap of one forward pass: decides its routes, adds the memory's output. whole: it begins with the first tokens."""
+    """The tap of one forward pass, and of none after it: decides its routes, adds the memory's output. whole: it begins with the first tokens."""
 
     router: Router
     batch: int
@@ -61,6 +62,7 @@ class _Read:
     tokens: torch.Tensor | None = None
     kept: torch.Tensor | None = None
     reached: bool = False
+    call: Pass = field(default_factory=Pass)
 
     def early(self, hidden: torch.Tensor) -> None:
         """Gets the early layer's input (B, T, d); the word rule decides the routes here."""
@@ -93,7 +95,7 @@ class _Context:
         session: the running `generate`.
         disabled: the memory is switched off.
         tags: the edits that may be read; None for all.
-        token: restores the context from before the running forward pass.
+        token, outer: restores the context from before the running forward pass; that context.
     """
 
     tap: Tap | _Read | None = None
@@ -102,6 +104,7 @@ class _Context:
     disabled: bool = False
     tags: Tags | None = None
     token: list[Token] | None = None
+    outer: _Context | None = None
 
 
 _NOTHING = _Context()
@@ -145,9 +148,18 @@ class Router:
 
     # ---- switches ------------------------------------------------------------------------------------------------
 
+    def _now(self) -> _Context:
+        """The context, without forward passes that have ended and could not say so: `after` does not run for a KeyboardInterrupt."""
+        found = context = self._context.get()
+        while isinstance(context.tap, _Read) and context.outer is not None and context.tap.call.is_over():
+            context = context.outer
+        if context is not found:
+            self._context.set(context)
+        return context
+
     @contextlib.contextmanager
     def _within(self, **changes: Any) -> Iterator[None]:
-        token = self._context.set(replace(self._context.get(), **changes))
+        token = self._context.set(replace(self._now(), **changes))
         try:
             yield
         finally:
@@ -272,10 +284,11 @@ class Router:
 
     def before(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
         """See `Observer.before`. Raises ValueError for arguments that leave open which tokens are the prompt's."""
-        context = self._context.get()
+        context = self._now()
         token: list[Token] = []
         reading = context.tap is None or isinstance(context.tap, _Read)
-        token.append(self._context.set(replace(context, tap=None if reading else context.tap, token=token)))
+        kept = None if reading else context.tap
+        token.append(self._context.set(replace(context, tap=kept, token=token, outer=context)))
         if not reading:
             return None  # the pass is the editor's or a probe's, whose tap stays
         explicit = kwargs.pop("prompt_mask", None)
@@ -288,7 +301,7 @@ class Router:
 
     def after(self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         """See `Observer.after`. Raises ValueError if the pass left out the edited projection."""
-        context = self._context.get()
+        context = self._now()
         if context.token is None:
             return
         self._context.reset(context.token[0])
@@ -301,16 +314,14 @@ class Router:
         ):
             raise ValueError(f"the edited projection took no part in the forward pass: {_WHY_NOT}")
         if isinstance(read, _Read) and read.routes is not None:
-            self._last.set(
-                Routes(read.routes.edits, read.routes.scores)
-            )  # without the memory's rows, which would outlive their answer
+            self._last.set(Routes(read.routes.edits, read.routes.scores))  # no rows, which would outlive their answer
             if output is not None:
                 values = output.values() if isinstance(output, dict) else output if isinstance(output, tuple) else ()
                 keep_routes(cache_among(values) or read.cache, read.routes)
 
     def early(self, hidden: torch.Tensor) -> None:
         """See `Observer.early`."""
-        context = self._context.get()
+        context = self._now()
         if isinstance(context.tap, _Read):
             context.tap.early(hidden)
         elif context.early is not None:
@@ -318,7 +329,7 @@ class Router:
 
     def project(self, projection: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
         """See `Observer.project`."""
-        context = self._context.get()
+        context = self._now()
         if context.tap is not None:
             return context.tap(projection, x, out)
         if len(self.memory) and not context.disabled:
@@ -330,7 +341,7 @@ class Router:
 
     def generate(self, model: nn.Module, original: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         """See `Observer.generate`. Raises ValueError as `check_decoding`."""
-        context = self._context.get()
+        context = self._now()
         # A compiled decoder would trace the routing, and would not see later edits.
         kwargs.setdefault("disable_compile", True)
         if not context.disabled:
@@ -363,7 +374,7 @@ class Router:
                     "prompt_mask: the key-value cache holds tokens, and what they read was decided when it was filled. Give the mask with "
                     "the prompt and an empty cache, or leave it out"
                 )
-            return _Read(self, batch, length, None, _kept(cache, batch), cache, whole=False)
+            return _Read(self, batch, length, None, kept_routes(cache, batch), cache, whole=False)
         if session is not None:
             if session.routes is not None and len(session.routes.edits) == batch:
                 return _Read(self, batch, length, None, session.routes, cache)
@@ -384,17 +395,3 @@ class Router:
         if self.words is not None and explicit is None:
             mask = None  # the word rule finds the routing words in the tokens
         return _Read(self, batch, length, mask, None, cache, True, session, given.get("input_ids"), kept)
-
-
-def _kept(cache: Any, batch: int) -> Routes:
-    routes = routes_of(cache)
-    if routes is None:
-        raise ValueError(
-            "the key-value cache was filled by a model without this memory: its route was never decided. Start from an "
-            "empty cache, or continue it under `with model.disabled():`"
-        )
-    if len(routes.edits) != batch:
-        raise ValueError(
-            f"the key-value cache holds the routes of {len(routes.edits)} sequences, the batch has {batch}"
-        )
-    return routes

@@ -153,3 +153,18 @@ def is_filled(cache: Any) -> bool:
         return bool(cache.get_seq_length() > 0)
     except ValueError:  # a cache with recurrent states only does not count tokens
         return bool(cache.has_previous_state())
+
+
+def kept_routes(cache: Any, batch: int) -> Routes:
+    """The routes of a filled cache's sequences. Raises ValueError if there are none, or none for this many."""
+    routes = routes_of(cache)
+    if routes is None:
+        raise ValueError(
+            "the key-value cache was filled by a model without this memory: its route was never decided. Start from an "
+            "empty cache, or continue it under `with model.disabled():`"
+        )
+    if len(routes.edits) != batch:
+        raise ValueError(
+            f"the key-value cache holds the routes of {len(routes.edits)} sequences, the batch has {batch}"
+        )
+    return routes

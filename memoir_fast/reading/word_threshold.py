@@ -128,9 +128,12 @@ class WordThreshold:
         for number in lost:
             found = self.keys.ranked(self._queries[number])
             self._largest[number], self._edits[number] = (found[0].score, found[0].edit) if found else (0.0, -1)
+        sharing: dict[int, list[int]] = {}
         for edit in new:
-            for number in sorted({n for word in self.keys.vocabulary(edit) for n in self._holding.get(word, ())}):
-                score = self.keys.score(self._queries[number], edit)
+            for number in {n for word in self.keys.vocabulary(edit) for n in self._holding.get(word, ())}:
+                sharing.setdefault(number, []).append(edit)
+        for number, edits in sharing.items():
+            for edit, score in zip(edits, self.keys.scores(self._queries[number], edits), strict=True):
                 if score >= self._largest[number]:
                     self._largest[number], self._edits[number] = score, edit
 

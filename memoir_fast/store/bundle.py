@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,15 +39,19 @@ def export_bundle(store: Store, path: str | Path) -> None:
     if forgotten and not snapshots:
         raise StoreError(f"{store.folder}: updates were given up, and there is no snapshot that holds them")
     described = json.loads(replace(kept, snapshots=snapshots).to_bytes())
-    head = {"seq": 0, "kind": "bundle", "config": described}
-    parts = [encode(head, files.read(store.folder / kept.base_file))]
-    parts += [encode({"seq": 0, "kind": "snapshot"}, files.read(store.folder / s.file)) for s in snapshots]
-    parts += [entry.raw() for entry in history]
-    files.replace(path, b"".join(parts))
+
+    def parts() -> Iterator[bytes]:
+        yield encode({"seq": 0, "kind": "bundle", "config": described}, files.read(store.folder / kept.base_file))
+        for snapshot in snapshots:
+            yield encode({"seq": 0, "kind": "snapshot"}, files.read(store.folder / snapshot.file))
+        for entry in history:
+            yield entry.raw()
+
+    files.replace(path, parts())
 
 
 def import_bundle(path: str | Path, folder: str | Path) -> Store:
-    """Make a new store from a bundle and open it for writing.
+    """Make a new store from a bundle and open it for writing. It gets a snapshot, so that the next opening is quick.
 
     Raises:
         ValueError: the file is not a bundle or is damaged, or the folder is not empty. The message names the record; no
@@ -84,7 +89,7 @@ def _imported(entries: list[Entry], path: Path, folder: Path) -> Store:
     if len(boxed) != len(kept.snapshots) or [entry.seq for entry in log] != list(range(1, len(log) + 1)):
         raise Damaged(f"{path}: its records are not those of one store, in order")
     manifest.check_tensors(entries[0].body(), path, manifest.base_shapes(kept.sizes[0]))
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     if any(folder.iterdir()):
         raise ValueError(f"{folder}: the folder of a new store must be empty")
     try:
@@ -92,13 +97,24 @@ def _imported(entries: list[Entry], path: Path, folder: Path) -> Store:
         for snapshot, entry in zip(kept.snapshots, boxed, strict=True):
             files.replace(folder / snapshot.file, entry.body())
         if log:
-            files.replace(segment_path(folder, 1), b"".join(entry.raw() for entry in log))
+            files.replace(segment_path(folder, 1), (entry.raw() for entry in log))
         kept.save(folder)  # last, because it makes the folder a store
-        return Store(folder, writer=True)
+        return _with_snapshot(Store(folder, writer=True))
     except BaseException:
         for leftover in folder.iterdir():
             os.unlink(leftover)
         raise
+
+
+def _with_snapshot(store: Store) -> Store:
+    """The store, with a snapshot of all its records: without one, each opening would read and apply them again."""
+    try:
+        if store.state.seq > max((snapshot.seq for snapshot in store.manifest.snapshots), default=0):
+            store.compact()
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def merge(store: Store, other: Store) -> dict[str, list[int]]:

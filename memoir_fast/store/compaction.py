@@ -10,9 +10,13 @@ import torch
 from ..base import files
 from ..errors import StoreError
 from ..journal.record import Entry, encode
+from ..memory.residual import ResidualMemory, add_within
 from . import manifest
 from .log import Writer, scan, segment_path, segments
-from .manifest import Snapshot
+from .manifest import SUMS, Snapshot
+
+FEW = 256  # edits whose records are read again whenever C may have drifted
+MOST_DRIFT = 1e-5  # of C's norm; the additions alone leave less
 
 if TYPE_CHECKING:
     from .store import Store
@@ -27,22 +31,17 @@ def compact(store: Store, forget_before: int | None = None) -> None:
 
     Raises:
         TypeError: forget_before is not an id.
-        StoreError: the store is open for reading, or a file could not be written; nothing is lost.
-        ValueError: a segment of the archive is damaged.
+        StoreError: the store is open for reading, or a file could not be written; nothing is lost. Of the updates that
+            were to be given up, some may be kept until a later compaction.
+        ValueError: a segment of the archive is damaged, or a folder stands in a file's place.
     """
     writer, state, memory = store._writer(), store.state, store.memory
     store.flush()
     if forget_before is not None and (isinstance(forget_before, bool) or not isinstance(forget_before, int)):
         raise TypeError(f"forget_before must be an edit's id, got {forget_before!r}")
-    if store._rebuilt != state.changed and memory.C is not None:
-        _rebuild(memory.C, store)
-    ids = memory.index.ids
-    tensors = {
-        "V": memory.V,
-        "ids": torch.tensor(ids, dtype=torch.int64),
-        "signatures": torch.from_numpy(memory.index.signatures()),
-        **({} if memory.C is None else {"C": memory.C}),
-    }
+    if store.mended != state.changed and memory.C is not None:
+        _mend(memory.C, store)
+    tensors = _tensors(memory)
     name = f"snapshot-{state.seq:012d}.safetensors"
     try:
         found = manifest.write_tensors(store.folder / name, tensors)
@@ -56,14 +55,14 @@ def compact(store: Store, forget_before: int | None = None) -> None:
         if writer.end:
             _begin_segment(store)
         store.keep(updated)
+        kept = {s.file for s in updated.snapshots}
+        for path in store.folder.glob("snapshot-*.safetensors"):
+            if path.name not in kept and manifest.is_snapshot(path.name) and not path.is_dir():
+                path.unlink()
+        if forget_before is not None:
+            _forget(store, forget_before)
     except OSError as error:
         raise StoreError(f"{store.folder}: compaction failed ({error.strerror}); nothing is lost") from error
-    kept = {s.file for s in updated.snapshots}
-    for path in store.folder.glob("snapshot-*.safetensors"):
-        if path.name not in kept and manifest.is_snapshot(path.name) and not path.is_dir():
-            path.unlink()
-    if forget_before is not None:
-        _forget(store, forget_before)
 
 
 def _begin_segment(store: Store) -> None:
@@ -90,36 +89,57 @@ def _given_up(store: Store, before: int | None) -> int:
     return max((e.seq for i, e in entries if e.forgotten or (before is not None and i < before)), default=0)
 
 
-def _rebuild(C: torch.Tensor, store: Store) -> None:
-    """Recompute C from the records if all are there, to remove the rounding errors that subtractions left."""
-    if any(store.state.entries[edit].forgotten for edit in store.state.written()):
+def _tensors(memory: ResidualMemory) -> dict[str, torch.Tensor]:
+    """What a snapshot holds."""
+    tensors = {
+        "V": memory.V,
+        "ids": torch.tensor(memory.index.ids, dtype=torch.int64),
+        "signatures": torch.from_numpy(memory.index.signatures()),
+    }
+    if memory.C is not None:
+        tensors["C"] = memory.C
+        if memory.drift is not None:
+            tensors[SUMS] = memory.drift.sums
+    return tensors
+
+
+def _mend(C: torch.Tensor, store: Store) -> None:
+    """Recompute C from the records if all are there, to remove the rounding errors that subtractions left. With many
+    edits, only if these errors have become large: to read every record takes as long as there are edits."""
+    written, drift = store.state.written(), store.memory.drift
+    if any(store.state.entries[edit].forgotten for edit in written):
+        return
+    if len(written) > FEW and drift is not None and drift.of(C) <= MOST_DRIFT:
         return
     total = torch.zeros_like(C)
-    for edit in store.state.written():
+    for edit in written:
         try:
             update = store.state.update_of(edit).to(total.device)
         except ValueError as error:  # C stays as it is; rounding errors are no reason to stop
             store.report.append(f"{error}; edit {edit} cannot be taken back until the file is put back from a copy")
             return
         assert update.features is not None
-        rows = update.rows.long()
-        total[rows[:, None], rows] += update.features.T @ update.features
+        add_within(total, update.rows, update.features)
     C.copy_(total)
-    store._rebuilt = store.state.changed
+    if drift is not None:
+        drift.begin(C)
+    store.mended = store.state.changed
 
 
 def _forget(store: Store, before: int) -> None:
     """Rewrite the archive's segments without the updates of edits below this id."""
-    for first, path in segments(store.folder)[:-1]:
-        entries, problem = scan(path, first)
-        if problem is not None:
-            raise problem
-        drops = [entry.header["kind"] == "edit" and entry.header["id"] < before for entry in entries]
-        records = [_forgotten(e) if drop else e.raw() for e, drop in zip(entries, drops, strict=True)]
-        files.replace(path, b"".join(records))
-    for entry in store.history():
-        if entry.header["kind"] == "edit":
-            store.state.entries[entry.header["id"]] = entry
+    try:
+        for first, path in segments(store.folder)[:-1]:
+            entries, problem = scan(path, first)
+            if problem is not None:
+                raise problem
+            drops = [entry.header["kind"] == "edit" and entry.header["id"] < before for entry in entries]
+            records = (_forgotten(e) if drop else e.raw() for e, drop in zip(entries, drops, strict=True))
+            files.replace(path, records)
+    finally:  # records lie elsewhere in the segments that were rewritten
+        for entry in store.history():
+            if entry.header["kind"] == "edit":
+                store.state.entries[entry.header["id"]] = entry
 
 
 def _forgotten(entry: Entry) -> bytes:

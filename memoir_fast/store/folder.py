@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,10 +73,11 @@ def write(folder: str | Path, state: MemoryState, threshold: float) -> None:
         threshold: the median of the edits' thresholds, for information only.
 
     Raises:
+        ValueError: a folder stands in the place of one of the files, or a file in the folder's.
         OSError: a file could not be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     memory = state.memory
     ids = np.asarray(memory.index.ids, dtype=np.int64)
     rows = state.journal.edits
@@ -116,6 +116,8 @@ def _swap(folder: Path, contents: dict[str, bytes]) -> None:
     with files.alone(folder):
         saving = folder / SAVING
         _finish(folder)
+        for name in contents:
+            files.check_no_folder(folder / name)  # before the save counts, which could not be moved into place
         saving.mkdir()
         for name, data in contents.items():
             files.replace(saving / name, data)
@@ -124,15 +126,21 @@ def _swap(folder: Path, contents: dict[str, bytes]) -> None:
 
 
 def _finish(folder: Path) -> None:
-    """Move a complete save into place; delete an interrupted one."""
+    """Move a complete save into place; delete an interrupted one. Raises ValueError for what is in the way."""
     saving = folder / SAVING
-    if not _is_folder(saving):
+    if not files.is_folder(saving):
         saving.unlink(missing_ok=True)  # a link, or a foreign file
         return
-    for name in (TENSORS, EDITS, CONFIG):
+    names = (TENSORS, EDITS, CONFIG)
+    for path in saving.iterdir():
+        if path.name not in {*names, *(f"{name}.part" for name in names)}:
+            raise ValueError(f"{path}: is none of a save's files: move it away")
+        files.check_no_folder(path)
+    whole = (saving / CONFIG).exists()
+    for name in names:
         with contextlib.suppress(FileNotFoundError):
-            if (saving / CONFIG).exists():
-                os.replace(saving / name, folder / name)
+            if whole:
+                files.move(saving / name, folder / name)
             else:
                 (saving / name).unlink()
         (saving / f"{name}.part").unlink(missing_ok=True)
@@ -140,14 +148,9 @@ def _finish(folder: Path) -> None:
     files.sync_folder(folder)
 
 
-def _is_folder(path: Path) -> bool:
-    """Whether this is a folder and not a link to one."""
-    return path.is_dir() and not path.is_symlink()
-
-
 def _places(folder: Path) -> Iterator[Path]:
     """Where the files may be, newest first."""
-    if _is_folder(folder / SAVING) and (folder / SAVING / CONFIG).exists():
+    if files.is_folder(folder / SAVING) and (folder / SAVING / CONFIG).exists():
         yield folder / SAVING
     yield folder
 

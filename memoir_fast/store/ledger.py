@@ -114,6 +114,14 @@ class Ledger:
         with _limited(self._connection, self.path):
             return _rows(self._connection)
 
+    def holds(self, rows: list[dict[str, Any]]) -> bool:
+        """Whether these, ascending by id, are all rows, as a ledger stores them; nothing is parsed. Raises sqlite3.Error."""
+        with _limited(self._connection, self.path):
+            found = self._connection.execute(f"SELECT {','.join(COLUMNS)} FROM edits ORDER BY id").fetchall()
+        return len(found) == len(rows) and all(
+            kept == tuple(_cell(name, row[name]) for name in COLUMNS) for kept, row in zip(found, rows, strict=True)
+        )
+
     def close(self) -> None:
         """Close the database; closing twice is fine."""
         with contextlib.suppress(sqlite3.Error):
@@ -162,7 +170,7 @@ def reconcile(ledger: Ledger, rows: list[dict[str, Any]], seq: int, report: list
     """Make the ledger agree with the log.
 
     Args:
-        rows: what the log says, ascending by id.
+        rows: what the log says, ascending by id (see `State.row`).
         seq: the log's last record.
         report: gets a sentence if the ledger disagreed.
 
@@ -171,7 +179,7 @@ def reconcile(ledger: Ledger, rows: list[dict[str, Any]], seq: int, report: list
     """
     behind = ledger.acknowledged < seq or ledger.outdated or (not ledger.store and bool(ledger.name))
     try:
-        same = ledger.rows() == rows
+        same = ledger.holds(rows)
     except (sqlite3.Error, ValueError):
         same = False
     if same and not behind:
@@ -189,10 +197,10 @@ def reconcile(ledger: Ledger, rows: list[dict[str, Any]], seq: int, report: list
 
 
 def set_aside(folder: Path) -> None:
-    """Rename a ledger that must not be read; a new one is made from the log."""
+    """Rename a ledger that must not be read; a new one is made from the log. Raises ValueError as `files.move`."""
     for end in (*_SIDES, "-journal"):
         with contextlib.suppress(FileNotFoundError):
-            os.replace(folder / (FILE + end), folder / f"{FILE}.damaged{end}")
+            files.move(folder / (FILE + end), folder / f"{FILE}.damaged{end}")
 
 
 def _check_sides(path: Path) -> None:
@@ -275,6 +283,8 @@ def _rows(connection: sqlite3.Connection) -> list[dict[str, Any]]:
 def _cell(name: str, value: Any) -> Any:
     if name in _JSON:
         return json.dumps(value, ensure_ascii=True, sort_keys=True)
+    if isinstance(value, str) and value.isascii():
+        return value
     # Python accepts half a surrogate pair in a text, SQLite does not.
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 

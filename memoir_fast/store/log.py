@@ -20,7 +20,7 @@ from ..errors import Altered, Damaged, StoreError, quoted
 from ..journal.record import DIGEST, LONGEST_HEADER, MAGIC, PREFIX, Entry, encode, read_entry, was_whole
 
 _NAME = re.compile(r"log-(\d{12})\.bin")
-_WINDOW = 1 << 16  # bytes read at a time for headers
+_WINDOW = 1 << 13  # bytes read at a time for headers; that of an edit with a dozen wordings is longer
 _LONGEST = PREFIX + LONGEST_HEADER
 _SEARCH, _MOST_SEARCHED = (
     1 << 20,

@@ -216,7 +216,9 @@ def newest(folder: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
                 raise
 
 
-# What a tensor file must hold: name -> (shape, dtype); None in a shape stands for any size.
+SUMS = "C.sums"  # the tensor in a snapshot that says how far C has drifted, see `memory/drift.py`
+OPTIONAL = (SUMS,)  # what earlier versions did not write
+# What a tensor file must hold, or may (`OPTIONAL`): name -> (shape, dtype); None in a shape stands for any size.
 Shapes: TypeAlias = "dict[str, tuple[tuple[int | None, ...], torch.dtype]]"
 
 
@@ -252,6 +254,8 @@ def check_tensors(data: bytes, path: Path, shapes: Shapes) -> dict[str, torch.Te
         raise ValueError(f"{path}: not a safetensors file ({brief(error)})") from None
     for name, (shape, dtype) in shapes.items():
         tensor = tensors.get(name)
+        if tensor is None and name in OPTIONAL:
+            continue
         if (
             tensor is None
             or (tensor.dtype, tensor.dim()) != (dtype, len(shape))
@@ -280,6 +284,8 @@ def snapshot_shapes(dimension: int, hidden: int, tracked: bool) -> Shapes:
     """What a snapshot holds for D input and d output features; tracked: with C."""
     import torch
 
+    from ..memory.drift import VECTORS
+
     width = (dimension + 7) // 8
     shapes: Shapes = {
         "V": ((dimension, hidden), torch.float32),
@@ -288,6 +294,7 @@ def snapshot_shapes(dimension: int, hidden: int, tracked: bool) -> Shapes:
     }
     if tracked:
         shapes["C"] = ((dimension, dimension), torch.float32)
+        shapes[SUMS] = ((dimension, VECTORS), torch.float64)
     return shapes
 
 
@@ -308,7 +315,7 @@ def restore(folder: Path, kept: Manifest, memory: ResidualMemory, problems: list
         try:
             tensors = read_tensors(folder / snapshot.file, snapshot.digest, shapes)
             ids, signatures = tensors["ids"].tolist(), tensors["signatures"].numpy()
-            memory.fill(tensors["V"], float(snapshot.scale), ids, signatures, tensors.get("C"))
+            memory.fill(tensors["V"], float(snapshot.scale), ids, signatures, tensors.get("C"), tensors.get(SUMS))
         except ValueError as error:
             problems.append(str(error))
             continue

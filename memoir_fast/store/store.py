@@ -15,6 +15,7 @@ import contextlib
 import os
 import sqlite3
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from ..journal.state import State
 from ..memory.residual import ResidualMemory
 from . import compaction, manifest
 from .identity import check_same_memory, check_same_rule
-from .ledger import Ledger, acknowledged, as_stored, open_ledger, reconcile
+from .ledger import Ledger, acknowledged, open_ledger, reconcile
 from .lock import WriterLock
 from .log import History, Writer, check_reaches, segment_path, segments
 from .manifest import BASE, CONFIG, Manifest
@@ -72,7 +73,7 @@ class Store(Journal):
         self._process = os.getpid()
         self._ledger: Ledger | None = None
         self._lock: WriterLock | None = None
-        self._rebuilt = 0  # the state's count of changes when C was last made from the records
+        self.mended = 0  # the state's count of changes when C was last found to be the sum of the records, or made it
         if not (self.folder / CONFIG).exists():
             raise ValueError(f"{self.folder}: there is no store in this folder ({CONFIG} is missing)")
         try:
@@ -129,7 +130,7 @@ class Store(Journal):
             if value not in legal:
                 raise ValueError(f"{name} must be one of {legal}, got {value!r}")
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         unfinished = {BASE, f"{BASE}.part", f"{CONFIG}.part"}  # left when making a store was interrupted
         if not {path.name for path in folder.iterdir()} <= unfinished:
             raise ValueError(f"{folder}: the folder of a new store must be empty")
@@ -142,6 +143,7 @@ class Store(Journal):
                  permutation=manifest.permutation_digest(memory.permutation), conflict=conflict,
                  record_dtype=record_dtype).named().save(folder)  # fmt: skip
         made = cls(folder, writer=True, **settings)
+        memory.drift = made.memory.drift
         made.memory = made.state.memory = memory
         return made
 
@@ -245,7 +247,7 @@ class Store(Journal):
         path = parts[-1][1] if parts else segment_path(self.folder, 1)
         self._log = Writer(path, path.stat().st_size if path.exists() else 0, self._history.chain())
         files.sync_folder(self.folder)
-        rows = [as_stored(self.state.row(edit)) for edit in self.state.entries]
+        rows = [self.state.row(edit) for edit in self.state.entries]
         self._ledger = reconcile(self._rows(), rows, self.state.seq, self.report)
 
     def _take_base(self, base: dict[str, torch.Tensor]) -> None:
@@ -267,6 +269,8 @@ class Store(Journal):
         self.memory.feature = kept.config.feature
         if rule_of(kept.config).tracks:
             self.memory.track()
+            if self.is_writer:
+                self.memory.watch()
         self.state = State(self.memory)
 
     @exclusive
@@ -391,6 +395,6 @@ class Store(Journal):
         with self.writing:
             compaction.compact(self, forget_before)
 
-    def verify(self) -> dict[str, Any]:
+    def verify(self, each: Callable[[], Any] | None = None) -> dict[str, Any]:
         """Read, check and replay everything; see `verify.verify`."""
-        return verify(self)
+        return verify(self, each)

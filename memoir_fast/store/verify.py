@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..journal.record import Entry
@@ -13,10 +14,17 @@ from .ledger import as_stored
 if TYPE_CHECKING:
     from .store import Store
 
+_MOST = 1e-4  # the difference, of the largest norm, that rounding may leave
+_EACH = 16  # records after which the norms are looked at
 
-def verify(store: Store) -> dict[str, Any]:
+
+def verify(store: Store, each: Callable[[], Any] | None = None) -> dict[str, Any]:
     """Read and replay everything: checksums, signatures, the memory against the records, and the ledger against the
     log.
+
+    Args:
+        store: open for reading or writing.
+        each: called after each record.
 
     Returns:
         "records", the number of edits by status, and "bytes", the size of all files;
@@ -29,13 +37,7 @@ def verify(store: Store) -> dict[str, Any]:
     """
     problems: list[str] = []
     history = store.history()
-    for entry in history:
-        try:
-            if not entry.forgotten:
-                entry.body()
-        except ValueError as error:
-            problems.append(str(error))
-    difference = _replayed(store, history, problems)
+    difference = _replayed(store, history, problems, each or (lambda: None))
     D, d, _ = store.manifest.sizes
     for snapshot in store.manifest.snapshots:
         try:
@@ -56,20 +58,34 @@ def verify(store: Store) -> dict[str, Any]:
     }
 
 
-def _replayed(store: Store, history: list[Entry], problems: list[str]) -> float | None:
-    """The relative difference between the memory and its replayed records."""
-    if problems or any(entry.forgotten for entry in history):
-        return None
+def _replayed(store: Store, history: list[Entry], problems: list[str], each: Callable[[], Any]) -> float | None:
+    """The relative difference between the memory and its replayed records, each of which is read and checked."""
     memory, kept = ResidualMemory(*store.manifest.sizes, store.memory.permutation.cpu()), store.memory
     if kept.C is not None:
         memory.track()
-    again, largest = State(memory), 1e-30
-    for entry in history:
-        again.apply(entry)
-        largest = max(largest, float(memory.V.norm()))  # rounding errors are relative to the largest norm
+    again, largest, largest_C = State(memory), 1e-30, 1e-30
+    whole = not any(entry.forgotten for entry in history)
+    for number, entry in enumerate(history):
+        try:
+            if whole and not problems:
+                again.apply(entry)
+            elif not entry.forgotten:
+                entry.body()
+        except ValueError as error:
+            problems.append(str(error))
+        if number % _EACH == 0 or number == len(history) - 1:  # rounding errors are relative to the largest norm
+            largest = max(largest, float(memory.V.norm()))
+            largest_C = largest_C if memory.C is None else max(largest_C, float(memory.C.norm()))
+        each()
+    if problems or not whole:
+        return None
     if memory.index.ids != kept.index.ids or (memory.index.signatures() != kept.index.signatures()).any():
         problems.append("the signatures are not those of the log")
     difference = float((memory.V - kept.V.cpu()).norm()) / largest
-    if difference > 1e-4 or abs(memory.scale - kept.scale) > 1e-9 * memory.scale:
+    if difference > _MOST or abs(memory.scale - kept.scale) > 1e-9 * memory.scale:
         problems.append(f"the memory differs from its log by {difference:.2g} of its norm")
+    if memory.C is not None and kept.C is not None:
+        off = float((memory.C - kept.C.cpu()).norm()) / largest_C
+        if off > _MOST:
+            problems.append(f"what is kept of earlier edits (C) differs from the log by {off:.2g} of its norm")
     return difference

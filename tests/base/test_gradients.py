@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -65,6 +67,25 @@ def test_other_kinds_that_pass_it_are_edited():
     made = attached(_exchanged(Rounded))
     made.edit(*EDIT)
     assert made.ask(EDIT[0], max_new_tokens=2) == EDIT[1]
+
+
+class LostOnOne(nn.Linear):
+    """Its product passes no gradient back on one device; `lost` says on which it is."""
+
+    lost = False
+
+    def forward(self, x):
+        return super().forward(x.detach() if self.lost else x)
+
+
+def test_a_kind_is_tried_on_every_device_that_it_is_on():
+    """There may be no second one here: the layer above is named as accelerate names an offloaded one that computes elsewhere."""
+    model = _exchanged(LostOnOne)
+    above = model.model.layers[3].mlp.up_proj
+    above.lost = True
+    above._hf_hook = SimpleNamespace(execution_device="cpu:0", offload=True)
+    with pytest.raises(ValueError, match=r"LostOnOne layers .* pass no gradient back on the device cpu:0"):
+        check_gradients(model, attached(model).target)
 
 
 def test_only_what_lies_above_the_projection_counts_and_the_model_stays_as_it_was():

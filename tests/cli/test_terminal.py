@@ -14,6 +14,7 @@ from memoir_fast.cli.app import main
 from memoir_fast.cli.terminal import complain, say, shown, write_json
 from memoir_fast.store import Store
 from memoir_fast.store.log import segments
+from tests.support.forging import without_ledger
 from tests.support.stores import add, new_store
 
 EVIL = "a\x1b[2J\x07b\u202ec\x9b31m\ud800\u2066\x7f"
@@ -64,8 +65,7 @@ def test_every_command_prints_any_store(old_store, command, capsys):
                                      ["export", "--to", "OUT"], ["merge", "SELF"]])  # fmt: skip
 def test_every_command_says_what_opening_found(old_store, command, capsys, tmp_path):
     path = segments(old_store)[-1][1]
-    for end in ("", "-wal", "-shm"):
-        (old_store / f"ledger.sqlite{end}").unlink(missing_ok=True)
+    without_ledger(old_store)
     os.truncate(path, path.stat().st_size - 5)
     with new_store(tmp_path / "other"):
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from dataclasses import fields
 from pathlib import Path
@@ -50,3 +51,24 @@ def test_every_public_name_is_on_the_api_page():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 130
+
+
+def test_every_environment_variable_is_told_of():
+    sources = [*(ROOT / "memoir_fast").rglob("*.py"), *(ROOT / "csrc").rglob("*.cpp"), ROOT / "setup.py"]
+    read = {name for path in sources for name in re.findall(r"MEMOIR_FAST_[A-Z_]*[A-Z]", path.read_text("utf-8"))}
+    told = {
+        line
+        for line in (ROOT / "docs/reference/config.md").read_text("utf-8").splitlines()
+        if line.startswith("| `MEMOIR")
+    }
+    assert read - set(re.findall(r"MEMOIR_FAST_[A-Z_]+", "\n".join(told))) == set() and len(read) > 5
+
+
+def test_the_tests_that_the_page_on_trust_names_are_there():
+    rows = [
+        line
+        for line in (ROOT / "docs/concepts/trust.md").read_text("utf-8").splitlines()
+        if "`" in line and line.count("|") == 5
+    ]
+    named = {name for row in rows for name in re.findall(r"`([a-z_]+/(?:test_[a-z_]+\.py)?)`", row.split("|")[3])}
+    assert len(named) > 12 and [name for name in sorted(named) if not (ROOT / "tests" / name).exists()] == []

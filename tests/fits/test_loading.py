@@ -161,13 +161,36 @@ def test_other_gguf_files_are_refused_by_what_they_are(gguf, tmp_path, no_weight
 
 @pytest.mark.parametrize("field", [
     struct.pack("<IIQ", 9, 9, 2) + struct.pack("<IQ", 9, 1 << 40) * 9,  # lists in lists without end
-    struct.pack("<IIQ", 9, 8, 1 << 60), struct.pack("<IIQ", 9, 4, 1 << 60), struct.pack("<IQ", 8, 1 << 60), struct.pack("<I", 77),
-], ids=["lists in lists", "many texts", "many numbers", "a long text", "no kind"])  # fmt: skip
+    struct.pack("<IIQ", 9, 8, 1 << 60), struct.pack("<IIQ", 9, 4, 1 << 60), struct.pack("<IQ", 8, 1 << 60),
+], ids=["lists in lists", "many texts", "many numbers", "a long text"])  # fmt: skip
 def test_a_gguf_header_that_names_more_than_the_file_holds_is_refused_at_once(tmp_path, field):
     path = tmp_path / "header.gguf"
     path.write_bytes(b"GGUF" + struct.pack("<IQQQ", 3, 1, 1, 1) + b"k" + field)
     with within(), pytest.raises(ValueError, match="is cut off"):
         check_whole(check_gguf(path))
+
+
+def test_a_gguf_header_with_lists_in_lists_is_taken(gguf, tmp_path):
+    import numpy as np
+
+    writer = pytest.importorskip("gguf").GGUFWriter(tmp_path / "nested.gguf", "llama")
+    writer.add_array("pairs", [["a", "b"], ["c"]])
+    writer.add_array("numbers", [[[1, 2], [3]], [[4]]])
+    writer.add_tensor("output.weight", np.zeros((32, 64), np.float32))
+    writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file(), writer.close()
+    assert check_whole(check_gguf(tmp_path / "nested.gguf")) is None
+
+
+@pytest.mark.parametrize(("field", "says"), [
+    (struct.pack("<I", 77), "holds a value of kind 77"), (struct.pack("<IIQ", 9, 77, 3), "holds a list of values of kind 77"),
+    (struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 4000, "holds lists nested more than 16 deep"),
+])  # fmt: skip
+def test_a_gguf_header_that_nothing_here_can_read_is_not_called_cut_off(tmp_path, field, says):
+    path = tmp_path / "header.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQQ", 3, 1, 1, 1) + b"k" + field + bytes(100))
+    with within(), pytest.raises(ValueError, match=rf"header.gguf' {says}.*another program") as caught:
+        check_whole(check_gguf(path))
+    assert "cut off" not in str(caught.value)
 
 
 # ---- precision="fast" --------------------------------------------------------------------------------------------

@@ -92,6 +92,74 @@ def test_an_adapter_that_such_a_wrapper_adds_after_the_memory_is_refused_in_forw
     assert word_tokenizer().decode(out[0, -1]) == "w160"
 
 
+@pytest.fixture(params=[True, False], ids=["past the hooks", "by the hooks"])
+def called_as(request, monkeypatch):
+    """PEFT as it calls the model inside it: its `forward`, as up to 0.20, or the model."""
+    from peft.tuners.tuners_utils import BaseTuner
+
+    if request.param:
+        monkeypatch.setattr(BaseTuner, "forward", lambda self, *args, **kwargs: self.model.forward(*args, **kwargs))
+
+
+def _stopped_in(module, error, call, pre: bool = False) -> None:
+    """Make a call that ends with this error in the module."""
+
+    def stop(*args):
+        raise error
+
+    handle = (module.register_forward_pre_hook if pre else module.register_forward_hook)(stop)
+    try:
+        with pytest.raises(type(error)):
+            call()
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def logits(model, ids) -> torch.Tensor:
+    return model(ids).logits
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("x")], ids=repr)
+@pytest.mark.parametrize("pre", [True, False])
+def test_an_adapted_model_reads_for_the_next_prompt_whatever_ended_a_pass(called_as, error, pre):
+    model = adapted(tiny_model("llama"), ["q_proj"])
+    other = torch.tensor([word_tokenizer()("w30 w31 w32 w33")["input_ids"]])
+    base = logits(model, other)
+    edited(model)
+    wanted = logits(model, IDS)
+    for module in (model.get_base_model().model.layers[2], model.get_base_model().lm_head):
+        _stopped_in(module, error, lambda: logits(model, IDS), pre)
+        assert torch.equal(logits(model, other), base) and torch.equal(logits(model, IDS), wanted)
+    if not pre:  # before the model's own `forward` began
+        _stopped_in(model.get_base_model(), error, lambda: logits(model, IDS), True)
+        assert torch.equal(logits(model.get_base_model(), other), base) and next_word(model) == "w150"
+
+
+def test_an_adapted_model_goes_on_after_a_call_that_was_refused(called_as):
+    model = adapted(tiny_model("llama"), ["q_proj"])
+    before, made = next_word(model), edited(model)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="neither input_ids nor inputs_embeds"):
+            model(input_ids=None)
+    assert next_word(model) == next_word(model.get_base_model()) == "w150" != before
+    made.detach()
+    assert next_word(model) == before
+
+
+def test_an_adapted_model_whose_forward_another_wraps_after_attaching(called_as):
+    hooks = pytest.importorskip("accelerate.hooks", reason="accelerate is not installed")
+    model = adapted(tiny_model("llama"), ["q_proj"])
+    before, made = next_word(model), edited(model)
+    hooks.add_hook_to_module(model.get_base_model(), hooks.ModelHook())
+    for _ in range(2):
+        assert next_word(model) == next_word(model.get_base_model()) == "w150" != before
+        made.detach()
+        assert next_word(model) == next_word(model.get_base_model()) == before
+        made.attach()
+    assert next_word(model) == next_word(model.get_base_model()) == "w150"
+
+
 def test_a_decoder_that_is_called_by_itself_is_refused():
     made = edited(tiny_model("llama"))
     for call in (made.model.forward, made.model.model):

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from memoir_fast.ops.search import flat_index, write_flat
 from memoir_fast.serving.section import section_of
 from memoir_fast.serving.tables import tables_of
 from memoir_fast.store import Store
-from memoir_fast.store.manifest import checksum
+from tests.support.forging import named_again, resealed
 from tests.support.models import tiny_memoir, tiny_model, word_tokenizer
 from tests.support.stores import add, new_store
 
@@ -100,15 +101,16 @@ def _put_right(place: Path, path: Path, rng: random.Random) -> None:
     """Let `config.json` name the digest of a file that was changed, in most cases."""
     if rng.random() < 0.1:
         return
-    kept = json.loads((place / "config.json").read_bytes())
-    kept.pop("checksum")
     found = digest(path.read_bytes()).hex()
-    if path.name == kept.get("base_file", "base.safetensors"):
-        kept["base"] = found
-    for snapshot in kept["snapshots"]:
-        if snapshot["file"] == path.name:
-            snapshot["digest"] = found
-    (place / "config.json").write_text(json.dumps({**kept, "checksum": checksum(kept)}))
+
+    def change(kept: dict[str, Any]) -> None:
+        if path.name == kept.get("base_file", "base.safetensors"):
+            kept["base"] = found
+        for snapshot in kept["snapshots"]:
+            if snapshot["file"] == path.name:
+                snapshot["digest"] = found
+
+    resealed(place, change)
 
 
 # ---- bundles, memory folders -------------------------------------------------------------------------------------
@@ -164,11 +166,8 @@ def _damage_memory(folder: Path, rng: random.Random, outside: Path) -> None:
         return None
     kept = json.loads((place / "config.json").read_bytes())
     if "digests" in kept:
-        kept.pop("checksum")
-        kept["digests"][path.name] = digest(path.read_bytes()).hex()
-        kept["checksum"] = checksum(kept)
-    else:
-        kept["bytes"][path.name] = path.stat().st_size
+        return named_again(place, path.name)
+    kept["bytes"][path.name] = path.stat().st_size
     return (place / "config.json").write_text(json.dumps(kept)) and None
 
 
@@ -317,12 +316,9 @@ def damaged(name: str, seeds: Path, to: Path, outside: Path, seed: str) -> None:
     rng = random.Random(seed)
     begin = rng.choice(sorted(path for path in (seeds / name).iterdir()))
     shutil.copytree(begin, to)
-    for _ in range(rng.choice([1, 1, 1, 2])):
-        if not all(path.is_dir() or _plain(path) for path in to.rglob("*")):
-            break
-        with contextlib.suppress(
-            Exception
-        ):  # the first change took from the second what it needs: the input is damaged already
+    FORMATS[name].damage(to, rng, outside)
+    if rng.random() < 0.25 and all(path.is_dir() or _plain(path) for path in to.rglob("*")):
+        with contextlib.suppress(Exception):  # the first change may have taken what the second one needs
             FORMATS[name].damage(to, rng, outside)
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -97,8 +98,11 @@ def test_a_process_that_hangs_or_dies_is_a_finding_and_the_next_input_is_read(mo
         monkeypatch.undo()
         assert reading.ask(ask) == ""
         process = reading._process.pid
-        os.kill(process, signal.SIGSTOP), os.kill(process, signal.SIGKILL)
-        assert reading.ask(ask) in ("", f"the process died with {-signal.SIGKILL}")
+        os.kill(process, signal.SIGSTOP)
+        dies = threading.Timer(1.0, os.kill, (process, signal.SIGKILL))
+        dies.start()
+        assert reading.ask(ask) == f"the process died with {-signal.SIGKILL}"
+        dies.join()
         assert reading.ask(ask) == ""
 
 

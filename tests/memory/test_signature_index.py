@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from memoir_fast.memory.index import SignatureIndex
@@ -39,3 +40,37 @@ def test_index_against_brute_force_with_ties_and_removals():
     index.add([0, 41], stored[[0, 20]])  # they come back, in their places
     assert index.ids == sorted([0, 41] + [2 * i for i in alive]) and index.nearest(stored[:1])[0] == [0]
     assert index.within(stored[3], 1.0) == [6, 66] and index.subset([66, 41, 7]).ids == [41, 66]
+
+
+@pytest.mark.parametrize("dimension", [40, 61, 64])
+def test_ids_that_go_and_come_back_in_any_order_are_where_they_belong(dimension, monkeypatch):
+    """Against a dictionary; the search by slices too, whose rows move along."""
+    rng = np.random.default_rng(dimension)
+    masks = np.zeros((80, dimension), np.uint8)
+    np.put_along_axis(masks, rng.random(masks.shape).argsort(1)[:, :9], 1, axis=1)
+    codes = np.packbits(masks, axis=1, bitorder="little")
+    index, stored = SignatureIndex(dimension, 9), dict[int, np.ndarray]()
+    index.slice_width = 4
+    for _ in range(200):
+        free = [i for i in range(80) if i not in stored]
+        some = sorted(rng.choice(free, min(len(free), int(rng.integers(1, 9))), replace=False).tolist())
+        if rng.random() < 0.5 and len(stored) > 8:
+            some = rng.choice(list(stored), int(rng.integers(1, 9)), replace=False).tolist()
+            index.remove(some)
+            for i in some:
+                del stored[i]
+        else:
+            index.add(some, codes[some])
+            stored |= {i: codes[i] for i in some}
+        assert index.ids == sorted(stored) and len(index) == len(stored)
+        assert np.array_equal(index.signatures(), np.array([stored[i] for i in sorted(stored)]))
+        if stored:
+            want = index.nearest(codes[:5], exhaustive=True)
+            assert all(map(np.array_equal, index.nearest(codes[:5], exhaustive=False), want))
+    stray = codes[:1].copy()
+    stray[0, -1] |= 128
+    one = np.flatnonzero(masks[0])[0]
+    stray[0, one // 8] ^= 1 << one % 8
+    if dimension % 8:
+        with pytest.raises(ValueError, match="exactly 9 ones"):
+            index.add([900], stray)

@@ -326,3 +326,67 @@ def test_a_model_that_returns_a_bare_tensor_is_read_too():
             assert torch.equal(model(input_ids=tokens), wanted) and model.router.last.edits == [0]
     finally:
         del model.model.forward
+
+
+@pytest.mark.parametrize("router", ["mask", "tokens"])
+@pytest.mark.parametrize("place", [0, 1, 2, "head"])
+def test_what_a_pass_read_ends_with_it_though_nothing_but_an_interrupt_ended_it(router, place):
+    """Torch calls no hook after a KeyboardInterrupt: the decoder by itself must not read the routes of that pass."""
+    model = tiny_memoir(router=router, threshold=None if router == "tokens" else 0.5)
+    unrelated = _ids(model, UNRELATED)[0]
+    with model.disabled():
+        base = _logits(model, unrelated)
+    model.edit(*EDIT_A)
+    asked, wanted = _ids(model, EDIT_A[0])[0], model.ask(EDIT_A[0], max_new_tokens=2)
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    def interrupted(call):
+        part = model.model.get_output_embeddings() if place == "head" else model.model.model.layers[place]
+        handle = part.register_forward_hook(stop)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                call()
+        finally:
+            handle.remove()
+
+    for call in (lambda: _logits(model, asked), lambda: model.ask(EDIT_A[0])):
+        interrupted(call)
+        for tokens in (asked, unrelated):
+            with pytest.raises(ValueError, match="ran outside of a call of the model"):
+                model.model.model(tokens)
+        interrupted(call)
+        assert torch.equal(_logits(model, unrelated), base) and model.route(UNRELATED)["edit"] is None
+        interrupted(call)
+        with model.disabled():
+            model.model.model(asked)
+            assert torch.equal(_logits(model, unrelated), base)
+        with model.only(tags=["none"]):
+            assert model.ask(EDIT_A[0], max_new_tokens=2) != wanted
+        interrupted(call)
+        assert model.ask(EDIT_A[0], max_new_tokens=2) == wanted
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_an_interrupt_that_a_pass_around_it_catches_leaves_that_pass_what_it_reads(place):
+    """A pass within a pass: a hook of a layer that asks the model itself, and is stopped."""
+    model = _edited()
+    asked, unrelated = _ids(model, EDIT_A[0])[0], _ids(model, UNRELATED)[0]
+    wanted, begun = _logits(model, asked), []
+
+    def within(*args):
+        if not begun:
+            begun.append(True)
+            with pytest.raises(KeyboardInterrupt):
+                _logits(model, unrelated)
+        elif len(begun) == 1:
+            begun.append(True)
+            raise KeyboardInterrupt
+
+    handle = model.model.model.layers[place].register_forward_hook(within)
+    try:
+        assert torch.equal(_logits(model, asked), wanted) and len(begun) == 2
+    finally:
+        handle.remove()
+    assert model.router.last.edits == [0]

@@ -12,6 +12,7 @@ import pytest
 from memoir_fast.store import Catalog, Store, export_bundle, import_bundle, merge
 from memoir_fast.store.differences import between_states, between_stores
 from memoir_fast.store.log import segments
+from tests.support.forging import without_ledger
 from tests.support.stores import add, new_store
 
 
@@ -63,14 +64,9 @@ def test_it_reads_while_another_one_writes_and_changes_nothing(changed):
         assert {path.name: path.read_bytes() for path in changed.iterdir()} == before
 
 
-def _lose_ledger(folder) -> None:
-    for end in ("", "-wal", "-shm"):
-        (folder / f"ledger.sqlite{end}").unlink(missing_ok=True)
-
-
 def test_a_cut_log_is_told_and_a_lost_segment_refused(changed):
     path = segments(changed)[-1][1]
-    _lose_ledger(changed)
+    without_ledger(changed)
     os.truncate(path, path.stat().st_size - 5)
     catalog = Catalog(changed)
     assert "ends within record" in catalog.report[0] and catalog.row(0)["status"] == "deleted"
@@ -84,7 +80,7 @@ def test_a_cut_log_is_told_and_a_lost_segment_refused(changed):
 
 def test_a_store_without_its_log_and_its_ledger_is_not_an_empty_one(changed):
     seq = max(snapshot.seq for snapshot in Catalog(changed).manifest.snapshots)
-    _lose_ledger(changed)
+    without_ledger(changed)
     for _, path in segments(changed):
         path.unlink()
     for opened in (Catalog, Store):
@@ -95,7 +91,7 @@ def test_a_store_without_its_log_and_its_ledger_is_not_an_empty_one(changed):
 def test_a_damaged_snapshot_does_not_hide_that_the_log_lost_records(changed):
     """The memory could be made from what is left of the log, but edits would be missing in silence."""
     kept = Catalog(changed).manifest
-    _lose_ledger(changed)
+    without_ledger(changed)
     for snapshot in kept.snapshots:
         os.truncate(changed / snapshot.file, 10)
     seq = max(snapshot.seq for snapshot in kept.snapshots)

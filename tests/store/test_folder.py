@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import shutil
 import threading
@@ -13,9 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from memoir_fast import MemoirConfig, MemoirModel
-from memoir_fast.journal.record import digest
 from memoir_fast.store import folder as saving
-from memoir_fast.store.manifest import checksum
+from tests.support.forging import named_again, resealed
 from tests.support.models import background_texts, bits, tiny_memoir, tiny_model, word_tokenizer
 
 EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w110 w111 w112", "w160")]
@@ -107,26 +105,18 @@ def test_settings_that_shape_the_memory_cannot_change(saved):
 
 
 def _config(folder, **changes):
-    values = json.loads((folder / "config.json").read_text())
-    values.update(changes)
-    values.pop("checksum")
-    (folder / "config.json").write_text(json.dumps({**values, "checksum": checksum(values)}))
-
-
-def _digest(folder, name):
-    values = json.loads((folder / "config.json").read_text())
-    _config(folder, digests={**values["digests"], name: digest((folder / name).read_bytes()).hex()})
+    resealed(folder, lambda values: values.update(changes))
 
 
 def _edits(folder, text):
     (folder / "edits.json").write_text(text)
-    _digest(folder, "edits.json")
+    named_again(folder, "edits.json")
 
 
 def _tensors(folder, **changes):
     tensors = {**load_file(folder / "memory.safetensors"), **changes}
     save_file({k: v for k, v in tensors.items() if v is not None}, folder / "memory.safetensors")
-    _digest(folder, "memory.safetensors")
+    named_again(folder, "memory.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -264,3 +254,31 @@ def test_a_save_follows_no_link(saved, tmp_path):
             saving.read(folder)
         (folder / name).unlink()
         (tmp_path / "outside" / name).rename(folder / name)
+
+
+def test_a_folder_in_a_files_place_or_the_reverse_is_told_in_a_sentence_before_anything_is_replaced(saved, tmp_path):
+    _, sound = saved
+    state, names = saving.load_state(sound), ["config.json", "edits.json", "memory.safetensors"]
+    aside = [f"saving.part/{name}" for name in [*names, "edits.json.part", "mine"]]
+    for number, (place, begun) in enumerate((p, b) for p in [*names, *aside] for b in (False, True)):
+        folder = tmp_path / str(number)
+        shutil.copytree(sound, folder)
+        if begun:  # a save that was interrupted once it counted
+            shutil.copytree(sound, folder / "saving.part")
+        (folder / place).unlink(missing_ok=True)
+        (folder / place / "within").mkdir(parents=True)
+        kept = {path: path.read_bytes() for path in folder.glob("*.*") if path.is_file()}
+        says = "is none of a save's files" if place.endswith("mine") else "is a folder where a file belongs"
+        with pytest.raises(ValueError, match=rf"{folder / place}: {says}: move it away"):
+            saving.write(folder, state, 0.5)
+        assert (folder / place / "within").is_dir()
+        if place in names:
+            assert {path: path.read_bytes() for path in kept} == kept
+        shutil.rmtree(folder / place)
+        saving.write(folder, state, 0.5)
+        assert sorted(p.name for p in folder.iterdir()) == names and len(saving.read(folder).edits) == 2
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "memory"):
+        with pytest.raises(ValueError, match="is a file where a folder belongs: name another folder"):
+            saving.write(place, state, 0.5)
+    assert (tmp_path / "file").read_text() == "mine"

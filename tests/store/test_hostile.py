@@ -13,19 +13,7 @@ from memoir_fast.store import Store, StoreError, import_bundle, lock
 from memoir_fast.store import folder as saving
 from tests.support.models import tiny_memoir
 from tests.support.patience import within
-from tests.support.stores import add, contents, new_store
-
-
-@pytest.fixture
-def sound(tmp_path):
-    with new_store(tmp_path / "s") as store:
-        for number in range(3):
-            add(store, number)
-        store.compact()
-        add(store, 3)
-        kept = contents(store)
-    return tmp_path / "s", kept
-
+from tests.support.stores import add, contents
 
 # ---- the ledger --------------------------------------------------------------------------------------------------
 

@@ -16,33 +16,31 @@ from memoir_fast.journal.record import digest, encode, read_entry
 from memoir_fast.store import Store, StoreError, export_bundle, import_bundle
 from memoir_fast.store import folder as saving
 from memoir_fast.store.log import segments
-from memoir_fast.store.manifest import checksum
+from tests.support.forging import named_again, resealed, without_ledger
 from tests.support.models import tiny_memoir
 from tests.support.patience import within
-from tests.support.stores import HIDDEN, D, add, contents, new_store
-
-
-@pytest.fixture
-def sound(tmp_path):
-    with new_store(tmp_path / "s") as store:
-        for number in range(3):
-            add(store, number)
-        store.compact()
-        add(store, 3)
-        kept = contents(store)
-    return tmp_path / "s", kept
+from tests.support.stores import HIDDEN, D, contents, new_store
 
 
 def rewritten(folder, **changes):
-    """Another config.json, its checksum in order."""
-    values = json.loads((folder / "config.json").read_text())
-    values.pop("checksum")
-    for name, value in changes.items():
-        if isinstance(value, dict) and isinstance(values.get(name), dict):
-            values[name].update(value)
-        else:
-            values[name] = value
-    (folder / "config.json").write_text(json.dumps({**values, "checksum": checksum(values)}))
+    """Another config.json, its checksum in order; a dict changes the one that is there."""
+
+    def change(values):
+        for name, value in changes.items():
+            if isinstance(value, dict) and isinstance(values.get(name), dict):
+                values[name].update(value)
+            else:
+                values[name] = value
+
+    resealed(folder, change)
+
+
+def refused(folder, match) -> None:
+    """A reader and a writer are refused, soon and in a short sentence."""
+    for writer in (False, True):
+        with within(), pytest.raises(ValueError, match=match) as caught:
+            Store(folder, writer=writer)
+        assert len(str(caught.value)) < 600
 
 
 SNAPSHOT = {"file": "snapshot-000000000003.safetensors", "digest": "0" * 32, "scale": 1.0}
@@ -62,10 +60,7 @@ SNAPSHOT = {"file": "snapshot-000000000003.safetensors", "digest": "0" * 32, "sc
 def test_values_of_config_json_are_checked(sound, changes):
     folder, _ = sound
     rewritten(folder, **changes)
-    for writer in (False, True):
-        with within(), pytest.raises(ValueError, match=r"config\.json") as caught:
-            Store(folder, writer=writer)
-        assert len(str(caught.value)) < 600
+    refused(folder, r"config\.json")
 
 
 @pytest.mark.parametrize("text", ["[" * 20_000, '{"a":' * 20_000, "[" * 10**6, '"' + '\\"' * 10**6, "1e400", "NaN", "9" * 10_000, "\xff", ""],
@@ -73,9 +68,7 @@ def test_values_of_config_json_are_checked(sound, changes):
 def test_json_that_is_made_to_hurt_is_refused(sound, text, tmp_path):
     folder, _ = sound
     (folder / "config.json").write_bytes(text.encode("latin-1"))
-    with within(), pytest.raises(ValueError, match=r"config\.json") as caught:
-        Store(folder)
-    assert len(str(caught.value)) < 600
+    refused(folder, r"config\.json")
     shutil.copytree(folder, tmp_path / "memory")
     with within(), pytest.raises(ValueError, match=r"config\.json"):
         saving.read(tmp_path / "memory")
@@ -105,8 +98,7 @@ def _last_record_changed(folder, **changes):
     text = json.dumps({**header, "body": digest(body).hex()}).encode()
     lengths = struct.pack("<4sIQ", b"MFR1", len(text), len(body))
     path.write_bytes(b"".join((lengths, digest(lengths, text), text, body)))
-    for end in ("", "-wal", "-shm"):
-        (folder / f"ledger.sqlite{end}").unlink(missing_ok=True)
+    without_ledger(folder)
 
 
 @pytest.mark.parametrize("changes", [
@@ -119,10 +111,7 @@ def _last_record_changed(folder, **changes):
 def test_values_of_records_are_checked(sound, changes):
     folder, _ = sound
     _last_record_changed(folder, **changes)
-    for writer in (False, True):
-        with within(), pytest.raises(ValueError, match=r"log-0+4\.bin|edit") as caught:
-            Store(folder, writer=writer)
-        assert len(str(caught.value)) < 600
+    refused(folder, r"log-0+4\.bin|edit")
 
 
 def test_what_another_library_says_of_a_file_is_cut(sound, tmp_path):
@@ -135,21 +124,27 @@ def test_what_another_library_says_of_a_file_is_cut(sound, tmp_path):
     model = tiny_memoir()
     model.save_pretrained(tmp_path / "memory")
     (tmp_path / "memory" / "memory.safetensors").write_bytes(data)
-    values = json.loads((tmp_path / "memory" / "config.json").read_text())
-    values["digests"]["memory.safetensors"] = digest(data).hex()
-    values.pop("checksum")
-    (tmp_path / "memory" / "config.json").write_text(json.dumps({**values, "checksum": checksum(values)}))
-    for read in (lambda: Store(folder), lambda: saving.read(tmp_path / "memory")):
-        with pytest.raises(ValueError, match="not a safetensors file") as caught:
-            read()
-        assert len(str(caught.value)) < 600
+    named_again(tmp_path / "memory", "memory.safetensors")
+    refused(folder, "not a safetensors file")
+    with pytest.raises(ValueError, match="not a safetensors file") as caught:
+        saving.read(tmp_path / "memory")
+    assert len(str(caught.value)) < 600
 
 
 @pytest.mark.parametrize(
-    "name", ["writer.json", "writer.json.part", "config.json.part", "snapshot-000000000004.safetensors"]
+    "name",
+    [
+        "writer.json",
+        "writer.json.part",
+        "config.json.part",
+        "snapshot-000000000004.safetensors",
+        "ledger.sqlite.damaged",
+    ],
 )
 def test_a_folder_in_a_files_place_is_told_in_a_sentence(sound, name):
     folder, _ = sound
+    if name.startswith("ledger"):
+        (folder / "ledger.sqlite").write_bytes(b"no ledger")
     (folder / name).unlink(missing_ok=True)
     (folder / name / "mine").mkdir(parents=True)
     with (
@@ -160,6 +155,15 @@ def test_a_folder_in_a_files_place_is_told_in_a_sentence(sound, name):
     assert (folder / name / "mine").is_dir()
 
 
+def test_a_file_in_a_stores_place_is_told_in_a_sentence(sound, tmp_path):
+    folder, _ = sound
+    with Store(folder) as store:
+        export_bundle(store, tmp_path / "b.mfb")
+    for make in (new_store, lambda folder: import_bundle(tmp_path / "b.mfb", folder)):
+        with pytest.raises(ValueError, match=r"b\.mfb: is a file where a folder belongs: name another folder"):
+            make(tmp_path / "b.mfb" / "store")
+
+
 def test_records_that_do_not_say_what_they_are_are_refused(sound, tmp_path):
     """In a log and in a bundle."""
     folder, _ = sound
@@ -167,11 +171,8 @@ def test_records_that_do_not_say_what_they_are_are_refused(sound, tmp_path):
     entry = read_entry(path.read_bytes(), path.stat().st_size, path, 0)
     header = {name: value for name, value in entry.header.items() if name != "kind"}
     path.write_bytes(encode(header, entry.body()))
-    for end in ("", "-wal", "-shm"):
-        (folder / f"ledger.sqlite{end}").unlink(missing_ok=True)
-    for writer in (False, True):
-        with pytest.raises(ValueError, match=r"log-0+4\.bin"):
-            Store(folder, writer=writer)
+    without_ledger(folder)
+    refused(folder, r"log-0+4\.bin")
     (tmp_path / "b.mfb").write_bytes(encode({"seq": 0, "config": {}}))
     with pytest.raises(Damaged, match="malformed header"):
         import_bundle(tmp_path / "b.mfb", tmp_path / "imported")
@@ -185,11 +186,8 @@ def test_changes_of_what_is_not_there_are_told_briefly(sound, kind):
     about = {"changes": [[10**4000, "x" * 5000]]} if kind == "status" else {"id": 77, "tags": []}
     kept = {name: entry.header[name] for name in ("seq", "store", "after")}
     path.write_bytes(encode({**kept, "kind": kind, "created": "2026-01-01T00:00:00+00:00", **about}))
-    for end in ("", "-wal", "-shm"):
-        (folder / f"ledger.sqlite{end}").unlink(missing_ok=True)
-    with pytest.raises(ValueError, match="there is no such edit") as caught:
-        Store(folder)
-    assert len(str(caught.value)) < 600
+    without_ledger(folder)
+    refused(folder, "there is no such edit")
 
 
 def test_a_time_that_is_none_is_refused_where_it_is_asked_for(sound):
@@ -214,13 +212,11 @@ def test_a_bundle_with_a_hole_at_its_end_is_refused_quickly_and_one_behind_a_lin
 
 
 def test_a_bundle_with_a_store_of_a_terabyte_is_refused_and_leaves_nothing(tmp_path):
-    config = json.loads((new_store(tmp_path / "s").folder / "config.json").read_text())
-    config.pop("checksum")
-    config["fingerprint"] = {"in_features": 1 << 20, "out_features": 1 << 12}
+    folder = new_store(tmp_path / "s").folder
+    resealed(folder, lambda values: values.update(fingerprint={"in_features": 1 << 20, "out_features": 1 << 12}))
     base = save({"permutation": torch.zeros(D, dtype=torch.int32), "background": torch.zeros(D)})
-    (tmp_path / "b.mfb").write_bytes(
-        encode({"seq": 0, "kind": "bundle", "config": {**config, "checksum": checksum(config)}}, base)
-    )
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "b.mfb").write_bytes(encode({"seq": 0, "kind": "bundle", "config": config}, base))
     with within(), pytest.raises(ValueError, match="in_features"):
         import_bundle(tmp_path / "b.mfb", tmp_path / "imported")
     assert not (tmp_path / "imported").exists() and HIDDEN
@@ -247,10 +243,7 @@ def test_edits_of_a_memory_folder_are_checked(tmp_path, row):
     edits = json.loads((tmp_path / "memory" / "edits.json").read_text())
     edits[0].update(row)
     (tmp_path / "memory" / "edits.json").write_text(json.dumps(edits))
-    values = json.loads((tmp_path / "memory" / "config.json").read_text())
-    values.pop("checksum")
-    values["digests"]["edits.json"] = digest((tmp_path / "memory" / "edits.json").read_bytes()).hex()
-    (tmp_path / "memory" / "config.json").write_text(json.dumps({**values, "checksum": checksum(values)}))
+    named_again(tmp_path / "memory", "edits.json")
     with pytest.raises(ValueError, match=r"edits\.json"):
         saving.read(tmp_path / "memory")
     assert issubclass(Damaged, ValueError)

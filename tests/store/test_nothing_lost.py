@@ -13,6 +13,7 @@ from memoir_fast.errors import Damaged, EditError
 from memoir_fast.journal.record import PREFIX, read_entry
 from memoir_fast.store import Store, StoreError, export_bundle, import_bundle
 from memoir_fast.store.log import segments
+from tests.support.forging import without_ledger
 from tests.support.patience import within
 from tests.support.stores import add, contents, new_store
 
@@ -41,11 +42,6 @@ def flip(path, byte: int, bit: int = 0):
     raw = bytearray(path.read_bytes())
     raw[byte] ^= 1 << bit
     path.write_bytes(raw)
-
-
-def without_ledger(folder):
-    for name in ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"):
-        (folder / name).unlink(missing_ok=True)
 
 
 # ---- second writers ----------------------------------------------------------------------------------------------

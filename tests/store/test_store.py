@@ -9,14 +9,18 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
+from dataclasses import replace
 
 import pytest
 import torch
 
 from memoir_fast import MemoirModel
+from memoir_fast.journal.state import State
 from memoir_fast.store import ConflictError, Store, StoreError, export_bundle, import_bundle, merge
 from memoir_fast.store.log import segments
 from tests.support.models import bits, tiny_memoir, tiny_model, word_tokenizer
+from tests.support.stores import contents, fact_of, new_store
 
 A, B, C = ("w100 w101 w102", "w150"), ("w110 w111 w112 w113", "w151 w152"), ("w120 w121", "w153")
 UNRELATED = "w30 w31 w32 w33"
@@ -318,6 +322,24 @@ def test_a_bundle_holds_the_whole_history(tmp_path):
         with pytest.raises(ValueError, match="bad"):
             import_bundle(tmp_path / "bad", tmp_path / f"none{number}")
         assert not list((tmp_path / f"none{number}").glob("*"))
+
+
+def test_a_bundle_is_written_and_read_record_by_record_and_opened_from_a_snapshot(tmp_path, monkeypatch):
+    with new_store(tmp_path / "s") as store:
+        _, update = fact_of(store, 0)
+        wide = replace(update, features=torch.randn(20_000, 9))
+        for number in range(30):
+            store.add([fact_of(store, number)[0]], [wide])
+        kept, size = contents(store), store.folder.joinpath("log-000000000001.bin").stat().st_size
+        tracemalloc.start()
+        export_bundle(store, tmp_path / "b.mfb")
+    import_bundle(tmp_path / "b.mfb", tmp_path / "again").close()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < size / 4
+    monkeypatch.setattr(State, "update_of", lambda *_: pytest.fail("a record was read"))
+    with Store(tmp_path / "again", writer=True) as again:
+        assert contents(again) == kept and again.manifest.snapshots[0].seq == 30
 
 
 @pytest.mark.parametrize("decay", [0.0, 1e-3])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from .matcher import Matcher, Wording
 from .prompt_codes import PromptCode
 
 CANDIDATES = 64
+AT_ONCE = 256  # edits that `scores` compares in one piece
 # The probability from which two prompts may count as the same question, so that a new edit can replace the old one.
 SURE = 0.8
 # Scores are divided by this if neither stored prompt nor query is a question ("The capital of X is"), whose rewordings
@@ -198,6 +199,18 @@ class Keys:
         if not guarded:
             return float(self._scores(query, rows).max())
         return max((match.score for match in self._likeliest(query, rows, every=True)), default=0.0)
+
+    def scores(self, query: PromptCode, edits: Sequence[int]) -> list[float]:
+        """How likely the query asks for each of some active edits, 0..1: `score`, for many in a fraction of the time."""
+        self.settle()
+        if not len(query):
+            return [0.0] * len(edits)
+        found: dict[int, float] = {}
+        for start in range(0, len(edits), AT_ONCE):
+            rows = [row for edit in edits[start : start + AT_ONCE] for row in self._rows_of(edit)]
+            for match in self._likeliest(query, np.array(rows, np.int64), every=True):
+                found[match.edit] = match.score
+        return [found.get(edit, 0.0) for edit in edits]
 
     def asks_the_same(self, query: PromptCode, match: Match) -> bool:
         """Whether a query and a stored wording are certainly the same question; see `same_question`."""

@@ -120,7 +120,9 @@ class PromptCoder:
         weight = np.array([self.rarity.weight(w) for w in small], np.float32)
         weight[number] = np.maximum(weight[number], 0.7)
         weight[capital] = np.maximum(weight[capital], 0.5)
-        code = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64)
+        # np.pad would take a quarter of this function's time.
+        padded = np.zeros((len(bits), bits.shape[1] + -bits.shape[1] % 8), np.uint8)
+        padded[:, : bits.shape[1]] = bits
         coded = np.asarray(bits.any(1))
         sentences = by_sentence(small, words.sentence)
         return PromptCode(
@@ -133,7 +135,7 @@ class PromptCoder:
             member=np.array([k.contrast[1] for k in known], np.uint64),
             content=np.array([is_content(w) for w in small], bool),
             sense=np.array([sense(w) for w in small], np.int8).reshape(-1, width()),
-            code=code, coded=coded, weight=weight, number=number, name=number | capital | rare,
+            code=padded.view(np.uint64), coded=coded, weight=weight, number=number, name=number | capital | rare,
             head=heads(words.sentence, sentences),
             sentence=np.array(words.sentence, np.int32), asks=np.array(words.asks, bool),
             answer=np.array([answer_types(s) for s in sentences], np.uint16),

@@ -51,6 +51,27 @@ def test_a_history_of_changes_leaves_what_is_stored(matcher, changes, seed):
         assert told(keys, query, some) == told(keys_of(matcher, stored, some), query)
 
 
+def test_edits_that_are_compared_together_have_the_scores_that_they_have_alone(matcher, monkeypatch):
+    asked = texts(60, 3)
+    stored = {
+        edit: wordings(
+            matcher,
+            text,
+            text + " a",
+            kept_out=(asked[edit - 1],) * (edit % 3 == 0),
+            subject=asked[edit].split()[0] * (edit % 4 == 0),
+        )
+        for edit, text in enumerate(asked)
+    }
+    keys = keys_of(matcher, stored)
+    keys.removed([7, 8])
+    monkeypatch.setattr("memoir_fast.reading.matching.keys.AT_ONCE", 16)
+    edits = [edit for edit in range(60) if edit != 7]
+    for text in [*asked[:4], *texts(4, 4)]:
+        query = read(matcher, text)[1]
+        assert keys.scores(query, edits) == [keys.score(query, edit) for edit in edits]
+
+
 def test_rows_are_given_back(matcher):
     stored = {edit: wordings(matcher, text) for edit, text in enumerate(texts(400))}
     keys = keys_of(matcher, stored)
