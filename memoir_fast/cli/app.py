@@ -15,6 +15,7 @@ from . import (
     catalog_commands,
     chat_command,
     edit_command,
+    edit_server_command,
     model_commands,
     serve_command,
     store_commands,
@@ -35,6 +36,7 @@ _GROUPS = (
     catalog_commands,
     store_commands,
     serve_command,
+    edit_server_command,
 )
 
 

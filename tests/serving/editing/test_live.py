@@ -1,0 +1,82 @@
+"""What is stored is live: the other side takes it up within two seconds, or the answer says that it did not yet."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from memoir_fast.serving.editing.live import Live
+from tests.serving.editing.support import FACT, OTHER, Follower, as_, client_of, opened, service_of
+
+
+@pytest.fixture
+def follower(tmp_path):
+    found = Follower(tmp_path / "store", "its key")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def served(tmp_path, follower):
+    model = opened(tmp_path)
+    with client_of(service_of(tmp_path, model, Live(follower.url, "its key"))) as client:
+        yield client
+
+
+def test_an_edit_is_live_when_its_answer_comes(served, follower):
+    began = time.monotonic()
+    made = served.post("/memoir/edits", json=FACT, headers=as_("anna")).json()
+    assert made["live"] is True and follower.served == 1 and time.monotonic() - began < 10
+    changed = served.post("/memoir/edits/0/disable", headers=as_("anna")).json()
+    assert changed["live"] is True and follower.served == 2
+    told = served.get("/memoir/status", headers=as_("rita")).json()
+    assert told["vllm"] == {"seq": 2, "live": True, "trouble": ""} and (told["made"], told["seq"]) == (1, 2)
+
+
+def test_it_is_told_again_until_it_takes_it_up(served, follower, monkeypatch):
+    monkeypatch.setattr("memoir_fast.serving.editing.service._LIVE_WITHIN", 0.3)
+    served.post("/memoir/edits", json=FACT, headers=as_("anna"))
+    follower.up = False
+    made = served.post("/memoir/edits", json=OTHER, headers=as_("anna")).json()
+    assert made["status"] == "made" and made["live"] is False and "out of order" in made["note"]
+    assert follower.served == 1
+    follower.up = True
+    until = time.monotonic() + 5
+    while follower.served < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert follower.served == 2
+    assert served.get(f"/memoir/proposals/{made['id']}", headers=as_("rita")).json()["live"] is True
+
+
+def test_a_server_that_starts_later_is_told_what_the_store_holds(tmp_path, follower):
+    follower.up = False
+    model = opened(tmp_path)
+    model.edit(*FACT.values())
+    with client_of(service_of(tmp_path, model, Live(follower.url, "its key"))):
+        time.sleep(0.3)
+        follower.up = True
+        until = time.monotonic() + 5
+        while follower.served < 1 and time.monotonic() < until:
+            time.sleep(0.02)
+    assert follower.served == 1
+
+
+def test_a_wrong_key_or_another_server_is_told_of(follower):
+    for url, key, says in ((follower.url, "another", "status 401"), ("http://127.0.0.1:9", None, "refused")):
+        live = Live(url, key)
+        done = live.tell(1)
+        until = time.monotonic() + 5
+        while says not in live.trouble and time.monotonic() < until:
+            time.sleep(0.02)
+        assert says in live.trouble and not done.done()
+        live.close()
+        assert done.result(1) is False
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "file:///etc/passwd", "http://", "http://a:b@host", "http://host?x=1"]
+)
+def test_what_is_no_address(url):
+    with pytest.raises(ValueError, match="--vllm-url must be like"):
+        Live(url)
