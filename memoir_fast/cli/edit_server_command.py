@@ -56,10 +56,11 @@ def _serve(options: argparse.Namespace) -> None:
     from ..serving.editing.keys import load_keys
     from ..serving.editing.live import Live
     from ..serving.editing.queue import Queue
+    from ..serving.editing.served import Served
     from ..serving.editing.service import Rules, Service
 
     keys = load_keys(options.keys)  # what is wrong with the options is said before the model is loaded
-    live = Live(options.vllm_url, os.environ.get("VLLM_API_KEY")) if options.vllm_url else None
+    live = Live(Served(options.vllm_url, os.environ.get("VLLM_API_KEY"))) if options.vllm_url else None
     model = open_model(options)
     assert model.store is not None
     try:

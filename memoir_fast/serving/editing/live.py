@@ -1,57 +1,37 @@
-"""Tells a running vLLM of what was stored, until it serves it: `POST /memoir/refresh`, again and again where that is needed."""
+"""Tells a running vLLM of what was stored, again and again until it serves it, and anew where it was started again."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import threading
-import urllib.error
-import urllib.parse
-import urllib.request
 from concurrent.futures import Future, InvalidStateError
-from typing import Any
+
+from .served import NotServed, Served
 
 _LOG = logging.getLogger("memoir_fast.editing")
 _FIRST, _LONGEST = 0.1, 10.0  # seconds between two tries
-_TIMEOUT = 60.0  # seconds for one try
-_MOST = 1 << 16  # bytes of an answer
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would take the key to another host."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
+_LOOK = 10.0  # seconds between two looks whether the server was started again
 
 
 class Live:
     """What vLLM serves, brought up to date by a thread of its own.
 
     Args:
-        url: of vLLM's server, such as http://127.0.0.1:8000; key: its API key, None where it has none.
+        server: vLLM's.
 
     Attributes:
         served: the number of the store's last record that the server has said it serves, -1 before its first word.
         trouble: why the last try failed, "" if it did not.
-
-    Raises:
-        ValueError: the url is not one.
     """
 
-    def __init__(self, url: str, key: str | None = None):
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
-            raise ValueError(f"--vllm-url must be like http://127.0.0.1:8000, got {url!r}")
-        headers = {"Content-Length": "0", **({"Authorization": f"Bearer {key}"} if key else {})}
-        self._request = urllib.request.Request(
-            url.rstrip("/") + "/memoir/refresh", data=b"", headers=headers, method="POST"
-        )
-        self._opener = urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({}))
+    def __init__(self, server: Served):
+        self._server = server
         self._changed = threading.Condition()
         self._wanted, self._stopped = -1, False
         self._waiting: list[tuple[int, Future[bool]]] = []
+        self._generation = 0
         self.served, self.trouble = -1, "it was not asked yet"
         self._thread = threading.Thread(target=self._run, name="memoir-live", daemon=True)
         self._thread.start()
@@ -78,17 +58,18 @@ class Live:
 
     def _run(self) -> None:
         pause = _FIRST
-        while True:
+        while not self._stopped:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopped or self._wanted > self.served)
+                more = self._changed.wait_for(lambda: self._stopped or self._wanted > self.served, _LOOK)
                 wanted = self._wanted
-                if self._stopped:
-                    return
             try:
-                self._take(self._ask(), wanted)
+                if not more:
+                    self._look()
+                elif not self._stopped:
+                    self._take(*self._server.refresh(), wanted)
                 pause = _FIRST
-            except (OSError, ValueError) as error:
-                self._failed(error)
+            except NotServed as error:
+                self._failed(str(error))
                 with self._changed:  # what is stored meanwhile is told of at once
                     more = self._changed.wait_for(functools.partial(self._is_more, wanted), pause)
                 pause = _FIRST if more else min(2 * pause, _LONGEST)
@@ -96,36 +77,23 @@ class Live:
     def _is_more(self, wanted: int) -> bool:
         return self._stopped or self._wanted > wanted
 
-    def _take(self, served: int, wanted: int) -> None:
-        """Keep what the server says that it serves. Raises ValueError where that is less than it was asked for."""
+    def _look(self) -> None:
+        """Ask the server anew if it was started again since: it may serve an older export."""
+        if self.served >= 0 and self._server.generation() < self._generation:
+            _LOG.warning("vLLM was started again, and is told of the edits anew")
+            with self._changed:
+                self.served, self.trouble = -1, "it was started again"
+
+    def _take(self, served: int, generation: int, wanted: int) -> None:
+        """Keep what the server says that it serves. Raises NotServed where that is less than it was asked for."""
         with self._changed:
-            self.served = served
+            self.served, self._generation = served, generation
         self._end(served, True)
         if served < wanted:
-            raise ValueError(
-                f"it serves the store's record {served} of {wanted}: does it read a copy of the store, or another one?"
-            )
+            raise NotServed(f"it serves the store's record {served} of {wanted}: does it read a copy of the store, or another one?")  # fmt: skip
         self.trouble = ""
 
-    def _ask(self) -> int:
-        """One refresh; the last record that the server has. Raises OSError or ValueError where it did not do it."""
-        try:
-            with self._opener.open(self._request, timeout=_TIMEOUT) as answer:
-                text = answer.read(_MOST)
-        except urllib.error.HTTPError as error:
-            said = ""
-            with contextlib.suppress(Exception):
-                said = json.loads(error.read(_MOST))["error"]["message"]
-            raise ValueError(f"status {error.code}" + (f": {said}" if isinstance(said, str) and said else "")) from None
-        found = json.loads(text)
-        if not isinstance(found, dict) or type(found.get("seq")) is not int:
-            raise ValueError(
-                "its answer to /memoir/refresh names no seq: is it a vLLM that `memoir-fast serve` started?"
-            )
-        return int(found["seq"])
-
-    def _failed(self, error: Exception) -> None:
-        reason = str(getattr(error, "reason", "") or error)[:500]
+    def _failed(self, reason: str) -> None:
         if reason != self.trouble:
             _LOG.warning("vLLM does not take up the edits, and is asked again: %s", reason)
         self.trouble = reason

@@ -84,22 +84,29 @@ class Follower:
     """A server that reads a store anew on POST /memoir/refresh, and says up to which record, as vLLM does.
 
     Attributes:
-        url: its address; up: whether it answers, or with status 500; asked: how often it was asked; served: the last record that it read.
+        url: its address; up: whether it answers, or with status 500; generation: how often it read the store; served: the last record that it read.
     """
 
     def __init__(self, folder: Path, key: str):
-        self.up, self.asked, self.served = True, 0, -1
+        self.up, self.generation, self.served = True, 0, -1
         follower = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                follower.asked += 1
                 if self.path != "/memoir/refresh" or self.headers.get("Authorization") != f"Bearer {key}":
                     return self.answer(401, {"error": {"message": "no key"}})
                 if not follower.up:
                     return self.answer(500, {"error": {"message": "out of order"}})
                 follower.served = Catalog(folder).state.seq
-                self.answer(200, {"generation": follower.asked, "edits": 0, "seq": follower.served})
+                follower.generation += 1
+                self.answer(200, {"generation": follower.generation, "edits": 0, "seq": follower.served})
+
+            def do_GET(self) -> None:
+                body = f"# HELP x y\nmemoir_fast_generation {float(follower.generation)}\n".encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
             def answer(self, status: int, value: Any) -> None:
                 body = json.dumps(value).encode()
@@ -113,6 +120,10 @@ class Follower:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def start_again(self) -> None:
+        """As one that serves an older export."""
+        self.generation, self.served = 0, -1
 
     def close(self) -> None:
         self._server.shutdown()

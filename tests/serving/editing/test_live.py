@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import threading
 import time
 
 import pytest
 
 from memoir_fast.serving.editing.live import Live
+from memoir_fast.serving.editing.served import NotServed, Served
 from tests.serving.editing.support import FACT, OTHER, Follower, as_, client_of, opened, service_of
+from tests.support.patience import within
 
 
 @pytest.fixture
@@ -20,7 +25,7 @@ def follower(tmp_path):
 @pytest.fixture
 def served(tmp_path, follower):
     model = opened(tmp_path)
-    with client_of(service_of(tmp_path, model, Live(follower.url, "its key"))) as client:
+    with client_of(service_of(tmp_path, model, Live(Served(follower.url, "its key")))) as client:
         yield client
 
 
@@ -53,7 +58,7 @@ def test_a_server_that_starts_later_is_told_what_the_store_holds(tmp_path, follo
     follower.up = False
     model = opened(tmp_path)
     model.edit(*FACT.values())
-    with client_of(service_of(tmp_path, model, Live(follower.url, "its key"))):
+    with client_of(service_of(tmp_path, model, Live(Served(follower.url, "its key")))):
         time.sleep(0.3)
         follower.up = True
         until = time.monotonic() + 5
@@ -64,7 +69,7 @@ def test_a_server_that_starts_later_is_told_what_the_store_holds(tmp_path, follo
 
 def test_a_wrong_key_or_another_server_is_told_of(follower):
     for url, key, says in ((follower.url, "another", "status 401"), ("http://127.0.0.1:9", None, "refused")):
-        live = Live(url, key)
+        live = Live(Served(url, key))
         done = live.tell(1)
         until = time.monotonic() + 5
         while says not in live.trouble and time.monotonic() < until:
@@ -79,4 +84,29 @@ def test_a_wrong_key_or_another_server_is_told_of(follower):
 )
 def test_what_is_no_address(url):
     with pytest.raises(ValueError, match="--vllm-url must be like"):
-        Live(url)
+        Served(url)
+
+
+def test_a_server_that_was_started_again_is_told_anew(tmp_path, follower, monkeypatch):
+    monkeypatch.setattr("memoir_fast.serving.editing.live._LOOK", 0.05)
+    with client_of(service_of(tmp_path, opened(tmp_path), Live(Served(follower.url, "its key")))) as client:
+        client.post("/memoir/edits", json=FACT, headers=as_("anna"))
+        follower.start_again()
+        with within(10):
+            while follower.served < 1:
+                time.sleep(0.02)
+
+
+@pytest.mark.parametrize("answer, says", [(b"", "closed connection"), (b"what?\r\n\r\n", "what?"), (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "names no seq"),
+                                          (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "names no seq"), (b"HTTP/1.1 307 Go\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n", "status 307")])  # fmt: skip
+def test_another_server_in_its_place_is_told_of(answer, says):
+    with socket.create_server(("127.0.0.1", 0)) as place:
+
+        def serve():
+            with place.accept()[0] as one:
+                one.recv(65536)
+                one.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(NotServed, match=re.escape(says)):
+            Served(f"http://127.0.0.1:{place.getsockname()[1]}").refresh()
