@@ -33,6 +33,7 @@ def add(commands: Commands, command: Command) -> None:
     editing.add_argument(
         "--edit-port", type=int, metavar="N", help="also start the editing service, on this port (default: no service)"
     )
+    editing.add_argument("--edit-host", default="127.0.0.1", help="address on which it listens (%(default)s)")
     editing.add_argument(
         "--edit-keys", metavar="FILE", help="who may do what there (default: the variable MEMOIR_FAST_EDIT_KEYS)"
     )

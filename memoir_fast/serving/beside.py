@@ -32,7 +32,7 @@ def edit_server(options: argparse.Namespace) -> list[str]:
     flags = ["--page"] * options.edit_page + ["--review"] * options.edit_review
     keys = ["--keys", str(options.edit_keys)] if options.edit_keys else []
     return [sys.executable, "-m", "memoir_fast.cli", "edit-server", "--store", str(options.store), "--model", options.model,
-            "--device", options.edit_device or "cpu", "--host", options.host, "--port", str(options.edit_port), "--vllm-url", url,
+            "--device", options.edit_device or "cpu", "--host", options.edit_host, "--port", str(options.edit_port), "--vllm-url", url,
             "--parent", str(os.getpid()), *keys, *flags]  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def test_its_command_is_one_that_the_parser_takes(keys):
         assert (found.command, found.vllm_url, found.host, found.port, found.device) == (
             "edit-server",
             url,
-            host,
+            "127.0.0.1",
             8100,
             "cuda:1",
         )

@@ -131,9 +131,9 @@ def _proposals(router: APIRouter, service: Service) -> None:
         return rendered("proposals", session=session, here="proposals", status=status, statuses=STATUSES, rows=rows[:_AT_ONCE],
                         next=rows[_AT_ONCE - 1].id if len(rows) > _AT_ONCE else None)  # fmt: skip
 
-    async def shown(number: int, session: Session, preview: Any = None) -> Response:
+    async def shown(number: int, session: Session, preview: Any = None, questions: str = "") -> Response:
         proposal = await asyncio.to_thread(service.queue.get, number)
-        return rendered("proposal", session=session, here="proposals", proposal=proposal, preview=preview, questions="",
+        return rendered("proposal", session=session, here="proposals", proposal=proposal, preview=preview, questions=questions,
                         may_approve=_may_approve(service, proposal, session))  # fmt: skip
 
     @router.get("/page/proposals/{number}")
@@ -145,7 +145,7 @@ def _proposals(router: APIRouter, service: Service) -> None:
         form = await read_own_form(request, session)
         _needs(session, "propose")
         fact = (await asyncio.to_thread(service.queue.get, number)).fact
-        return await shown(number, session, await _tried(service, fact, form))
+        return await shown(number, session, await _tried(service, fact, form), form.get("questions", ""))
 
     @router.post("/page/proposals/{number}/{verdict}")
     async def decide(
