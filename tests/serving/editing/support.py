@@ -26,7 +26,7 @@ from tests.support.ports import free_port
 
 KEYS = {name: f"{name}-key-for-these-tests" for name in ("rita", "paul", "anna", "abel")}
 ROLES = {"rita": "read", "paul": "propose", "anna": "approve", "abel": "approve"}
-SETTINGS = {"router": "tokens", "threshold": None, "steps": 40}
+SETTINGS = {"router": "tokens", "threshold": None, "steps": 15}
 FACT = {"prompt": "w100 w101 w102", "target": "w150"}
 OTHER = {"prompt": "w110 w111 w112", "target": "w151"}
 

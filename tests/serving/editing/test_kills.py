@@ -9,12 +9,12 @@ import sys
 
 
 def test_what_was_acknowledged_is_made_once_although_the_service_is_killed(tmp_path):
-    driver = [sys.executable, "-m", "tests.serving.editing.kill_driver", str(tmp_path), "6", "3"]
+    driver = [sys.executable, "-m", "tests.serving.editing.kill_driver", str(tmp_path), "4", "3"]
     done = subprocess.run(driver, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
     numbers = sorted(told["acknowledged"].values())
-    assert numbers == list(range(1, 25)) and told["again"] == {
+    assert numbers == list(range(1, 17)) and told["again"] == {
         name: told["acknowledged"][name] for name in told["again"]
     }
     assert any(told["left"]), "no kill came before all was made"

@@ -14,7 +14,7 @@ from tests.serving.editing.support import FACT, OTHER, as_, listening, opened, s
 
 @pytest.fixture
 def client(tmp_path):
-    model = opened(tmp_path, steps=600, stop_loss=0.0, stop_delta=0.0)  # an edit of a second or more
+    model = opened(tmp_path, steps=300, stop_loss=0.0, stop_delta=0.0)  # an edit of about a second
     with listening(service_of(tmp_path, model), per_minute=100_000) as url:
         with httpx.Client(base_url=url, headers=as_("anna"), timeout=60) as found:
             yield found
