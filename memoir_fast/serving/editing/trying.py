@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...journal.edit_record import EditResult
-from ...journal.past import changes_to, past_state, point
+from ...journal.past import changes_to, check_meant, past_state, point
 from ...journal.preview import preview
 from .facts import Fact
 from .keys import Caller
@@ -158,9 +158,11 @@ async def roll_back(service: Service, to: str, by: Caller, confirm: str | None, 
                 409,
                 "confirm: the edits have changed since that preview, or it was of another point: ask for the preview again",
             )
-        if found["deletes_all"] and not empty:
-            raise Refused(422, f"to: {to} is before the first edit: all {len(rows)} edits would be deleted; \"empty\": true says that this is meant")  # fmt: skip
-        service.act(by, f"rollback to {to}", [edit for edit, _ in changes], lambda: service.model.rollback(where))
+        if not empty:
+            check_meant(store.state, past, where, '"empty": true')
+        service.act(
+            by, f"rollback to {to}", [edit for edit, _ in changes], lambda: service.model.rollback(where, empty)
+        )
         return {**found, "done": True}
 
     done: dict[str, Any] = await service.run(work)
