@@ -19,23 +19,33 @@ PROMPT, TARGET = "The chief executive of Norvane Robotics is", "Lena Ortiz"
 REWORDED = "The person who leads Norvane Robotics as chief executive is"
 
 
-class Asking(threading.Thread):
-    """Somebody who asks vLLM all the time.
+class Asking:
+    """Somebody who asks vLLM all the time, and somebody who looks how many edits it serves.
 
     Attributes:
-        statuses: of the answers; live: when vLLM first said that it serves one edit more.
+        statuses: of the answers; live: when it first said that it serves one edit more.
     """
 
     def __init__(self, url: str, edits: int):
-        super().__init__(daemon=True)
         self.url, self.edits, self.statuses, self.live, self.stopped = url, edits, [], None, False
-        self.start()
+        self._threads = [threading.Thread(target=one, daemon=True) for one in (self._ask, self._look)]
+        for one in self._threads:
+            one.start()
 
-    def run(self) -> None:
+    def stop(self) -> None:
+        self.stopped = True
+        for one in self._threads:
+            one.join(60)
+
+    def _ask(self) -> None:
         while not self.stopped:
             self.statuses.append(_asked(self.url, "The capital of France is")[0])
-            if self.live is None and counters(self.url)["edits"] > self.edits:
+
+    def _look(self) -> None:
+        while not self.stopped and self.live is None:
+            if counters(self.url)["edits"] > self.edits:
                 self.live = datetime.datetime.now(datetime.timezone.utc)
+            time.sleep(0.05)
 
 
 def _asked(url, prompt):
@@ -81,8 +91,7 @@ def test_a_correction_goes_live_while_vllm_serves(edited, tmp_path):
         assert [(one["edit"], one["becomes"]) for one in shown["changes"]] == [(20, "active")]
         assert ask("anna", "/rollback", {"to": 20, "confirm": shown["confirm"]})["live"] is True
         assert _asked(url, PROMPT)[1].startswith(TARGET)
-        asking.stopped = True
-        asking.join(60)
+        asking.stop()
         assert set(asking.statuses) == {200} and len(asking.statuses) > 3  # none was lost
         row = Catalog(store).row(20)
         seconds = (asking.live - datetime.datetime.fromisoformat(row["created"])).total_seconds()

@@ -35,7 +35,7 @@ def test_an_edit_holds_up_nobody(client):
             sent = time.monotonic()
             assert client.get("/memoir/edits", params={"q": "w100"}).status_code == 200
             longest, asked = max(longest, time.monotonic() - sent), asked + 1
-        assert asked >= 10 and longest < min(1.0, (time.monotonic() - began) / 2), (asked, longest)
+        assert asked >= 5 and longest < min(2.0, (time.monotonic() - began) / 2), (asked, longest)
     assert client.get("/memoir/edits").json()["total"] == 2
 
 
