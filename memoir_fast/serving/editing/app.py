@@ -113,5 +113,5 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    _LOG.error("%s %s failed by a bug of memoir_fast", request.method, request.url.path[:200], exc_info=error)
+    _LOG.error("%s %r failed by a bug of memoir_fast", request.method, request.url.path[:200], exc_info=error)
     return _answer(request, Refused(500, "this is a bug of memoir_fast; the service's log tells more"))

@@ -105,10 +105,10 @@ class _Told:
         await self._send(message)
 
     def log(self) -> None:
-        """One line for the request."""
-        caller = self._scope["state"].get("caller")
-        _LOG.info("%s %s %d %.0f ms %s", self._scope["method"], self._scope["path"][:200], self._status,
-                  1000 * (time.monotonic() - self._began), "-" if caller is None else caller.name)  # fmt: skip
+        """One line for the request, whatever line ends its path may hold."""
+        caller, path = self._scope["state"].get("caller"), self._scope["path"][:200].encode("unicode_escape").decode()
+        _LOG.info("%s %s %d %.0f ms %s", self._scope["method"], path, self._status, 1000 * (time.monotonic() - self._began),
+                  "-" if caller is None else caller.name)  # fmt: skip
 
 
 def _refuses(refused: Refused) -> App:

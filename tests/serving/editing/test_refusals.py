@@ -128,6 +128,8 @@ def test_no_key_is_logged(client, caplog):
         client.get("/memoir/edits", headers=as_("anna"))
         client.get("/memoir/route", params={"prompt": "w100 secret"}, headers=as_("anna"))
         client.get("/memoir/edits", headers={"Authorization": "Bearer some-wrong-key"})
+        client.get("/memoir/x%0A2026-01-01 INFO forged%E2%80%AE", headers=as_("anna"))
     ours = [one.getMessage() for one in caplog.records if one.name.startswith("memoir_fast")]
     assert any("GET /memoir/route 200" in line and "anna" in line for line in ours)
+    assert any("forged" in line for line in ours) and all(line.isprintable() and line.isascii() for line in ours)
     assert not any(key in line for line in ours for key in (*KEYS.values(), "some-wrong-key", "secret"))
