@@ -105,7 +105,7 @@ def test_a_correction_goes_live_while_vllm_serves(edited, tmp_path):
 
 
 def _wait_until_up(url: str, folder) -> None:
-    for _ in range(600):
+    for _ in range(3000):
         with contextlib.suppress(OSError):
             if request(url, method="GET", key=KEY, timeout=5)[0] == 200:
                 return

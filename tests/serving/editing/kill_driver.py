@@ -56,7 +56,7 @@ def _started(folder: Path) -> tuple[int, httpx.Client]:
     if child == 0:
         _serve(folder, port)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=as_("anna"), timeout=30)
-    for _ in range(600):
+    for _ in range(3000):
         try:
             if client.get("/health").status_code == 200:
                 return child, client

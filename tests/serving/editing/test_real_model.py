@@ -89,7 +89,7 @@ def _story(client, follower, store):
 
 
 def _wait_until_up(client, child, folder):
-    for _ in range(1200):
+    for _ in range(6000):
         assert _runs(child), (folder / "log").read_text()[-3000:]
         try:
             if client.get("/health").status_code == 200:
