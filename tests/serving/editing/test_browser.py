@@ -35,6 +35,7 @@ class Reviewer:
     def __init__(self, browser, url):
         self.url, self.refused = url, []
         self.page = browser.new_context(viewport={"width": 1100, "height": 800}).new_page()
+        self.page.set_default_timeout(120_000)  # of a machine that does much else
         self.page.on("console", lambda said: said.type in ("error", "warning") and self.refused.append(said.text))
         self.page.on("request", lambda request: request.url.startswith(url) or self.refused.append(request.url))
         self.page.on("dialog", lambda dialog: self.refused.append(dialog.message))
