@@ -80,7 +80,7 @@ def test_a_review_by_keyboard(tmp_path, browser):
     hostile = {"prompt": "w110 w111", "target": "w151 <script>alert(1)</script><img src=x onerror=alert(2)>"}
     with listening(service_of(tmp_path, opened(tmp_path)), page=True) as url:
         for fact in ({**FACT, "tags": ["t"], "rephrasings": ["w103 w102"]}, hostile):
-            assert httpx.post(url + "/memoir/edits", json=fact, headers=as_("paul")).status_code == 202
+            assert httpx.post(url + "/memoir/edits", json=fact, headers=as_("paul"), timeout=120).status_code == 202
         anna = Reviewer(browser, url)
         anna.log_in("anna")
         assert "2 proposals wait for approval" in anna.text
