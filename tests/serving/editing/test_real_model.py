@@ -30,7 +30,7 @@ def test_a_fact_from_its_proposal_to_its_rollback(tmp_path):
     (tmp_path / "keys.json").write_text(
         json.dumps({name: {"role": role, "key": KEYS[name]} for name, role in ROLES.items()})
     )
-    lines = [json.dumps({"prompt": prompt, "answer": answer}) for prompt, answer in load_texts().records[:60]]
+    lines = [json.dumps({"prompt": prompt, "answer": answer}) for prompt, answer in load_texts().records[:160]]
     (tmp_path / "background.jsonl").write_text("\n".join(lines))
     port, store, follower = free_port(), tmp_path / "store", Follower(tmp_path / "store", "vLLM's key")
     options = ["--store", str(store), "--background", str(tmp_path / "background.jsonl"), "--keys", str(tmp_path / "keys.json"),
