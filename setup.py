@@ -89,6 +89,7 @@ setup(
         "memoir_fast": ["py.typed", "data/*.jsonl", "data/*.safetensors", "data/README.md"],
         "memoir_fast.ops": ["*.pyi"],
         "memoir_fast.compat": ["hparams/*.yaml"],
+        "memoir_fast.serving.editing": ["templates/*"],
         "memoir_fast_kernels": ["py.typed"],
     },
     ext_modules=extensions(),

@@ -15,6 +15,7 @@ from . import (
     catalog_commands,
     chat_command,
     edit_command,
+    edit_server_command,
     model_commands,
     serve_command,
     stats_command,
@@ -36,6 +37,7 @@ _GROUPS = (
     catalog_commands,
     store_commands,
     serve_command,
+    edit_server_command,
     stats_command,
 )
 

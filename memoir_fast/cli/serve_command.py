@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,21 +34,39 @@ def add(commands: Commands, command: Command) -> None:
         metavar="FILE",
         help="append a JSON line for each request, with the edit that it read and without any of its text (- for standard output)",
     )
+    editing = serve.add_argument_group("editing over HTTP beside it (`memoir-fast edit-server` has more options)")
+    editing.add_argument(
+        "--edit-port", type=int, metavar="N", help="also start the editing service, on this port (default: no service)"
+    )
+    editing.add_argument("--edit-host", default="127.0.0.1", help="address on which it listens (%(default)s)")
+    editing.add_argument(
+        "--edit-keys", metavar="FILE", help="who may do what there (default: the variable MEMOIR_FAST_EDIT_KEYS)"
+    )
+    editing.add_argument(
+        "--edit-device", metavar="DEVICE", help="where its copy of the model goes, such as cpu or cuda:1 (default: cpu)"
+    )
+    editing.add_argument("--edit-page", action="store_true", help="with the reviewers' page, at /memoir")
+    editing.add_argument("--edit-review", action="store_true", help="every edit waits until somebody else approves it")
     serve.add_argument("vllm", nargs="*", metavar="-- VLLM ARGUMENT", help="handed to vLLM's server as they are")
 
 
 def _serve(options: argparse.Namespace) -> None:
+    from ..serving.beside import edit_server, vllm_key
     from ..serving.export import export_vllm
     from ..store import Store
 
     check_vllm()
     command = server_command(options)
+    beside = None if options.edit_port is None else edit_server(options)
     folder = Path(command[command.index("--model") + 1])
     told(options, Store(options.store)).close()
     export_vllm(options.store, options.model, folder)
     say(options, f"{folder}: exported; starting vLLM")
-    write_json(options, {"folder": str(folder), "command": command})
+    write_json(options, {"folder": str(folder), "command": command, "edit_server": beside})
     sys.stdout.flush()
     if options.request_log:
         os.environ[REQUEST_LOG] = options.request_log
+    if beside is not None:
+        key = vllm_key(options.vllm)
+        subprocess.Popen(beside, env={**os.environ, **({} if key is None else {"VLLM_API_KEY": key})})
     os.execv(command[0], command)

@@ -79,9 +79,9 @@ class Teaching:
         requests = requests_of(facts)
         config, note = self.config.for_edit(settings), note_of(author, tags, metadata)
         results = self.writer.make(requests, config, note, batch_size)
-        return self._verified(requests, results) if verify and requests else results
+        return self.verified(requests, results) if verify and requests else results
 
-    def _verified(self, requests: list[EditRequest], results: list[EditResult]) -> list[EditResult]:
+    def verified(self, requests: list[EditRequest], results: list[EditResult]) -> list[EditResult]:
         """The results, with the model's present answers to each request's prompt and rephrasings."""
         pair, prompt = self.encoder.pair, self.encoder.prompt
         room = max(len(pair(r.prompt, r.target).tokens) - len(prompt(r.prompt).tokens) for r in requests) + _ROOM

@@ -1,0 +1,169 @@
+"""What people ask before they decide: which edit a question reads, what edits would change, what a rollback would do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...journal.edit_record import EditResult
+from ...journal.past import changes_to, check_meant, past_state, point
+from ...journal.preview import preview
+from .facts import Fact
+from .keys import Caller
+from .refused import Refused
+from .service import VERBS, Service
+
+_STORED = 200  # stored questions that a preview looks at, the newest
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a preview is asked for.
+
+    Attributes:
+        facts: to be edited; changes: (verb, edit) to be done, verbs as in `VERBS`.
+        questions: to be asked before and after; without any, the facts' own wordings.
+        stored: also look which stored questions would read another edit; max_new_tokens: of an answer.
+    """
+
+    facts: Sequence[Fact] = ()
+    changes: Sequence[tuple[str, int]] = ()
+    questions: Sequence[str] = ()
+    stored: bool = True
+    max_new_tokens: int = 32
+
+
+async def route(service: Service, prompt: str, top: int = 5, answers: bool = False) -> dict[str, Any]:
+    """Which stored edit a prompt reads, and why, see `Answering.route`; candidates also tell the edit's prompt and target.
+
+    Args:
+        answers: also "before", what the base model answers, and "after", what the edited one does.
+    """
+
+    def look() -> dict[str, Any]:
+        found: dict[str, Any] = service.model.route(prompt, top=top)
+        if answers:
+            with service.model.disabled():
+                found["before"] = service.model.ask(prompt)
+            found["after"] = found["before"] if found["edit"] is None else service.model.ask(prompt)
+        return found
+
+    found = {"prompt": prompt, **await service.run(look)}
+    for one in found["candidates"]:
+        row = service.shelf.row(one["edit"]) or {}
+        one |= {name: row.get(name, "") for name in ("prompt", "target")}
+    return found
+
+
+async def try_out(service: Service, wishes: Wishes) -> dict[str, Any]:
+    """What some edits would do; nothing of it is kept.
+
+    Returns:
+        "edits": what making each told, would_be being the number that it would get; "questions": see `preview.Change.row`; "stored": the stored questions that would read another edit;
+        "looked_at": how many stored questions were looked at.
+
+    Raises:
+        Refused: an edit cannot be made, or a change cannot be done.
+    """
+    for verb, edit in wishes.changes:
+        status = service.row(edit)["status"]
+        if status not in VERBS[verb]:
+            raise Refused(409, f"edit {edit} is {status}; {verb} needs one that is {' or '.join(VERBS[verb])}")
+    found: dict[str, Any] = await service.run(lambda: _tried(service, wishes))
+    return found
+
+
+def _tried(service: Service, wishes: Wishes) -> dict[str, Any]:
+    model = service.model
+    made: list[EditResult] = []
+    after: list[dict[str, Any]] = []
+    stored = _stored_questions(service) if wishes.stored else []
+    texts = [text for _, text in stored]
+    before = model.route(texts, top=1) if texts else []
+
+    def change() -> None:
+        for verb, edit in wishes.changes:
+            getattr(model, verb)(edit)
+        if wishes.facts:
+            made.extend(model.edit_many([fact.request for fact in wishes.facts]))
+        after.extend(model.route(texts, top=1) if texts else [])
+
+    questions = list(wishes.questions) or [text for fact in wishes.facts for text in fact.request.wordings]
+    rows = preview(model, list(dict.fromkeys(questions)), change, wishes.max_new_tokens)
+    told = [{"prompt": fact.prompt, "target": fact.target, **_as_told(asdict(result))} for fact, result in zip(wishes.facts, made, strict=True)]  # fmt: skip
+    return {
+        "edits": told,
+        "questions": [row.row() for row in rows],
+        "stored": [
+            {"edit": edit, "question": text, "before": old["edit"], "after": new["edit"]}
+            for (edit, text), old, new in zip(stored, before, after, strict=True)
+            if old["edit"] != new["edit"]
+        ],
+        "looked_at": len(stored),
+    }
+
+
+def _stored_questions(service: Service) -> list[tuple[int, str]]:
+    """(edit, its prompt or a rephrasing) of the newest active edits."""
+    found = [
+        (row["id"], text)
+        for row in reversed(service.shelf.rows())
+        if row["status"] == "active"
+        for text in (row["prompt"], *row["rephrasings"])
+    ]
+    return found[:_STORED]
+
+
+def _as_told(result: dict[str, Any]) -> dict[str, Any]:
+    """What a rehearsed edit told; its number is the one that it would get next."""
+    left_out = ("id", "seconds", "answers", "took")
+    return {"would_be": result["id"], **{name: value for name, value in result.items() if name not in left_out}}
+
+
+async def roll_back(service: Service, to: str, by: Caller, confirm: str | None, empty: bool = False) -> dict[str, Any]:
+    """What a rollback would change, or, with the word of that preview in `confirm`, the rollback itself.
+
+    Args:
+        to: an edit's id or a time; empty: that a time before the first edit deletes every edit is meant.
+
+    Returns:
+        "changes": [{"edit", "prompt", "target", "status", "becomes"}], "confirm": the word, "done": whether it was done.
+
+    Raises:
+        Refused: there is no such point; it would delete everything; or the store was changed since the preview.
+    """
+
+    def work() -> dict[str, Any]:
+        store = service.store
+        where: int | str = point(to)
+        past = past_state(store.state, store.history(), where, store)
+        changes = changes_to(store.state, past)
+        word = hashlib.sha256(json.dumps([to, store.state.seq, changes]).encode()).hexdigest()[:16]
+        rows = [(store.state.row(edit), status) for edit, status in changes]
+        shown = [{"edit": row["id"], "prompt": row["prompt"], "target": row["target"], "status": row["status"], "becomes": status} for row, status in rows]  # fmt: skip
+        found = {
+            "to": to,
+            "changes": shown,
+            "confirm": word,
+            "done": False,
+            "deletes_all": bool(rows) and not past.entries,
+        }
+        if confirm is None or not rows:
+            return found
+        if confirm != word:
+            raise Refused(
+                409,
+                "confirm: the edits have changed since that preview, or it was of another point: ask for the preview again",
+            )
+        if not empty:
+            check_meant(store.state, past, where, '"empty": true')
+        service.act(
+            by, f"rollback to {to}", [edit for edit, _ in changes], lambda: service.model.rollback(where, empty)
+        )
+        return {**found, "done": True}
+
+    done: dict[str, Any] = await service.run(work)
+    return done

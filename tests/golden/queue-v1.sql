@@ -1,0 +1,15 @@
+BEGIN TRANSACTION;
+CREATE TABLE about (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, name TEXT NOT NULL, store TEXT NOT NULL);
+INSERT INTO "about" VALUES(1,1,'0123456789abcdef','a store');
+CREATE TABLE acts (id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, edits TEXT NOT NULL, seq INTEGER NOT NULL);
+INSERT INTO "acts" VALUES(1,'2026-11-26T09:32:52.503899+00:00','anna','disable','[3]',7);
+CREATE TABLE proposals (id INTEGER PRIMARY KEY AUTOINCREMENT, status TEXT NOT NULL, fact TEXT NOT NULL, digest TEXT NOT NULL, proposed_by TEXT NOT NULL, proposed_at TEXT NOT NULL, request TEXT, decided_by TEXT, decided_at TEXT, turn INTEGER, edit INTEGER, result TEXT NOT NULL, reason TEXT NOT NULL, finished_at TEXT);
+INSERT INTO "proposals" VALUES(1,'made','{"author": "a", "key": "k", "metadata": {"m": [1, null, "\u00fc"]}, "not_prompts": ["n"], "prompt": "p", "rephrasings": ["r"], "subject": "s", "tags": ["x"], "target": "t"}','171e21b4d6d3137be86c99d84d1ac7c152dd75bddb4ec2086bb85abfce246e99','paul','2026-11-26T09:32:52.462733+00:00','once','anna','2026-11-26T09:32:52.493100+00:00',6,4,'{"loss": 0.5}','fine','2026-11-26T09:32:52.497046+00:00');
+INSERT INTO "proposals" VALUES(2,'queued','{"author": "a", "key": "k", "metadata": {"m": [1, null, "\u00fc"]}, "not_prompts": ["n"], "prompt": "p", "rephrasings": ["r"], "subject": "s", "tags": ["x"], "target": "t"}','171e21b4d6d3137be86c99d84d1ac7c152dd75bddb4ec2086bb85abfce246e99','anna','2026-11-26T09:32:52.469568+00:00',NULL,'anna','2026-11-26T09:32:52.469568+00:00',5,NULL,'null','',NULL);
+INSERT INTO "proposals" VALUES(3,'waiting','{"author": "", "key": "", "metadata": {}, "not_prompts": [], "prompt": "q", "rephrasings": [], "subject": "", "tags": [], "target": "u"}','563c209a4767f83c4f6adc21c8cdc1c7fa6f6332c961f08018eceb68d78e7d0c','paul','2026-11-26T09:32:52.481258+00:00','twice',NULL,NULL,NULL,NULL,'null','',NULL);
+CREATE UNIQUE INDEX by_request ON proposals (proposed_by, request);
+CREATE INDEX by_status ON proposals (status);
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('proposals',3);
+INSERT INTO "sqlite_sequence" VALUES('acts',1);
+COMMIT;

@@ -1,0 +1,158 @@
+"""The queue's file: what is acknowledged stays, and only this library's own file is opened."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from memoir_fast.serving.editing.facts import Fact
+from memoir_fast.serving.editing.queue import FAILED, MADE, QUEUED, REJECTED, WAITING, Queue
+from memoir_fast.serving.editing.refused import Refused
+
+ONE, TWO = Fact("p", "t", ["r"], ["n"], "s", "k", "a", ["x"], {"m": [1, None, "ü"]}), Fact("q", "u")
+
+
+def _opened(folder, store="a store"):
+    return Queue(folder / "q.sqlite", store)
+
+
+def test_all_is_there_after_it_is_opened_again(tmp_path):
+    queue = _opened(tmp_path)
+    first, new = queue.add(ONE, "paul", False, "once", 9)
+    second, _ = queue.add(TWO, "anna", True, None, 9)
+    assert new and (first.status, second.status, second.decided_by) == (WAITING, QUEUED, "anna")
+    queue.decide(first.id, "anna", True, "fine")
+    queue.note("anna", "disable", [3], 7)
+    queue.close(), queue.close()
+    queue = _opened(tmp_path)
+    assert (tmp_path / "q.sqlite").stat().st_mode & 0o777 == 0o600
+    assert queue.add(ONE, "paul", False, "once", 9)[1] is False
+    assert [one.id for one in queue.newest((), None, 9)] == [2, 1] and queue.newest((), 2, 9)[0].fact == ONE
+    turns = []
+    while (one := queue.next()) is not None:
+        turns.append(one.id)
+        queue.finish(one.id, one.id * 10, {"loss": 0.5})
+    assert turns == [2, 1]  # in the order of their approval
+    assert (queue.get(1).status, queue.get(1).edit, queue.get(1).result, queue.get(1).reason) == (
+        MADE,
+        10,
+        {"loss": 0.5},
+        "",
+    )
+    [act] = queue.acts()
+    assert (act.who, act.what, act.edits, act.seq) == ("anna", "disable", [3], 7)
+    queue.forget_after(6)
+    assert queue.acts() == []
+    queue.close()
+
+
+def test_only_what_waits_is_decided(tmp_path):
+    queue = _opened(tmp_path)
+    number = queue.add(ONE, "paul", False, None, 9)[0].id
+    assert queue.decide(number, "anna", False, "no").status == REJECTED
+    for approved in (True, False):
+        with pytest.raises(Refused, match="it does not wait"):
+            queue.decide(number, "anna", approved)
+    assert (
+        queue.next() is None
+        and queue.finish(queue.add(TWO, "anna", True, None, 9)[0].id, None, None, "why", failed=True).status == FAILED
+    )
+    with pytest.raises(Refused, match="there is no proposal 99"):
+        queue.get(99)
+    queue.close()
+
+
+def test_what_is_not_taken_in(tmp_path):
+    queue = _opened(tmp_path)
+    queue.add(ONE, "paul", False, "once", 1)
+    with pytest.raises(Refused, match="used for another request"):
+        queue.add(TWO, "paul", False, "once", 1)
+    with pytest.raises(Refused, match="the queue is full"):
+        queue.add(TWO, "paul", False, "twice", 1)
+    assert queue.add(ONE, "paul", False, "once", 1)[1] is False  # known, and so not refused
+    queue.close()
+
+
+def _another_store(path):
+    Queue(path, "another").close()
+
+
+def _a_table_more(path):
+    Queue(path, "a store").close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TRIGGER t AFTER INSERT ON acts BEGIN DELETE FROM proposals; END")
+
+
+def _newer(path):
+    Queue(path, "a store").close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE about SET version = 2")
+
+
+def _changed(path, statement):
+    queue = Queue(path, "a store")
+    queue.add(ONE, "paul", False, None, 9)
+    queue.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+
+
+def _damaged(path):
+    queue = Queue(path, "a store")
+    for number in range(200):
+        queue.add(Fact("p" * 500, str(number)), "paul", False, None, 999)
+    queue.close()
+    data = bytearray(path.read_bytes())
+    for at in range(8192, len(data) - 2000, 4096):
+        data[at : at + 2000] = b"\xff" * 2000
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("spoil, says", [
+    (_another_store, "belongs to another store"), (_a_table_more, "not those that this library makes"), (_newer, "has version 2"), (_damaged, "damaged"),
+    (lambda path: path.write_bytes(b"no database" * 500), "damaged"),
+    (lambda path: _changed(path, "UPDATE proposals SET fact = '{'"), "a proposal in it is damaged"),
+    (lambda path: _changed(path, "UPDATE proposals SET fact = '{\"prompt\": \"p\"}'"), "a proposal in it is damaged"),
+    (lambda path: _changed(path, "UPDATE proposals SET fact = replace(fact, '\"t\"', '7')"), "a proposal in it is damaged"), (lambda path: path.symlink_to("elsewhere"), "symbolic link"),
+    (lambda path: os.mkfifo(path), "not a regular file"), (lambda path: path.with_name("q.sqlite-wal").symlink_to("elsewhere"), "symbolic link"),
+    (lambda path: path.with_name("q.sqlite-journal").write_bytes(b""), "move it away"),
+])  # fmt: skip
+def test_another_file_is_refused(tmp_path, spoil, says):
+    spoil(tmp_path / "q.sqlite")
+    with pytest.raises(ValueError, match=says):
+        _opened(tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_takes_nothing_in(tmp_path):
+    queue = _opened(tmp_path)
+    queue.add(ONE, "paul", False, None, 9)
+    queue._connection.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(Refused, match="nothing was taken in") as caught:
+        for _ in range(99):
+            queue.add(Fact("p" * 5000, "t"), "paul", False, None, 999)
+    assert caught.value.status == 503 and queue.get(1).fact == ONE
+    queue.close()
+
+
+def test_a_file_of_version_1_stays_readable(tmp_path):
+    """As docs/formats.md says; the dump was made when the format was."""
+    with sqlite3.connect(tmp_path / "q.sqlite") as connection:
+        connection.executescript((Path(__file__).parents[2] / "golden" / "queue-v1.sql").read_text())
+    queue = _opened(tmp_path)
+    assert queue.name == "0123456789abcdef"
+    told = {
+        one.id: (one.status, one.proposed_by, one.decided_by, one.edit, one.reason) for one in queue.newest((), None, 9)
+    }
+    assert told == {
+        1: ("made", "paul", "anna", 4, "fine"),
+        2: ("queued", "anna", "anna", None, ""),
+        3: ("waiting", "paul", None, None, ""),
+    }
+    assert queue.get(1).fact == ONE and queue.get(1).result == {"loss": 0.5} and queue.next() == queue.get(2)
+    assert [(act.who, act.what, act.edits, act.seq) for act in queue.acts()] == [("anna", "disable", [3], 7)]
+    assert queue.add(TWO, "paul", False, "twice", 9)[1] is False
+    queue.close()
