@@ -80,16 +80,20 @@ def engine(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def server(edited, tmp_path_factory):
+def served_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="session")
+def server(edited, served_folder):
     """One server for all tests over HTTP; they leave the store as it was."""
-    folder = tmp_path_factory.mktemp("served")
-    with running(serve_command(edited.store, folder, "--trust-request-chat-template"), folder) as url:
+    with running(serve_command(edited.store, served_folder, "--trust-request-chat-template"), served_folder) as url:
         yield url
 
 
 @pytest.fixture
-def request_log(server, tmp_path_factory):
+def request_log(server, served_folder):
     """The lines that a server has written about requests since this test began."""
-    (path,) = Path(tmp_path_factory.getbasetemp()).glob("served*/requests.log")
+    path = served_folder / "requests.log"
     before = len(path.read_text().splitlines())
     return lambda: [json.loads(line) for line in path.read_text().splitlines()[before:]]

@@ -106,6 +106,8 @@ def running(command: list[str], folder: Path) -> Iterator[str]:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
                 break
             time.sleep(1)
+        else:
+            raise AssertionError("the server did not start: " + (folder / "server.log").read_text()[-6000:])
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)

@@ -119,7 +119,7 @@ def test_settings_are_refused_before_anything_is_loaded(edited, named):
         EngineArgs(model=str(edited.export), **{**ENGINE, **REFUSED[named]}).create_engine_config()
 
 
-@pytest.mark.parametrize(("section", "named"), [(None, "no memoir section"), ({"depth": 25}, "depth is 25"), ({"seq": "1"}, "seq is '1'"),
+@pytest.mark.parametrize(("section", "named"), [(None, "no memoir section"), ({"depth": 26}, "depth is 26"), ({"seq": "1"}, "seq is '1'"),
                                                 ({"target": "model.layers.99.mlp.down_proj"}, "target is")])  # fmt: skip
 def test_a_damaged_section_is_refused_before_anything_is_loaded(edited, tmp_path, section, named):
     from vllm.engine.arg_utils import EngineArgs
