@@ -170,7 +170,7 @@ def _bookkeeping(model: MemoirModel, edits: Edits) -> tuple[float, float]:
     def timed(*arguments: Any, **named: Any) -> Any:
         return inside("optimise", lambda: optimise(*arguments, **named))
 
-    editor.optimise = timed  # type: ignore[method-assign]
+    editor.optimise = timed  # type: ignore[method-assign]  # of this editor only, until it is deleted below
     try:
         all_of_it("edit", lambda: model.edit(edits.texts[edits.made], "forty-two"))
         return tuple(

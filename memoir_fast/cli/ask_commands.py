@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from .looking_up import looked_up
 from .model_options import model_options, open_model
 from .parsers import Command, Commands, count
 from .terminal import say, shown, write_json
-
-_AT_ONCE = 64  # questions that are looked up between two steps of the progress bar
 
 
 def add(commands: Commands, command: Command) -> None:
@@ -58,19 +57,14 @@ def _route(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
     from ..evaluation.questions import load_questions
 
     questions = load_questions(options.questions, "--from", options.count)
     model = open_model(options, read_only=True)
-    rows: list[dict[str, Any]] = []
-    with tqdm(total=len(questions), desc="checking", unit="question", disable=len(questions) <= _AT_ONCE) as bar:
-        for start in range(0, len(questions), _AT_ONCE):
-            part = questions[start : start + _AT_ONCE]
-            for question, found in zip(part, model.route(part, top=1), strict=True):
-                rows.append({"question": question, **{name: found[name] for name in ("edit", "score", "threshold")}})
-            bar.update(len(part))
+    rows: list[dict[str, Any]] = [
+        {"question": question, **{name: found[name] for name in ("edit", "score", "threshold")}}
+        for question, found in zip(questions, looked_up(model, questions, "checking", top=1), strict=True)
+    ]
     reading = [row for row in rows if row["edit"] is not None]
     say(options, f"{'edit':>6}  {'score':>6}  {'from':>6}  question")
     for row in rows if options.all else reading:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from .looking_up import looked_up
 from .model_options import model_options, open_model
 from .parsers import Command, Commands, count
 from .terminal import say, shown, write_json
-
-_AT_ONCE = 64  # questions that are looked up between two steps of the progress bar
 
 
 def add(commands: Commands, command: Command) -> None:
@@ -53,21 +52,13 @@ def _of_server(options: argparse.Namespace) -> tuple[dict[int, str], dict[str, A
 
 def _of_questions(options: argparse.Namespace) -> tuple[dict[int, str], dict[str, Any]]:
     """The prompts of the store's active edits, and what a file's questions read."""
-    from tqdm import tqdm
-
     from ..evaluation.questions import load_questions
     from ..reading.usage import usage
 
     questions = load_questions(options.questions, "--from", options.count)
     model = open_model(options, read_only=True)
-    routes: list[dict[str, Any]] = []
-    with tqdm(total=len(questions), desc="looking up", unit="question", disable=len(questions) <= _AT_ONCE) as bar:
-        for start in range(0, len(questions), _AT_ONCE):
-            part = questions[start : start + _AT_ONCE]
-            routes += model.route(part)
-            bar.update(len(part))
     rows = model.edits
-    found = usage(routes, rows)
+    found = usage(looked_up(model, questions, "looking up"), rows)
     found["nearly"] = [
         {"question": questions[one["prompt"]], **{name: one[name] for name in ("edit", "score", "threshold")}}
         for one in found["nearly"]

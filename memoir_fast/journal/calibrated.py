@@ -157,6 +157,7 @@ class Calibrated:
             with self.memory.lock:
                 now = threshold.unrelated if isinstance(threshold, WordThreshold) else threshold.signatures
                 if now is not prompts:
+                    # What this very threshold had, so it is of the kind that it takes.
                     threshold.of_others(prompts)  # type: ignore[arg-type]
                 threshold.calibrate(rate)
                 threshold.fixed = fixed

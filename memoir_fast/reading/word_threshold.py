@@ -11,7 +11,8 @@ from .matching.matcher import Wording
 from .matching.prompt_codes import PromptCode
 from .promise import allowed, bound
 
-# The lowest calibrated threshold, chosen on generated near misses with a view to the figures in docs/results.md.
+# The lowest calibrated threshold, chosen by a sweep over the sets of questions in docs/results.md and near misses of classes that the network was
+# fitted without.
 LEAST = 0.55
 # From this score on, an "unrelated" prompt counts as asking the edit's own question, so it is left out.
 SAME_QUESTION = 0.9

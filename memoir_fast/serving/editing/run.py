@@ -9,6 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from .gate import Gate
 
 _NEEDED = ("fastapi", "uvicorn", "jinja2")
@@ -47,7 +49,7 @@ def run(app: Gate, host: str, port: int, parent: int | None = None) -> None:
         raise OSError(f"{host}:{port} cannot be listened on: give another --host or --port") from None
 
 
-def _follow(server: object, parent: int) -> None:
+def _follow(server: uvicorn.Server, parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_LOOK)
-    server.should_exit = True  # type: ignore[attr-defined]
+    server.should_exit = True

@@ -222,9 +222,7 @@ class Service:
         return self.row(edit)
 
     def _change(self, verb: str, edit: int, by: Caller) -> None:
-        status, wanted = self.store.state.statuses[edit], VERBS[verb]
-        if status not in wanted:
-            raise Refused(409, f"edit {edit} is {status}; {verb} needs one that is {' or '.join(wanted)}")
+        check_verb(verb, edit, self.store.state.statuses[edit])
         self.act(by, verb, [edit], lambda: getattr(self.model, verb)(edit))
 
     def act(self, by: Caller, what: str, edits: list[int], change: Callable[[], Any]) -> Any:
@@ -276,6 +274,12 @@ class Service:
             if live is None
             else {"seq": live.served, "live": live.served >= self.shelf.seq, "trouble": live.trouble},
         }
+
+
+def check_verb(verb: str, edit: int, status: str) -> None:
+    """Raise Refused unless one of `VERBS` can be done with an edit of this status."""
+    if status not in VERBS[verb]:
+        raise Refused(409, f"edit {edit} is {status}; {verb} needs one that is {' or '.join(VERBS[verb])}")
 
 
 def _told_by(row: dict[str, Any], stop_loss: float) -> EditResult:

@@ -14,7 +14,7 @@ from ...journal.preview import preview
 from .facts import Fact
 from .keys import Caller
 from .refused import Refused
-from .service import VERBS, Service
+from .service import Service, check_verb
 
 _STORED = 200  # stored questions that a preview looks at, the newest
 
@@ -69,9 +69,7 @@ async def try_out(service: Service, wishes: Wishes) -> dict[str, Any]:
         Refused: an edit cannot be made, or a change cannot be done.
     """
     for verb, edit in wishes.changes:
-        status = service.row(edit)["status"]
-        if status not in VERBS[verb]:
-            raise Refused(409, f"edit {edit} is {status}; {verb} needs one that is {' or '.join(VERBS[verb])}")
+        check_verb(verb, edit, service.row(edit)["status"])
     found: dict[str, Any] = await service.run(lambda: _tried(service, wishes))
     return found
 

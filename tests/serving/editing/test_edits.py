@@ -104,7 +104,10 @@ def test_searching_and_paging(client):
 
 def test_an_edit_is_disabled_enabled_deleted_and_restored_and_its_history_tells(client, service):
     _made(client)
-    reads = lambda: service.model.route(FACT["prompt"])["edit"]  # noqa: E731
+
+    def reads():
+        return service.model.route(FACT["prompt"])["edit"]
+
     for verb, status in (("disable", "disabled"), ("enable", "active"), ("delete", "deleted"), ("restore", "active")):
         answer = client.delete("/memoir/edits/0", headers=as_("abel")) if verb == "delete" else client.post(f"/memoir/edits/0/{verb}", headers=as_("abel"))  # fmt: skip
         assert (answer.status_code, answer.json()["edit"]["status"], answer.json()["live"]) == (200, status, None), (
