@@ -21,7 +21,8 @@ class Classifier:
 
     def __init__(self, state: dict[str, torch.Tensor]):
         self.state = state
-        self._numpy = {name: tensor.float().numpy() for name, tensor in state.items()}
+        # In float64: a product in float32 depends on how many pairs are compared together, and on the machine.
+        self._numpy = {name: tensor.double().numpy() for name, tensor in state.items()}
 
     @classmethod
     def fit(cls, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, hidden: int = 24, steps: int = 150, decay: float = 1e-3, seed: int = 0,
@@ -52,9 +53,9 @@ class Classifier:
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Features (C, F) to probabilities (C,) float64."""
         s = self._numpy
-        x = np.clip((np.asarray(features, np.float32) - s["mean"]) / s["scale"], -5, 5)
+        x = np.clip((np.asarray(features, np.float64) - s["mean"]) / s["scale"], -5, 5)
         z = (np.tanh(x @ s["w1"] + s["b1"][:, None]) * s["w2"][:, None]).sum(2) + s["b2"][:, None]
-        return (1 / (1 + np.exp(-z.astype(np.float64)))).mean(0)
+        return (1 / (1 + np.exp(-z))).mean(0)
 
 
 def _network(

@@ -8,7 +8,7 @@ import numpy as np
 
 from .key_store import StoredWords
 from .prompt_codes import PromptCode
-from .senses import LENGTH
+from .senses import LENGTH, product
 
 # Lines of `Likeness.by`.
 TOGETHER, SPELLED, CODED, MEANT, SENSED = range(5)
@@ -70,7 +70,7 @@ def _of_distinct(q: PromptCode, key: dict[str, np.ndarray]) -> tuple[np.ndarray,
     if excluding.any():
         excluding &= ((q.member[:, None] & key["member"]) == 0) & ~exact
         meant &= ~excluding
-    alike = q.sense.astype(np.float32) @ key["sense"].astype(np.float32).T / LENGTH**2
+    alike = product(q.sense, key["sense"].T) / LENGTH**2
     alike = np.minimum(np.maximum(alike, 0), 1)
     alike[excluding] = 0
     alike[exact] = 1

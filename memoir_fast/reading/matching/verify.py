@@ -16,6 +16,7 @@ from .key_store import KeyStore
 from .likeness import CODED, MEANT, SENSED, SPELLED, TOGETHER
 from .pairs import Pairs
 from .prompt_codes import PromptCode
+from .senses import product
 
 FEATURES = (
     "key_cover key_cover_lexical key_cover_code key_weakest key_weakest_lexical key_names key_names_weakest key_relation "
@@ -200,12 +201,21 @@ def _content_side(
 def _alike(pairs: Pairs, of_key: np.ndarray, of_query: np.ndarray) -> np.ndarray:
     """(2, C): the cosine of the mean vectors of some stored words (2, m, C) and some query words (2, w, C); 0 without
     words."""
-    sense, stored = pairs.query.sense.astype(np.float32), pairs.stored
-    key = stored.shared["sense"].astype(np.float32)[stored.line.T]  # (C, m, D)
-    one = of_key.transpose(2, 0, 1).astype(np.float32) @ key  # (C, 2, D)
-    other = of_query.transpose(2, 0, 1).astype(np.float32) @ sense[pairs.at.T]
+    stored = pairs.stored
+    one = _summed(of_key, stored.line, stored.shared["sense"])
+    other = _summed(of_query, pairs.at, pairs.query.sense)
     squares = _sum(np.stack([one * other, one * one, other * other]), axis=3)
-    return (squares[0] / np.maximum(np.sqrt(squares[1]) * np.sqrt(squares[2]), 1e-3)).T
+    return squares[0] / np.maximum(np.sqrt(squares[1]) * np.sqrt(squares[2]), 1e-3)
+
+
+def _summed(which: np.ndarray, line: np.ndarray, sense: np.ndarray) -> np.ndarray:
+    """(2, C, D) float32: the sums of the vectors (U, D) of some words (2, m, C), whose places among the U `line`, (m, C)
+    or (m, 1), gives."""
+    kinds, words, prompts = np.nonzero(which)
+    count, width = which.shape[2], len(sense)
+    places = (kinds * count + prompts) * width + line[words, prompts if line.shape[1] > 1 else 0]
+    often = np.bincount(places, minlength=2 * count * width).reshape(2 * count, width)
+    return product(often, sense).reshape(2, count, -1)
 
 
 def _swaps(pairs: Pairs, left: np.ndarray, same: np.ndarray, best: np.ndarray) -> Found:
