@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import quoted
 
 # Settings that are fixed when a memory is made.
-SHAPING = ("layer", "top_k", "chat_template", "acts", "write", "feature", "seed", "tuned")
+SHAPING = ("layer", "top_k", "masks", "chat_template", "acts", "write", "feature", "seed", "tuned")
 ENDS = ("auto", "eos", "none")
 WRITES = ("sgd", "preconditioned")
 RECIPES = ("own", "published")
@@ -23,6 +23,7 @@ FEATURES = ("mean_decentered", "mean", "last")
 _LARGEST = (1 << 53) - 1  # the largest whole number accepted; nothing here counts further
 ROUTERS = ("tokens", "mask")
 ACTS = ("answer", "all")
+MASKS = ("prompt", "spread")
 
 
 def _setting(default: Any, text: str, least: float | None = None, most: float = math.inf, choices: tuple = ()) -> Any:
@@ -52,7 +53,16 @@ class MemoirConfig:
         "(negative ones count from the end), or a dotted module path (model.layers.27.mlp.down_proj)",
     )
     top_k: int | None = _setting(
-        None, "active features per mask; none uses the multiple of 8 nearest to 2D/7, the paper's ratio", 1
+        None,
+        "active features per mask; none uses the multiple of 8 nearest to 2D/7, the paper's ratio, with masks=prompt, and nearest to D/10 with "
+        "masks=spread",
+        1,
+    )
+    masks: str | None = _setting(
+        None,
+        "which features of the memory an edit writes to: prompt takes those that its prompt's activations choose (TopHash, the published rule), "
+        "spread those that the fewest stored edits use, which needs router=tokens; none uses spread in a chat with router=tokens, otherwise prompt",
+        choices=MASKS,
     )
     router: str = _setting(
         "tokens",
@@ -194,6 +204,7 @@ class MemoirConfig:
             ("joiner", "auto", " "),
             ("contexts", None, 10),
             ("acts", None, "all"),
+            ("masks", None, "prompt"),
             ("wordings", None, 0),
         ):
             if getattr(self, name) == left_open:
@@ -219,6 +230,10 @@ class MemoirConfig:
             if accepts["least"] is not None and not (value is None and "None" in str(f.type)):
                 check = _integer if str(f.type).startswith("int") else _number
                 check(f.name, value, accepts["least"], accepts["most"])
+        if self.masks == "spread" and self.router == "mask":
+            raise ValueError(
+                "masks='spread' needs router='tokens': with router='mask' an edit is found by the mask that its prompt makes"
+            )
         for name, why in (
             ("edit_lr", ""),
             ("clip_norm", ""),
@@ -246,8 +261,8 @@ class MemoirConfig:
             TypeError, ValueError: as the constructor.
         """
         known = {f.name for f in fields(cls)}
-        # Files older than these two settings: edits were then found by their masks, and acted at every token.
-        values = {"router": "mask", "acts": "all", **values}
+        # Files older than these settings: edits were then found by their masks, the prompts', and acted at every token.
+        values = {"router": "mask", "acts": "all", "masks": "prompt", **values}
         unknown = sorted(str(name)[:40] for name in set(values) - known)
         if unknown:
             warnings.warn(
@@ -319,9 +334,17 @@ def help_of(name: str) -> str:
     return f"{found.metadata['help']} (default: {'none' if found.default is None else found.default})"
 
 
-def default_top_k(dimension: int) -> int:
-    """The multiple of 8 nearest to 2D/7 (4096 of 14336, the published ratio), within 1..D."""
-    return min(dimension, max(8, 8 * round(2 * dimension / 7 / 8)))
+def default_top_k(dimension: int, masks: str = "prompt") -> int:
+    """The multiple of 8 nearest to 2D/7 (4096 of 14336, the published ratio), or to D/10 where masks are spread, within
+    1..D."""
+    share = 2 / 7 if masks == "prompt" else 1 / 10
+    return min(dimension, max(8, 8 * round(share * dimension / 8)))
+
+
+def default_masks(router: str, is_chat: bool) -> str:
+    """Which features an edit writes to. Where edits are found by words, masks need not be found again from a prompt; and in
+    chats, whose answers all begin behind the same header, masks that share few features keep early edits longer."""
+    return "spread" if is_chat and router == "tokens" else "prompt"
 
 
 def default_layer(depth: int) -> int:

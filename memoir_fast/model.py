@@ -12,7 +12,7 @@ from .base import tuned
 from .base.attachment import Attached, Attachment
 from .base.projection import find_target
 from .base.running import check_causal, check_model, device_of, running_module
-from .config import MemoirConfig, default_acts, default_top_k
+from .config import MemoirConfig, default_acts, default_masks, default_top_k
 from .editing.editor import Editor
 from .editing.request import EditRequest
 from .journal.calibrated import Calibrated
@@ -72,13 +72,11 @@ class MemoirModel(Attached, Answering, Teaching, Undo, Rehearsing, Calibrated, O
         model = self.inner
         config = tuned.applied(config or MemoirConfig(), model, tokenizer) if state is None else state.config
         self.target = find_target(model, config.layer)
-        self.encoder, top_k = (
-            Encoder.of(model, tokenizer, config),
-            config.top_k or default_top_k(self.target.in_features),
-        )
+        self.encoder = Encoder.of(model, tokenizer, config)
         is_chat = self.encoder.is_chat
-        acts = config.acts or default_acts(is_chat)
-        self.config = config.updated(layer=self.target.path, top_k=top_k, chat_template=is_chat, acts=acts)
+        masks, acts = config.masks or default_masks(config.router, is_chat), config.acts or default_acts(is_chat)
+        top_k = config.top_k or default_top_k(self.target.in_features, masks)
+        self.config = config.updated(layer=self.target.path, top_k=top_k, masks=masks, chat_template=is_chat, acts=acts)
         self.fingerprint = fingerprints.fingerprint(model, tokenizer, self.target)
         if state is not None:
             fingerprints.check(state.fingerprint, self.fingerprint)

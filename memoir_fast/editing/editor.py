@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 
 from ..base.causal_lm import CausalLM, evaluating
@@ -19,11 +20,11 @@ from ..config import MemoirConfig, default_contexts, default_wordings
 from ..errors import EditError
 from ..memory.residual import ResidualMemory
 from ..memory.update import Update
-from ..reading.features import tophash_segments
 from ..reading.router import Router
 from ..text.encoder import Encoder, Sequence
 from ..text.rewording import reworded
 from .layout import Layout, lay_out, packing_pays
+from .masks import edit_masks
 from .replay import Halved, Replay, halved_copies
 from .request import EditRequest
 from .rules import BlockWrite, TokenWrite, make_write, preconditioned
@@ -119,13 +120,13 @@ class Editor:
             counted = 1 if config.recipe == "published" else 0
             layout = lay_out(edits, self._packed(edits), self.memory.V.device, counted, config.acts or "all")
             replay = self._replay(layout, config)
-            indices, signatures = self._masks(replay)
+            indices, signatures = self._masks(replay, config, without or [], given or [])
             memory = (
                 self.memory.changed(without or [], given or [], scale) if without or given or scale else self.memory
             )
             rows, write = self._prepare(replay, indices, config, memory)
             losses, steps, final = self._descend(replay, write, config)
-            updates = write.updates(rows, indices, signatures.cpu().numpy(), memory)
+            updates = write.updates(rows, indices, signatures, memory)
         return Finished(list(requests), updates, losses, steps, final, time.perf_counter() - began)
 
     def _sequences(self, request: EditRequest, config: MemoirConfig) -> list[Sequence]:
@@ -145,16 +146,17 @@ class Editor:
         return [*first, *more, *(encoder.pair(prompt, target, context) for context in chosen)]
 
     @torch.no_grad()
-    def _masks(self, replay: Suffix | Replay) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mask of each edit's identity prompt, which all sequences of the edit use: (edits, k) int32, and
-        packed."""
+    def _masks(
+        self, replay: Suffix | Replay, config: MemoirConfig, without: list[Update], given: list[Update]
+    ) -> tuple[torch.Tensor, np.ndarray]:
+        """The mask of each edit, which all of its sequences use, made from its identity prompt; see `edit_masks`."""
         memory, words = self.memory, replay.layout.words
         if memory.feature == "last":
             words = [part[-1:] for part in words]
         places = torch.cat(words)
         activations = replay.activations.reshape(-1, memory.in_features)[places]
         ends = torch.tensor([0, *(len(part) for part in words)], dtype=torch.int32).cumsum(0, dtype=torch.int32)
-        return tophash_segments(activations, ends.to(activations.device), memory)
+        return edit_masks(activations, ends, memory, config.masks or "prompt", without, given)
 
     @torch.no_grad()
     def _prepare(

@@ -20,6 +20,8 @@ from ..ops import cpu as _cpu
 from ..ops import search
 from .rows import Rows
 
+_AT_ONCE = 4096  # signatures unpacked in one piece: each bit takes a byte then
+
 
 class Listener(Protocol):
     """Gets the changes of a `SignatureIndex` (see `listen`), which is in its new state by then."""
@@ -64,6 +66,7 @@ class SignatureIndex:
         self.slice_width = max(64, self.width // 9 // 32 * 32)  # bytes, read for every stored edit
         self._codes = Rows((self.width,), np.uint8)
         self._slices: Rows | None = None  # made by the first search that needs it
+        self._uses: np.ndarray | None = None  # made by the first writer that needs it
         self._lock = threading.RLock()  # a search sees an edit whole or not at all
         self._listeners: list[Listener] = []
         self._ids = array("q")  # ascending, like the codes' rows, so that ties go to the earliest edit
@@ -98,6 +101,22 @@ class SignatureIndex:
         with self._lock:
             return self._codes.view.copy()
 
+    def uses(self) -> np.ndarray:
+        """(D,) int64, of the caller's own: how many stored edits have each feature in their mask. O(n) at the first call,
+        O(1) later."""
+        with self._lock:
+            if self._uses is None:
+                self._uses = self._counted(self._codes.view)
+            return self._uses.copy()
+
+    def _counted(self, signatures: np.ndarray) -> np.ndarray:
+        """(D,) int64: in how many signatures (n, ceil(D/8)) each bit is set."""
+        found = np.zeros(self.dimension, np.int64)
+        for start in range(0, len(signatures), _AT_ONCE):
+            bits = np.unpackbits(signatures[start : start + _AT_ONCE], axis=1, bitorder="little", count=self.dimension)
+            found += bits.sum(0, dtype=np.int64)
+        return found
+
     def listen(self, listener: Listener) -> None:
         """Call the listener's `added` or `removed` at every change, before any search sees the change. The index is in
         its new state by then."""
@@ -131,6 +150,8 @@ class SignatureIndex:
             between = bool(ids) and bool(self._ids) and ids[0] < self._ids[-1]
             at = [bisect_left(self._ids, i) for i in ids] if between else None
             self._codes.insert(signatures, at)
+            if self._uses is not None:
+                self._uses += self._counted(signatures)
             if self._slices is not None:
                 self._slices.insert(signatures[:, : self.slice_width], at)
             if at is None:
@@ -168,6 +189,8 @@ class SignatureIndex:
                 raise ValueError(f"ids {unknown} are not stored")
             places = sorted(self._row_of(i) for i in gone)
             self.version += 1
+            if self._uses is not None:
+                self._uses -= self._counted(self._codes.view[places])
             for rows in (self._codes, self._slices):
                 if rows is not None:
                     rows.remove(places)

@@ -20,6 +20,7 @@ def test_default_is_27_of_32():
     assert [default_layer(depth) for depth in (32, 30, 4, 1)] == [27, 25, 3, 0]
     assert find_target(tiny_model("llama")).layer == 3
     assert [default_top_k(d) for d in (14336, 1536, 96, 4)] == [4096, 440, 24, 4]
+    assert [default_top_k(d, "spread") for d in (14336, 1536, 96, 4)] == [1432, 152, 8, 4]
 
 
 @pytest.mark.parametrize(
