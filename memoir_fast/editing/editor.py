@@ -20,11 +20,12 @@ from ..config import MemoirConfig, default_contexts, default_wordings
 from ..errors import EditError
 from ..memory.residual import ResidualMemory
 from ..memory.update import Update
+from ..reading.features import tophash_segments
 from ..reading.router import Router
 from ..text.encoder import Encoder, Sequence
 from ..text.rewording import reworded
 from .layout import Layout, lay_out, packing_pays
-from .masks import edit_masks
+from .masks import spread_masks
 from .replay import Halved, Replay, halved_copies
 from .request import EditRequest
 from .rules import BlockWrite, TokenWrite, make_write, preconditioned
@@ -120,7 +121,7 @@ class Editor:
             counted = 1 if config.recipe == "published" else 0
             layout = lay_out(edits, self._packed(edits), self.memory.V.device, counted, config.acts or "all")
             replay = self._replay(layout, config)
-            indices, signatures = self._masks(replay, config, without or [], given or [])
+            indices, signatures = self._masks(replay, requests, config, without or [], given or [])
             memory = (
                 self.memory.changed(without or [], given or [], scale) if without or given or scale else self.memory
             )
@@ -147,16 +148,30 @@ class Editor:
 
     @torch.no_grad()
     def _masks(
-        self, replay: Suffix | Replay, config: MemoirConfig, without: list[Update], given: list[Update]
+        self,
+        replay: Suffix | Replay,
+        requests: list[EditRequest],
+        config: MemoirConfig,
+        without: list[Update],
+        given: list[Update],
     ) -> tuple[torch.Tensor, np.ndarray]:
-        """The mask of each edit, which all of its sequences use, made from its identity prompt; see `edit_masks`."""
+        """The mask of each edit, which all of its sequences use: (edits, k) int32, and packed. The prompts' masks are made
+        from the edits' identity prompts."""
         memory, words = self.memory, replay.layout.words
+        if config.masks == "spread":
+            uses = memory.index.uses()
+            for updates, change in ((without, -1), (given, 1)):
+                for update in updates:
+                    uses[update.rows.cpu().numpy()] += change
+            chosen, packed = spread_masks([r.prompt for r in requests], uses, memory.top_k, config.seed)
+            return torch.from_numpy(chosen).to(memory.V.device), packed
         if memory.feature == "last":
             words = [part[-1:] for part in words]
         places = torch.cat(words)
         activations = replay.activations.reshape(-1, memory.in_features)[places]
         ends = torch.tensor([0, *(len(part) for part in words)], dtype=torch.int32).cumsum(0, dtype=torch.int32)
-        return edit_masks(activations, ends, memory, config.masks or "prompt", without, given)
+        indices, signatures = tophash_segments(activations, ends.to(activations.device), memory)
+        return indices, signatures.cpu().numpy()
 
     @torch.no_grad()
     def _prepare(

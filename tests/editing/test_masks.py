@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from memoir_fast import MemoirConfig, MemoirModel
 from memoir_fast.config import default_top_k
-from memoir_fast.editing.masks import spread
+from memoir_fast.editing.masks import spread_masks
 from memoir_fast.memory.index import SignatureIndex
 from tests.support.models import attached, tiny_model, word_tokenizer
 
@@ -23,18 +23,38 @@ def chat(**settings):
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 40), st.data())
 def test_spread_masks_use_every_column_equally_often(dimension, data):
-    top_k, edits = data.draw(st.integers(1, dimension)), data.draw(st.integers(1, 12))
-    strengths = np.random.default_rng(data.draw(st.integers(0, 9))).random((edits, dimension))
-    chosen = spread(strengths, np.zeros(dimension, np.int64), top_k)
+    top_k, prompts = data.draw(st.integers(1, dimension)), data.draw(st.lists(st.text(), min_size=1, max_size=12))
+    chosen, packed = spread_masks(prompts, np.zeros(dimension, np.int64), top_k, 0)
     uses = np.bincount(chosen.reshape(-1), minlength=dimension)
-    assert chosen.shape == (edits, top_k) and uses.max() - uses.min() <= 1
+    assert chosen.shape == (len(prompts), top_k) and uses.max() - uses.min() <= 1
     assert all(len(set(row)) == top_k and list(row) == sorted(row) for row in chosen.tolist())
+    bits = np.unpackbits(packed, axis=1, bitorder="little", count=dimension)
+    assert [np.flatnonzero(row).tolist() for row in bits] == chosen.tolist()
 
 
-def test_among_equally_used_columns_the_strongest_are_chosen():
-    strengths = np.array([[1.0, 5.0, 3.0, 4.0, 2.0, 0.0]] * 2)
-    assert spread(strengths, np.array([0, 0, 0, 0, 0, 0]), 2).tolist() == [[1, 3], [2, 4]]
-    assert spread(strengths[:1], np.array([0, 7, 0, 1, 1, 1]), 3).tolist() == [[0, 2, 3]]
+def test_the_least_used_columns_are_taken_first():
+    assert spread_masks(["any"], np.array([0, 7, 0, 1, 9, 1]), 2, 0)[0].tolist() == [[0, 2]]
+    assert set(spread_masks(["any"], np.array([0, 7, 0, 1, 9, 1]), 3, 0)[0][0]) > {0, 2}
+
+
+def test_what_is_drawn_depends_on_the_prompt_and_the_seed_alone():
+    uses = np.zeros(1536, np.int64)
+    one, again = (spread_masks(["Who leads it?"], uses, 152, 3)[0][0].tolist() for _ in range(2))
+    others = [
+        spread_masks([prompt], uses, 152, seed)[0][0].tolist()
+        for prompt, seed in (("Who leads it?", 4), ("Who led it?", 3))
+    ]
+    assert one == again and one[:6] == [23, 29, 36, 47, 51, 69]  # on every machine
+    assert all(len(set(one) & set(other)) < 40 for other in others)  # 15 on average
+
+
+def test_edits_far_apart_share_no_more_columns_than_neighbours():
+    """Where similar edits keep meeting in the same columns, the later ones undo the earlier ones."""
+    prompts = [f"Who is the head of office {n}?" for n in range(100)]
+    bits = np.unpackbits(spread_masks(prompts, np.zeros(1536, np.int64), 152, 0)[1], axis=1, bitorder="little")
+    shared = bits.astype(np.int64) @ bits.T
+    for apart in range(1, 50):
+        assert np.diagonal(shared, apart).mean() < 25  # 15 on average; 152 for equal masks
 
 
 def test_the_index_counts_its_columns_uses_as_edits_come_and_go():
