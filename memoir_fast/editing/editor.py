@@ -16,7 +16,7 @@ import torch
 from ..base.causal_lm import CausalLM, evaluating
 from ..base.gradients import check_gradients
 from ..base.projection import Target, layers_of
-from ..config import MemoirConfig, default_contexts, default_wordings
+from ..config import MemoirConfig, default_contexts, default_stop_token_loss, default_wordings
 from ..errors import EditError
 from ..memory.residual import ResidualMemory
 from ..memory.update import Update
@@ -201,6 +201,8 @@ class Editor:
         layout = replay.layout
         base = replay.outputs.reshape(-1, self.memory.out_features)[layout.tokens[layout.acting]].float()
         edits = len(layout.parts)
+        limit = config.stop_token_loss
+        limit = default_stop_token_loss(self.encoder.is_chat) if limit is None else limit
         losses: list[list[float]] = [[] for _ in range(edits)]
         steps, moving = [0] * edits, [True] * edits
         for _ in range(config.steps):
@@ -211,10 +213,11 @@ class Editor:
                     f"the edit's loss is {found} with a gradient that may not be finite: rolled back, the memory is "
                     "unchanged; try a smaller edit_lr or precision='exact'"
                 )
+            worst = terms.new_zeros(edits).scatter_reduce_(0, layout.owners, terms / layout.weights, "amax").tolist()
             for number, loss in enumerate(found):
                 if moving[number]:
                     losses[number].append(loss)
-                    moving[number] = not _settled(losses[number], config)
+                    moving[number] = worst[number] > limit or not _settled(losses[number], config)
                     steps[number] += moving[number]
             if not any(moving):
                 break

@@ -139,7 +139,8 @@ class _Write(ABC):
 
     def _adapted(self, number: int, loss: float, squared: float) -> float:
         """The rate for an edit whose loss fell, such that the step is no longer than allowed."""
-        rate = adaptive_rate(loss, _AIM, squared)
+        aim = _AIM if loss > _AIM else loss / 2  # lower still where a single token is not learned yet
+        rate = adaptive_rate(loss, aim, squared)
         length = rate * math.sqrt(squared)
         self._length[number] = min(length, self._reach[number])
         self._reach[number] *= _GROWTH
