@@ -16,6 +16,7 @@ from . import (
     chat_command,
     edit_command,
     edit_server_command,
+    follow_command,
     model_commands,
     serve_command,
     stats_command,
@@ -38,6 +39,7 @@ _GROUPS = (
     store_commands,
     serve_command,
     edit_server_command,
+    follow_command,
     stats_command,
 )
 

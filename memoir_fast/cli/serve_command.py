@@ -16,7 +16,11 @@ from .terminal import say, told, write_json
 def add(commands: Commands, command: Command) -> None:
     """Add the commands to the parser. command: `app.command`; `export` itself is the store's, with `--target vllm`."""
     serve = command(commands, "serve", _serve, "serve an edited model with vLLM's OpenAI server")
-    serve.add_argument("--store", metavar="DIR", required=True, help="folder of the store")
+    serve.add_argument(
+        "--store", metavar="DIR", required=True, help="folder of the store, or of its copy with --follow"
+    )
+    serve.add_argument("--follow", metavar="URL", help="serve a copy of the store of this editing service, and follow it; a key with the role "
+                       "read is taken from the variable MEMOIR_FAST_FOLLOW_KEY (default: the store is the folder's own)")  # fmt: skip
     serve.add_argument(
         "--model", default="smollm2", help="the base model: smollm2, a hub id, a folder or a .gguf file (%(default)s)"
     )
@@ -51,18 +55,30 @@ def add(commands: Commands, command: Command) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from ..serving.beside import edit_server, vllm_key
+    from ..serving.beside import edit_server, follower, vllm_key
     from ..serving.export import export_vllm
     from ..store import Store
 
     check_vllm()
     command = server_command(options)
-    beside = None if options.edit_port is None else edit_server(options)
+    if options.follow:
+        beside = follower(options)
+        _copy(options)
+    else:
+        beside = None if options.edit_port is None else edit_server(options)
     folder = Path(command[command.index("--model") + 1])
     told(options, Store(options.store)).close()
     export_vllm(options.store, options.model, folder)
     say(options, f"{folder}: exported; starting vLLM")
-    write_json(options, {"folder": str(folder), "command": command, "edit_server": beside})
+    write_json(
+        options,
+        {
+            "folder": str(folder),
+            "command": command,
+            "edit_server": None if options.follow else beside,
+            "follower": beside if options.follow else None,
+        },
+    )
     sys.stdout.flush()
     if options.request_log:
         os.environ[REQUEST_LOG] = options.request_log
@@ -70,3 +86,12 @@ def _serve(options: argparse.Namespace) -> None:
         key = vllm_key(options.vllm)
         subprocess.Popen(beside, env={**os.environ, **({} if key is None else {"VLLM_API_KEY": key})})
     os.execv(command[0], command)
+
+
+def _copy(options: argparse.Namespace) -> None:
+    """Make the copy, or bring it up to date, before it is exported."""
+    from ..serving.following import Follower
+    from .follow_command import caught_up, origin_of
+
+    with Follower(origin_of(options.follow), Path(options.store)) as following:
+        caught_up(options, following, options.follow)

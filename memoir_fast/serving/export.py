@@ -3,12 +3,8 @@ an architecture of this package's plugin, so that an engine without the plugin r
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ from ..base.json_text import parse
 from ..base.loading import checkpoint_folder
 from ..errors import brief
 from ..store import Store
+from .place import beside
 from .section import FORMAT, section_of
 from .tables import PREFIX, tables_of
 
@@ -29,7 +26,6 @@ TENSORS = "memoir.safetensors"
 # Architectures whose vLLM class is wrapped; the plugin registers "Memoir" + each.
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _INDEX = "model.safetensors.index.json"
-_PART = ".memoir-fast-export-"  # begins the names of unfinished and replaced exports
 _LONGEST = 64 << 20  # bytes of a `config.json`
 
 
@@ -58,7 +54,7 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
         raise ValueError(f"store: it edits {stored['target']}; vLLM export takes a down projection (*.mlp.down_proj)")
     config["architectures"] = ["Memoir" + architecture]
     config["memoir"] = section
-    with _beside(to) as folder:
+    with beside(to, is_export, "to", "no earlier export") as folder:
         _write(folder, source, config, tensors, copy)
     return to
 
@@ -107,62 +103,3 @@ def edits_of(folder: str | Path) -> set[int] | None:
             f"{path}: its ids are {tuple(ids.shape)} {ids.dtype}, expected a list of int64: export the store again"
         )
     return set(ids.tolist())
-
-
-@contextlib.contextmanager
-def _beside(to: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `to` when it is whole: an export that breaks off leaves the earlier one."""
-    with _told(to, "cannot be looked into"):
-        to = to.resolve()
-        taken = to.exists()
-        if taken and any(to.iterdir()) and not is_export(to):
-            raise ValueError(f"to: {to} is not empty and no earlier export: choose another folder")
-    with _told(to, "cannot be made"):
-        to.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=_PART, dir=to.parent))
-    try:
-        new.chmod(0o777 & ~_umask())
-        yield new
-        with _told(to, "cannot be replaced"):
-            if taken:
-                _exchange(new, to)
-            else:
-                new.rename(to)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-
-
-def _exchange(new: Path, to: Path) -> None:
-    """Put `new` in the place of the folder `to`; that stays where this fails."""
-    old = Path(tempfile.mkdtemp(prefix=_PART, dir=to.parent))
-    try:
-        to.rename(old)  # onto an empty folder
-        try:
-            new.rename(to)
-        except BaseException:
-            old.rename(to)
-            raise
-    except BaseException:
-        if to.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _told(to: Path, what: str) -> Iterator[None]:
-    """Tell an error of the file system as one of the argument `to`."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # the latter is pathlib's for a link that leads to itself
-        raise ValueError(
-            f"to: {to} {what} ({getattr(error, 'strerror', None) or brief(error)}). It must be a folder, or be free for one, that can be renamed: choose another "
-            "(inside a mounted volume, for example, not the volume itself), beside which files may be made"
-        ) from error
-
-
-def _umask() -> int:
-    found = os.umask(0)
-    os.umask(found)
-    return found

@@ -315,18 +315,24 @@ class Writer:
             StoreError: writing failed, or another process changed the segment; see `check`.
             ValueError: a header is too large.
         """
-        self.check()
-        data, chain, entries, end = [], self.chain, [], self.end
+        raws, chain = [], self.chain
         for header, body in records:
             named = {"store": chain.store} if chain.store else {}
-            raw = encode({**header, **named, "after": chain.link}, body)
-            entry = read_entry(raw, len(raw), self.path, end)
-            data.append(raw)
-            entries.append(entry)
-            chain, end = chain.then(entry), end + len(raw)
+            raws.append(encode({**header, **named, "after": chain.link}, body))
+            chain = chain.then(read_entry(raws[-1], len(raws[-1]), self.path, self.end))
+        return self.append_whole(raws, durable)
+
+    def append_whole(self, raws: list[bytes], durable: bool = True) -> list[Entry]:
+        """Write records that state their place already, as `append` does. Raises Altered, before anything is written, for one that does not
+        belong behind the record before it."""
+        self.check()
+        chain, entries, end = self.chain, list[Entry](), self.end
+        for raw in raws:
+            entries.append(read_entry(raw, len(raw), self.path, end))
+            chain, end = chain.then(entries[-1]), end + len(raw)
         try:
             os.lseek(self._descriptor, self.end, os.SEEK_SET)
-            files.write_all(self._descriptor, b"".join(data))
+            files.write_all(self._descriptor, b"".join(raws))
             if durable:
                 files.sync(self._descriptor)
         except BaseException as error:
@@ -356,7 +362,8 @@ class Writer:
         """Cut off these last records; without any, whatever was written after the last acknowledged record."""
         end = entries[0].offset if entries else self.end
         if entries:
-            self.chain = Chain(self.chain.store, entries[0].header["after"], True)
+            after = entries[0].header.get("after")
+            self.chain = Chain(self.chain.store, after, after is not None)
         try:
             os.ftruncate(self._descriptor, end)
             files.sync(self._descriptor)

@@ -318,8 +318,10 @@ class Store(Journal):
     # ---- writing -------------------------------------------------------------------------------------------------
 
     def _commit(self, records: list[tuple[dict[str, Any], bytes]]) -> None:
+        self._take_in(self._writer().append(records, durable=self.durability == "edit"))
+
+    def _take_in(self, entries: list[Entry]) -> None:
         writer = self._writer()
-        entries = writer.append(records, durable=self.durability == "edit")
         try:
             self._apply(entries)
         except BaseException as error:
@@ -330,9 +332,7 @@ class Store(Journal):
                 rows = [self.state.row(edit) for edit in self.state.entries]
                 self._rows().put(rows, min(self._rows().acknowledged, self.state.seq), everything=True)
             if isinstance(error, (sqlite3.Error, OSError)):
-                raise StoreError(
-                    f"{self.folder / 'ledger.sqlite'}: writing failed ({error}); nothing was changed"
-                ) from error
+                raise StoreError(f"{self._rows().path}: writing failed ({error}); nothing was changed") from error
             raise
         if writer.end > self.compact_bytes:
             try:

@@ -46,7 +46,7 @@ class Engine:
         if method == "memoir_prepare":
             return [{"edits": served.prepare(load_file(*args))} for served in self.workers]
         if method == "memoir_commit":
-            return [{"generation": served.commit(), "edits": len(served.table.ids)} for served in self.workers]
+            return [{"generation": served.commit(*args), "edits": len(served.table.ids)} for served in self.workers]
         return [served.drop() for served in self.workers]
 
     @property

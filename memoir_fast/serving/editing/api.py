@@ -23,7 +23,7 @@ Before = Annotated[
 ]
 Wait = Annotated[float, Query(ge=0, le=_LONGEST_WAIT, description="seconds to wait for the edit to be made")]
 Search = Annotated[list[str], Query(max_length=32, default_factory=list)]
-_FAILURES: dict[int | str, dict[str, Any]] = {
+FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.Failure} for status in (401, 403, 404, 409, 413, 422, 429, 503)
 }
 
@@ -55,7 +55,7 @@ Approver = Annotated[Caller, needs("approve")]
 
 def routes(service: Service) -> APIRouter:
     """The routes of a service."""
-    router = APIRouter(prefix="/memoir", responses=_FAILURES, dependencies=[Depends(HTTPBearer(auto_error=False))])
+    router = APIRouter(prefix="/memoir", responses=FAILURES, dependencies=[Depends(HTTPBearer(auto_error=False))])
     _edits(router, service)
     _proposals(router, service)
     _looking(router, service)

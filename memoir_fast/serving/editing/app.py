@@ -16,6 +16,7 @@ from ... import __version__
 from ..vllm.bodies import App
 from . import api
 from . import page as pages
+from .feed_routes import feed_routes
 from .gate import PAGE, Gate, headers_of
 from .keys import Keys
 from .refused import Refused
@@ -43,6 +44,7 @@ def make_app(service: Service, keys: Keys, per_minute: int = 600, page: bool = F
     app = FastAPI(title="memoir_fast editing service", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
                   openapi_url="/memoir/openapi.json")  # fmt: skip
     app.include_router(api.routes(service))
+    app.include_router(feed_routes(service.feed))
     sessions = Sessions() if page else None
     if sessions is not None:
         app.state.sessions = sessions

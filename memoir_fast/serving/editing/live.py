@@ -8,7 +8,8 @@ import logging
 import threading
 from concurrent.futures import Future, InvalidStateError
 
-from .served import NotServed, Served
+from ..client import NotAnswered
+from .served import Served
 
 _LOG = logging.getLogger("memoir_fast.editing")
 _FIRST, _LONGEST = 0.1, 10.0  # seconds between two tries
@@ -48,6 +49,11 @@ class Live:
                 self._changed.notify_all()
         return done
 
+    def anew(self) -> None:
+        """Forget what it said it serves: the store is another one, or is read by other settings, under the same numbers."""
+        with self._changed:
+            self.served, self.trouble = -1, "it was not asked since the store was taken anew"
+
     def close(self) -> None:
         """Stop asking; what waits ends with False."""
         with self._changed:
@@ -68,7 +74,7 @@ class Live:
                 elif not self._stopped:
                     self._take(*self._server.refresh(), wanted)
                 pause = _FIRST
-            except NotServed as error:
+            except NotAnswered as error:
                 self._failed(str(error))
                 with self._changed:  # what is stored meanwhile is told of at once
                     more = self._changed.wait_for(functools.partial(self._is_more, wanted), pause)
@@ -85,12 +91,12 @@ class Live:
                 self.served, self.trouble = -1, "it was started again"
 
     def _take(self, served: int, generation: int, wanted: int) -> None:
-        """Keep what the server says that it serves. Raises NotServed where that is less than it was asked for."""
+        """Keep what the server says that it serves. Raises NotAnswered where that is less than it was asked for."""
         with self._changed:
             self.served, self._generation = served, generation
         self._end(served, True)
         if served < wanted:
-            raise NotServed(f"it serves the store's record {served} of {wanted}: does it read a copy of the store, or another one?")  # fmt: skip
+            raise NotAnswered(f"it serves the store's record {served} of {wanted}: does it read a copy of the store, or another one?")  # fmt: skip
         self.trouble = ""
 
     def _failed(self, reason: str) -> None:

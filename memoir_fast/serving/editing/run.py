@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import threading
-import time
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import uvicorn
+from ..parent import ends_with
 
+if TYPE_CHECKING:
     from .gate import Gate
 
 _NEEDED = ("fastapi", "uvicorn", "jinja2")
 _GRACE = 10  # seconds for requests that run when the service is told to end
-_LOOK = 0.5  # seconds between two looks at the parent process
 _MOST_AT_ONCE = 512  # connections
 
 
@@ -42,14 +38,8 @@ def run(app: Gate, host: str, port: int, parent: int | None = None) -> None:
                             timeout_graceful_shutdown=_GRACE, server_header=False)  # fmt: skip
     server = uvicorn.Server(config)
     if parent is not None:
-        threading.Thread(target=_follow, args=(server, parent), daemon=True).start()
+        ends_with(parent, lambda: setattr(server, "should_exit", True))
     try:
         server.run()
     except SystemExit:
         raise OSError(f"{host}:{port} cannot be listened on: give another --host or --port") from None
-
-
-def _follow(server: uvicorn.Server, parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_LOOK)
-    server.should_exit = True

@@ -17,6 +17,7 @@ from ...model import MemoirModel
 from ...store import Store
 from ...text.answers import begins_with, equals
 from .facts import REVIEW, Fact
+from .feed import Feed
 from .keys import Caller
 from .live import Live
 from .queue import FAILED, MADE, QUEUED, WAITING, Proposal, Queue
@@ -61,7 +62,8 @@ class Service:
         self.model, self.queue, self.live, self.rules = model, queue, live, rules or Rules()
         self.store: Store = store
         queue.forget_after(store.state.seq)
-        self.shelf = Shelf(store)
+        self.feed = Feed(store)
+        self.shelf = Shelf(store, self.feed.add)
         self._ends: dict[int, list[Future[Proposal]]] = {}
         self._lock = threading.Lock()
         self.worker = Worker(self._step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,12 +29,14 @@ class Shelf:
 
     Args:
         store: open; only the thread that changes it may call `update`.
+        also: is given the records that each update takes in.
 
     Attributes:
         seq: the number of the last record that is taken in.
     """
 
-    def __init__(self, store: Store):
+    def __init__(self, store: Store, also: Callable[[list[Entry]], None] = lambda _: None):
+        self._also = also
         self._store, self._lock = store, threading.Lock()
         self._rows: dict[int, dict[str, Any]] = {}
         self._events: dict[int, list[Event]] = {}
@@ -50,6 +53,7 @@ class Shelf:
                 self._note(entry)
             self._rows.update(touched)
             self.seq = self._store.state.seq
+        self._also(entries)
 
     def row(self, edit: int) -> dict[str, Any] | None:
         """An edit's row, see `EditRecord.row`; None where there is no such edit."""

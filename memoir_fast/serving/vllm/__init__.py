@@ -66,7 +66,7 @@ def refresh(llm: Any) -> dict[str, int]:
             except Exception:  # what went wrong first is the caller's to know; the next refresh drops the table anyway
                 logging.getLogger("vllm.memoir_fast").exception("a table that no worker uses could not be dropped")
             raise
-        return snapshot.agreed(llm.collective_rpc("memoir_commit"))
+        return snapshot.agreed(llm.collective_rpc("memoir_commit", args=(snapshot.seq,)))
 
 
 def counts(llm: Any) -> dict[str, int]:

@@ -12,7 +12,8 @@ def written(openmetrics: bool) -> bytes:
     lines: list[tuple[str, str, str, list[tuple[str, float]]]]
     lines = [(requests if openmetrics else f"{requests}_total", "counter", "Requests by what the memory did for them.",
               [(f'{requests}_total{{outcome="{outcome}"}}', found[outcome]) for outcome in shared.OUTCOMES])]  # fmt: skip
-    for name, text in (("edits", "Active edits."), ("generation", "How often the edits were refreshed.")):
+    for name, text in (("edits", "Active edits."), ("generation", "How often the edits were refreshed."),
+                       ("seq", "The last record of the store that is served.")):  # fmt: skip
         lines.append((f"memoir_fast_{name}", "gauge", text, [(f"memoir_fast_{name}", found[name])]))
     for name, kind, text, samples in usage.families(usage.used()):
         lines.append((name if openmetrics or kind != "counter" else f"{name}_total", kind, text, samples))

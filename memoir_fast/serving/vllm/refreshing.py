@@ -90,7 +90,9 @@ async def _refresh(engine: Any) -> dict[str, int]:
                 _LOG.exception("a table that no worker uses could not be dropped")
             raise RefreshError(_kept(f"a worker did not take the edits: {error}"), 500) from error
         try:
-            return await asyncio.to_thread(snapshot.agreed, await engine.collective_rpc("memoir_commit"))
+            return await asyncio.to_thread(
+                snapshot.agreed, await engine.collective_rpc("memoir_commit", args=(snapshot.seq,))
+            )
         except UntoldError as error:
             _LOG.exception("the front ends were not told of a refresh")
             raise RefreshError(str(error), 500) from error

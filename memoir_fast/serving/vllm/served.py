@@ -117,6 +117,7 @@ class Served:
         readers: what each running request reads, None for nothing.
         words: the words' rule, where words route.
         tally: where the counts are told, in a server; usage: where those of each edit are; answers: where single decisions are.
+        seq: the last record of the store that the table holds.
     """
 
     settings: dict[str, Any]
@@ -132,6 +133,7 @@ class Served:
     tally: Tally | None = None
     usage: Usage | None = None
     answers: Answers | None = None
+    seq: int = 0
     _pending: dict[str, torch.Tensor] = field(default_factory=dict)
     _next: tuple[Table, PreparedWords | None] | None = None
 
@@ -145,7 +147,7 @@ class Served:
     def load(self, tensors: dict[str, torch.Tensor]) -> int:
         """Use another table for the requests that come from now on; returns its generation. Raises ValueError as `prepare` does."""
         self.prepare(tensors)
-        return self.commit()
+        return self.commit(self.settings.get("seq", 0))
 
     def prepare(self, tensors: dict[str, torch.Tensor]) -> int:
         """Make another table ready, beside the one in use; returns how many edits it holds.
@@ -164,11 +166,11 @@ class Served:
         self._next = table, words
         return len(table.ids)
 
-    def commit(self) -> int:
-        """Use the table that is ready; returns its generation. Raises RuntimeError where none is."""
+    def commit(self, seq: int = 0) -> int:
+        """Use the table that is ready; returns its generation. seq: the store's last record in it. Raises RuntimeError where none is."""
         if self._next is None:
             raise RuntimeError("no table was made ready: refresh again")
-        (self.table, words), self._next = self._next, None
+        (self.table, words), self._next, self.seq = self._next, None, seq
         if self.words is not None and words is not None:
             self.words.commit(words)
         self._tell()
@@ -181,7 +183,9 @@ class Served:
     def _tell(self) -> None:
         """Say the counts to the server's other processes; every rank decides alike, so one of them speaks."""
         if self.tally is not None and self.table is not None:
-            self.tally.put({**self.counts, "edits": len(self.table.ids), "generation": self.table.generation})
+            self.tally.put(
+                {**self.counts, "edits": len(self.table.ids), "generation": self.table.generation, "seq": self.seq}
+            )
 
     def begin(self, rows: list[Row], finished: Iterable[str]) -> None:
         """The next forward pass: its rows, and the requests that have ended."""

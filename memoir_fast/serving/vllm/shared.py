@@ -25,7 +25,7 @@ from ...base import files
 
 ENVIRONMENT = "MEMOIR_FAST_SHARED"
 OUTCOMES = ("matched", "unmatched", "off", "refused")
-_FIELDS = (*OUTCOMES, "edits", "generation")
+_FIELDS = (*OUTCOMES, "edits", "generation", "seq")
 _SIZE = 8 * len(_FIELDS)
 _made: Path | None = None
 
@@ -105,7 +105,7 @@ refused = Refusals()
 
 
 def totals() -> dict[str, int]:
-    """What all processes have counted; `edits` and `generation` as the workers say."""
+    """What all processes have counted; `edits`, `generation` and `seq` as the workers say."""
     found = dict.fromkeys(_FIELDS, 0)
     place = folder()
     for path in sorted(place.iterdir()) if place is not None else ():
@@ -115,7 +115,8 @@ def totals() -> dict[str, int]:
                 for name, number in zip(_FIELDS, struct.unpack(f"={len(_FIELDS)}q", raw), strict=True):
                     found[name] = found[name] + number if name in OUTCOMES else max(found[name], number)
                 if path.name.startswith("worker-"):
-                    found["edits"] = struct.unpack_from("=q", raw, 8 * _FIELDS.index("edits"))[0]
+                    for name in ("edits", "seq"):  # which can become less
+                        found[name] = struct.unpack_from("=q", raw, 8 * _FIELDS.index(name))[0]
     return found
 
 

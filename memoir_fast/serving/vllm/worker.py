@@ -23,12 +23,12 @@ class MemoirWorker:
         served = served_of(self.model_runner.get_model())
         return None if served is None else {"edits": served.prepare(load_file(path))}
 
-    def memoir_commit(self) -> dict[str, int] | None:
-        """Use the table that is ready from now on; its generation, and how many edits it holds."""
+    def memoir_commit(self, seq: int) -> dict[str, int] | None:
+        """Use the table that is ready from now on; its generation, and how many edits it holds. seq: the store's last record in it."""
         served = served_of(self.model_runner.get_model())
         if served is None:
             return None
-        generation = served.commit()
+        generation = served.commit(seq)
         assert served.table is not None
         return {"generation": generation, "edits": len(served.table.ids)}
 

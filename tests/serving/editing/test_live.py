@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from memoir_fast.serving.client import NotAnswered
 from memoir_fast.serving.editing.live import Live
-from memoir_fast.serving.editing.served import NotServed, Served
+from memoir_fast.serving.editing.served import Served
 from tests.serving.editing.support import FACT, OTHER, Follower, as_, client_of, opened, service_of
 
 
@@ -108,5 +109,5 @@ def test_another_server_in_its_place_is_told_of(answer, says):
                 one.sendall(answer)
 
         threading.Thread(target=serve, daemon=True).start()
-        with pytest.raises(NotServed, match=re.escape(says)):
+        with pytest.raises(NotAnswered, match=re.escape(says)):
             Served(f"http://127.0.0.1:{place.getsockname()[1]}").refresh()
