@@ -61,11 +61,12 @@ def _serve(options: argparse.Namespace) -> None:
 
     check_vllm()
     command = server_command(options)
+    beside: list[str] | None = None
     if options.follow:
         beside = follower(options)
         _copy(options)
-    else:
-        beside = None if options.edit_port is None else edit_server(options)
+    elif options.edit_port is not None:
+        beside = edit_server(options)
     folder = Path(command[command.index("--model") + 1])
     told(options, Store(options.store)).close()
     export_vllm(options.store, options.model, folder)

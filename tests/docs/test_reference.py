@@ -26,7 +26,7 @@ def test_every_command_is_told_of():
     text = HOOKS["command_line"]()
     commands = (
         "edit ask route check chat eval calibrate tune demo info log show search tags diff delete restore disable enable tag rollback compact "
-        "verify export import merge serve edit-server"
+        "verify export import merge serve edit-server follow"
     )
     for command in commands.split():
         assert f"\n## {command}\n" in f"\n{text}"

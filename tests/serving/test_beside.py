@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from memoir_fast.cli.app import parser
-from memoir_fast.serving.beside import edit_server, vllm_key
+from memoir_fast.serving.beside import edit_server, follower, vllm_key
 
 
 @pytest.fixture
@@ -41,6 +41,17 @@ def test_its_command_is_one_that_the_parser_takes(keys):
         )
         assert (found.keys, found.page, found.review, found.store, found.model) == (keys, True, True, "s", "smollm2")
     assert parser().parse_args(edit_server(_options("--edit-keys", keys))[3:]).device == "cpu"
+
+
+def test_what_follows_is_a_command_that_the_parser_takes():
+    options = parser().parse_args(["serve", "--store", "s", "--follow", "http://editor:8100", "--port", "8001"])
+    command = follower(options)
+    assert command[:3] == [sys.executable, "-m", "memoir_fast.cli"]
+    found = parser().parse_args(command[3:])
+    assert (found.command, found.url, found.store, found.vllm_url) == ("follow", "http://editor:8100", "s", "http://127.0.0.1:8001")
+    assert found.parent and not found.once
+    with pytest.raises(ValueError, match="--edit-port: a store that follows another one is not edited here"):
+        follower(_options("--follow", "http://editor:8100"))
 
 
 def test_what_cannot_start_is_said_before_anything_is(keys):

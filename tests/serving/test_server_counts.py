@@ -50,7 +50,7 @@ def _scrape(accept=b"text/plain", status=200, content_type=b"text/plain; version
 def test_the_counts_of_all_processes_are_added_up(place):
     shared.set_edits("a store", {3})
     worker = shared.Tally("worker")
-    worker.put({"matched": 7, "unmatched": 2, "refused": 1, "edits": 4, "generation": 2, "another": 1})
+    worker.put({"matched": 7, "unmatched": 2, "refused": 1, "edits": 4, "generation": 2, "seq": 9, "another": 1})
     context = multiprocessing.get_context("fork")
     others = [context.Process(target=_front_end, args=(number,)) for number in (2, 3)]
     for other in others:
@@ -59,11 +59,11 @@ def test_the_counts_of_all_processes_are_added_up(place):
         other.join()
         assert other.exitcode == 0
     shared.Refusals().add()
-    assert shared.totals() == {"matched": 7, "unmatched": 2, "off": 0, "refused": 7, "edits": 4, "generation": 2}
-    worker.put({"edits": 3, "generation": 3})
+    assert shared.totals() == {"matched": 7, "unmatched": 2, "off": 0, "refused": 7, "edits": 4, "generation": 2, "seq": 9}
+    worker.put({"edits": 3, "generation": 3, "seq": 8})  # a store that was put back has fewer records
     lines = _scrape()
     assert 'memoir_fast_requests_total{outcome="refused"} 7.0' in lines and "memoir_fast_edits 3.0" in lines
-    assert "# TYPE memoir_fast_requests_total counter" in lines and "memoir_fast_generation 3.0" in lines
+    assert "# TYPE memoir_fast_requests_total counter" in lines and "memoir_fast_generation 3.0" in lines and "memoir_fast_seq 8.0" in lines
     assert lines[-1] == "vllm:x 1"
     worker.put({"matched": 6})  # what is told is what was counted: nothing is added up, so nothing can turn negative
     assert 'memoir_fast_requests_total{outcome="matched"} 6.0' in _scrape()

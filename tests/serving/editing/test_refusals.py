@@ -101,7 +101,8 @@ def test_what_needs_no_key(client):
     schema = client.get("/memoir/openapi.json").json()
     assert set(schema["paths"]) == {
         "/health", "/memoir/edits", "/memoir/edits/{edit}", "/memoir/edits/{edit}/{verb}", "/memoir/proposals", "/memoir/proposals/{number}",
-        "/memoir/proposals/{number}/{verdict}", "/memoir/preview", "/memoir/rollback", "/memoir/route", "/memoir/status",
+        "/memoir/proposals/{number}/{verdict}", "/memoir/preview", "/memoir/rollback", "/memoir/route", "/memoir/status", "/memoir/store",
+        "/memoir/store/records", "/memoir/store/tensors",
     }  # fmt: skip
 
 
