@@ -5,20 +5,29 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import sys
+from pathlib import Path
 
 TESTED = "0.32."
 REQUEST_LOG = "MEMOIR_FAST_REQUEST_LOG"  # the variable that names the file for a line about each request
-# What an edited model needs of the engine; see `vllm/settings.py`.
+# What a memory that does not act on the answer alone needs of the engine; see `vllm/settings.py`.
 FLAGS = ("--no-enable-prefix-caching", "--no-enable-chunked-prefill")
 
 
 def server_command(options: argparse.Namespace) -> list[str]:
-    """The command of vLLM's server for an export. Its own console script asks for the distribution `vllm`, which a CPU build lacks."""
+    """The command of vLLM's server for an export. Its own console script asks for the distribution `vllm`, which a CPU build lacks.
+
+    Raises:
+        ValueError: there is no store, or its settings are damaged.
+    """
+    from ..store.manifest import Manifest
+
+    config = Manifest.load(Path(options.store)).config
+    flags = () if config.router == "tokens" and config.acts == "answer" else FLAGS
     folder = options.to or f"{str(options.store).rstrip('/')}-vllm"
     return [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder),
         "--served-model-name", options.served_model_name or options.model, "--host", options.host, "--port", str(options.port),
-        "--max-model-len", str(options.max_model_len), "--max-num-batched-tokens", str(max(2048, options.max_model_len)), *FLAGS,
+        "--max-model-len", str(options.max_model_len), "--max-num-batched-tokens", str(max(2048, options.max_model_len)), *flags,
         "--middleware", "memoir_fast.serving.vllm.middleware.Middleware", *options.vllm,
     ]  # fmt: skip
 

@@ -48,7 +48,12 @@ def test_what_follows_is_a_command_that_the_parser_takes():
     command = follower(options)
     assert command[:3] == [sys.executable, "-m", "memoir_fast.cli"]
     found = parser().parse_args(command[3:])
-    assert (found.command, found.url, found.store, found.vllm_url) == ("follow", "http://editor:8100", "s", "http://127.0.0.1:8001")
+    assert (found.command, found.url, found.store, found.vllm_url) == (
+        "follow",
+        "http://editor:8100",
+        "s",
+        "http://127.0.0.1:8001",
+    )
     assert found.parent and not found.once
     with pytest.raises(ValueError, match="--edit-port: a store that follows another one is not edited here"):
         follower(_options("--follow", "http://editor:8100"))

@@ -59,11 +59,23 @@ def test_the_counts_of_all_processes_are_added_up(place):
         other.join()
         assert other.exitcode == 0
     shared.Refusals().add()
-    assert shared.totals() == {"matched": 7, "unmatched": 2, "off": 0, "refused": 7, "edits": 4, "generation": 2, "seq": 9}
+    assert shared.totals() == {
+        "matched": 7,
+        "unmatched": 2,
+        "off": 0,
+        "refused": 7,
+        "edits": 4,
+        "generation": 2,
+        "seq": 9,
+    }
     worker.put({"edits": 3, "generation": 3, "seq": 8})  # a store that was put back has fewer records
     lines = _scrape()
     assert 'memoir_fast_requests_total{outcome="refused"} 7.0' in lines and "memoir_fast_edits 3.0" in lines
-    assert "# TYPE memoir_fast_requests_total counter" in lines and "memoir_fast_generation 3.0" in lines and "memoir_fast_seq 8.0" in lines
+    assert (
+        "# TYPE memoir_fast_requests_total counter" in lines
+        and "memoir_fast_generation 3.0" in lines
+        and "memoir_fast_seq 8.0" in lines
+    )
     assert lines[-1] == "vllm:x 1"
     worker.put({"matched": 6})  # what is told is what was counted: nothing is added up, so nothing can turn negative
     assert 'memoir_fast_requests_total{outcome="matched"} 6.0' in _scrape()

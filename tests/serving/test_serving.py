@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from memoir_fast.cli import app as cli
 from memoir_fast.ops import reference
 from memoir_fast.serving.export import edits_of, export_vllm, is_export
-from memoir_fast.serving.serve import server_command
+from memoir_fast.serving.serve import FLAGS, server_command
 from memoir_fast.serving.tables import NAMES, PREFIX, tables_of
 from memoir_fast.serving.vllm.choice import Choice
 from memoir_fast.serving.vllm.served import Row, Served
@@ -348,12 +348,19 @@ def test_an_export_that_breaks_off_leaves_the_earlier_one(checkpoint, tmp_path, 
     assert is_export(export_vllm(store, str(base), to)) and [path.name for path in to.parent.iterdir()] == ["export"]
 
 
-def test_the_server_gets_the_flags_that_an_edited_model_needs(tmp_path):
+@pytest.mark.parametrize(
+    ("router", "acts", "whole"), [("mask", "answer", True), ("tokens", "all", True), ("tokens", "answer", False)]
+)
+def test_the_server_gets_the_flags_that_an_edited_model_needs(tmp_path, router, acts, whole):
+    model = tiny_memoir("llama", router=router, acts=acts, steps=1)
+    model.create_store(str(tmp_path / "s"))
+    model.close()
     options = SimpleNamespace(store=tmp_path / "s", to=None, model="smollm2", served_model_name=None, host="127.0.0.1", port=81,
                               max_model_len=4096, vllm=["--dtype", "float32"])  # fmt: skip
     command = server_command(options)
     assert command[command.index("--model") + 1] == f"{tmp_path / 's'}-vllm"
     assert command[command.index("--max-num-batched-tokens") + 1] == "4096"
-    assert {"--no-enable-prefix-caching", "--no-enable-chunked-prefill", "--middleware"} <= set(command) and command[
-        -1
-    ] == "float32"
+    assert "--middleware" in command and command[-1] == "float32"
+    assert {"--no-enable-prefix-caching", "--no-enable-chunked-prefill"} & set(command) == (
+        set(FLAGS) if whole else set()
+    )

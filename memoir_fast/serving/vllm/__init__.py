@@ -18,12 +18,14 @@ def register() -> None:
         from vllm import ModelRegistry
         from vllm.model_executor.models.config import MODELS_CONFIG_MAP
 
+        from . import caching
         from .settings import MemoirSettings
     except (
         ImportError
     ) as error:  # this vLLM serves other models, and refuses edited ones as an architecture that it does not know
         logging.getLogger("vllm.memoir_fast").warning("edited models cannot be served: %s", _reason(error))
         return
+    caching.install()  # here, for no other code of ours runs in the process that schedules
     known = ModelRegistry.get_supported_archs()
     for base in ARCHITECTURES:
         name = "Memoir" + base

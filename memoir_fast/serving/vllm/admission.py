@@ -9,6 +9,7 @@ from typing import Any
 from vllm.exceptions import VLLMValidationError
 
 from . import explaining, shared, spans
+from .caching import with_private
 from .choice import Choice, with_words
 
 
@@ -40,6 +41,9 @@ def install() -> None:
                 # The engine's own copy of the parameters, which the caller may use for other prompts.
                 found.sampling_params.extra_args = with_words(found.sampling_params.extra_args, words)
                 check(found.sampling_params, found.prompt_token_ids, memoir["store"])
+                found.sampling_params.extra_args = with_private(
+                    found.sampling_params.extra_args, len(found.prompt_token_ids)
+                )
             except ValueError as error:
                 raise _refused(str(error)) from None
         return found

@@ -21,6 +21,7 @@ from ...ops import reference
 from ..checks import check_tables
 from ..tables import NAMES, PREFIX
 from .answers import Answers, Decision
+from .caching import Gathered, cuttable
 from .choice import Choice
 from .shared import Tally
 from .usage import Usage
@@ -117,7 +118,7 @@ class Served:
         readers: what each running request reads, None for nothing.
         words: the words' rule, where words route.
         tally: where the counts are told, in a server; usage: where those of each edit are; answers: where single decisions are.
-        seq: the last record of the store that the table holds.
+        seq: the last record of the store that the table holds. gathered: requests whose words come in parts.
     """
 
     settings: dict[str, Any]
@@ -134,6 +135,7 @@ class Served:
     usage: Usage | None = None
     answers: Answers | None = None
     seq: int = 0
+    gathered: Gathered = field(default_factory=Gathered)
     _pending: dict[str, torch.Tensor] = field(default_factory=dict)
     _next: tuple[Table, PreparedWords | None] | None = None
 
@@ -191,6 +193,7 @@ class Served:
         """The next forward pass: its rows, and the requests that have ended."""
         for request in finished:
             self.readers.pop(request, None)
+            self.gathered.forget(request)
         self.step = rows or None
 
     # ---- one forward pass ----------------------------------------------------------------------------------------
@@ -210,14 +213,14 @@ class Served:
         rows, self.step = self.step, None
         if rows is None or self.table is None:
             return
-        fresh = [row for row in rows if row.request not in self.readers]
+        fresh = [row for row in rows if row.request not in self.readers and row.request not in self.gathered]
         if fresh and self.words is not None:
             raise RuntimeError(
                 f"request {fresh[0].request}: the early layer never ran, where its edit is chosen by its words"
             )
         if fresh:
             self._decide(fresh, x)
-        matched = [(row, reader) for row in rows if (reader := self.readers[row.request]) is not None]
+        matched = [(row, reader) for row in rows if (reader := self.readers.get(row.request)) is not None]
         if not matched:
             return
         lines = {(reader.table.generation, reader.edit): reader for _, reader in matched}
@@ -256,13 +259,12 @@ class Served:
         assert table is not None
         asking: list[tuple[Row, Choice]] = []
         for row in fresh:
-            if row.computed or row.tokens < row.prompt:
+            choice = Choice.of(row.extra, row.prompt)
+            if not choice.off and (row.computed or row.tokens < row.prompt) and not cuttable(self.settings):
                 raise RuntimeError(
                     f"request {row.request}: {row.tokens} of {row.prompt} prompt tokens came after {row.computed}; an edit is chosen by a whole "
                     "prompt. Chunked prefill and prefix caching must be off"
                 )
-            choice = Choice.of(row.extra, row.prompt)
-            self.readers[row.request] = None
             if choice.off:
                 self._decided(row, Decision("off"))
             elif choice.edit is not None:
@@ -288,9 +290,13 @@ class Served:
         self, words: ServedWords, table: Table, asking: list[tuple[Row, Choice]], hidden: torch.Tensor
     ) -> None:
         for row, choice in asking:
+            ids = row.ids[: row.prompt]
+            span = choice.span or words.span(ids)
+            states = self.gathered.add(row.request, span, row.computed, hidden[row.start : row.start + row.tokens])
+            if states is None:  # the prompt goes on in the next pass; up to its last word it reads nothing
+                continue
             admitted = None if choice.tags is None else table.chosen(choice).ids
-            states = hidden[row.start : row.start + row.prompt]
-            self._look(table, row, choice, *words.likeliest(row.ids[: row.prompt], states, choice.span, admitted))
+            self._look(table, row, choice, *words.likeliest(ids, states, span, admitted))
 
     def _look(
         self, table: Table, row: Row, choice: Choice, nearest: int | None, score: float, threshold: float
@@ -319,7 +325,9 @@ class Served:
             self._decided(row, Decision("refused"))
 
     def _decided(self, row: Row, decision: Decision) -> None:
-        """Count a decision, and tell it whoever wants to know."""
+        """Count a decision, and tell it whoever wants to know; what reads nothing is noted as that."""
+        self.readers.setdefault(row.request, None)
+        self.gathered.forget(row.request)
         self.counts[decision.outcome] += 1
         if self.usage is not None:
             self.usage.note(decision)

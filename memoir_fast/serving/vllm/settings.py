@@ -10,6 +10,7 @@ from ..export import edits_of
 from ..section import check_section
 from ..serve import check_vllm
 from . import admission, shared, spans
+from .caching import cuttable
 
 # What the memory does in a forward pass: read beside its projection, and where words route, choose before an early layer.
 OPERATIONS = ("memoir_fast::serve_", "memoir_fast::serve_early_")
@@ -57,15 +58,21 @@ def refusals(vllm_config: Any) -> list[str]:
     section = getattr(model.hf_config, "memoir", None)
     memoir = section if isinstance(section, dict) else {}
     quantized = _name(model.quantization)
+    whole = not cuttable(memoir)  # each prompt is read in one pass, by this request alone
+    why = (
+        "this memory acts on all tokens, from the first on"
+        if memoir.get("acts") == "all"
+        else "here masks choose the edit, by activations at the memory's own layer"
+    )
     checks = [
         *_malformed(section, getattr(model.hf_config, "num_hidden_layers", None)),
-        (cache.enable_prefix_caching,
-         "prefix caching (cached tokens never reach the memory's layer, and the cache above it depends on the edit): pass --no-enable-prefix-caching"),
-        (scheduler.enable_chunked_prefill,
-         "chunked prefill (the first chunk is answered before the whole prompt could choose an edit): pass --no-enable-chunked-prefill"),
-        (scheduler.long_prefill_token_threshold > 0,
+        (whole and cache.enable_prefix_caching,
+         f"prefix caching ({why}, so that what is cached of a prompt depends on the edit): pass --no-enable-prefix-caching"),
+        (whole and scheduler.enable_chunked_prefill,
+         f"chunked prefill ({why}, before the whole prompt could choose an edit): pass --no-enable-chunked-prefill"),
+        (whole and scheduler.long_prefill_token_threshold > 0,
          "long_prefill_token_threshold (it splits prompts even without chunking): pass --long-prefill-token-threshold 0"),
-        (scheduler.max_num_batched_tokens < model.max_model_len,
+        (not scheduler.enable_chunked_prefill and scheduler.max_num_batched_tokens < model.max_model_len,
          f"max_num_batched_tokens {scheduler.max_num_batched_tokens} is below max_model_len {model.max_model_len}, so a prompt could be split: "
          f"pass --max-num-batched-tokens {model.max_model_len} or a smaller --max-model-len"),
         (vllm_config.kv_transfer_config is not None,
