@@ -33,7 +33,7 @@ from memoir_fast.reading.probe import passes, prompt_signatures, read_prompts
 from memoir_fast.reading.threshold import Threshold, overlaps
 from memoir_fast.reading.word_rule import WordRule
 from memoir_fast.serving.export import export_vllm
-from memoir_fast.serving.serve import FLAGS, server_command
+from memoir_fast.serving.serve import server_command
 from memoir_fast.store import Store, export_bundle, import_bundle
 from memoir_fast.text import answers
 from memoir_fast.text.encoder import Encoder
@@ -52,7 +52,6 @@ def joined_prompts(encoder):
 
 __all__ = [
     "CLASSES",
-    "FLAGS",
     "PLAIN",
     "PUBLISHED",
     "Asked",

@@ -1,6 +1,6 @@
 """One vLLM engine in a process of its own: reads what to do as JSON from standard input, writes what came out to a file.
 
-{"model": folder, "settings": {...LLM's...}, "batches": [[{"prompt": text or [ids], "extra": {...}, "lora": folder}, ...], ...],
+{"model": folder, "settings": {...LLM's...}, "batches": [[{"prompt": text or [ids], "extra": {...}, "lora": folder}, ...] or {"store": folder, "verb": "disable", "edit": id}, ...],
  "tokens": n, "live": {"store": ..., "delete": id, ...} or absent, "out": file}
 """
 
@@ -63,6 +63,16 @@ def live(llm, asked: dict, tokens: int) -> dict:
     return found
 
 
+def changed(llm, asked: dict) -> dict:
+    """The store is changed, and the engine refreshed."""
+    from memoir_fast.serving import vllm as serving
+    from memoir_fast.store import Store
+
+    with Store(asked["store"], writer=True) as store:
+        getattr(store, asked["verb"])(asked["edit"])
+    return serving.refresh(llm)
+
+
 def main() -> None:
     from vllm import LLM
 
@@ -71,7 +81,9 @@ def main() -> None:
     found = {"batches": [], "errors": []}
     for batch in work["batches"]:
         try:
-            found["batches"].append(answers(llm, batch, work["tokens"]))
+            found["batches"].append(
+                changed(llm, batch) if isinstance(batch, dict) else answers(llm, batch, work["tokens"])
+            )
         except ValueError as error:
             found["batches"].append(None)
             found["errors"].append(str(error))
@@ -84,11 +96,9 @@ def main() -> None:
             found["errors"].append(str(error))
     if work.get("live"):
         found["live"] = live(llm, work["live"], work["tokens"])
-    found["preemptions"] = (
-        sum(m.value for m in llm.get_metrics() if m.name == "vllm:num_preemptions")
-        if not work["settings"].get("disable_log_stats", True)
-        else None
-    )
+    counted = llm.get_metrics() if not work["settings"].get("disable_log_stats", True) else None
+    for name, metric in (("preemptions", "vllm:num_preemptions"), ("hits", "vllm:prefix_cache_hits")):
+        found[name] = None if counted is None else sum(m.value for m in counted if m.name == metric)
     if "memoir" in vars(llm.llm_engine.vllm_config.model_config.hf_config):
         from memoir_fast.serving import vllm as serving
 
