@@ -105,7 +105,7 @@ def commands(args) -> tuple[list[str], list[str]]:
     """The edited server's command line (port 8101), and the same one without the memory (8102)."""
     folder = export_vllm(args.store, args.model, Path(args.store).with_suffix(".vllm"))
     options = SimpleNamespace(store=args.store, to=folder, model=args.model, served_model_name="served", host="127.0.0.1", port=8101,
-                              max_model_len=512, vllm=["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16"])  # fmt: skip
+                              max_model_len=1024, vllm=["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16"])  # fmt: skip
     edited = server_command(options)
     base = list(edited)
     at = base.index("--middleware")

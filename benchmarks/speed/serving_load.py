@@ -69,9 +69,24 @@ def _post(url: str) -> dict:
         return json.loads(answer.read())
 
 
+def apart(facts: list) -> list:
+    """Facts that name nothing that an earlier one names: a question that two edits are about is answered by either."""
+    seen, found = set[str](), []
+    for fact in facts:
+        names = {
+            word.strip("?.,()'\"")
+            for word in fact.prompt.split()[1:]
+            if word[:1].isupper() or any(map(str.isdigit, word))
+        }
+        if names and not names & seen:
+            found.append(fact)
+        seen |= names
+    return found
+
+
 def prepared(args) -> tuple[list[tuple[int, str, str]], list[str]]:
     """The store with the edits, all of them taken back: (id, question, target) of each that answers its question; and unrelated questions."""
-    facts = [fact for fact in load_facts(args.facts) if fact.unrelated]
+    facts = apart([fact for fact in load_facts(args.facts) if fact.unrelated])
     with Store(args.store) if Path(args.store).exists() else contextlib.nullcontext() as store:
         made = store is not None and [row["target"] for row in map(store.state.row, store.state.entries)]
     if not made:

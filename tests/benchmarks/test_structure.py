@@ -42,7 +42,7 @@ def test_every_script_says_how_it_is_run():
         assert f"python -m {module}" in path.read_text() and f"python -m {module}" in readme, module
 
 
-@pytest.mark.parametrize("module", ["quality.newer", "quality.peers", "experiments.features", "speed.scaling", "speed.serving", "speed.serving_load", "speed.dropin",
+@pytest.mark.parametrize("module", ["quality.newer", "quality.peers", "experiments.features", "speed.scaling", "speed.serving", "speed.serving_load", "speed.serving_prefix", "speed.dropin",
                                     "speed.threads", "speed.factorise", "speed.lookup", "speed.long_edits", "speed.kernels", "speed.batched",
                                     "speed.generate", "speed.checkouts", "speed.routing_cost", "speed.edit_speed", "speed.ops"])  # fmt: skip
 def test_a_script_can_be_imported(module):
