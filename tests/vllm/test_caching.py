@@ -125,3 +125,38 @@ def test_a_preempted_request_goes_on_with_its_edit(chats, engine):
         found["preemptions"] > 0 and [_texts(batch) for batch in found["batches"]] == [_texts(whole["batches"][0])] * 2
     )
     assert found["counts"]["matched"] == 6  # decided once each
+
+
+def test_only_blocks_that_end_before_the_words_are_shared():
+    from vllm import SamplingParams
+    from vllm.utils.hashing import sha256
+    from vllm.v1.core import kv_cache_utils
+    from vllm.v1.request import Request
+
+    from memoir_fast.serving.vllm import caching
+
+    caching.install()
+    caching.install()  # twice does nothing more
+    kv_cache_utils.init_none_hash(sha256)
+    hasher = kv_cache_utils.get_request_block_hasher(16, sha256)
+
+    def hashes(name, private):
+        params = SamplingParams(max_tokens=4, extra_args=None if private is None else {caching.PRIVATE: private})
+        request = Request(
+            request_id=name,
+            prompt_token_ids=list(range(96)),
+            sampling_params=params,
+            pooling_params=None,
+            block_hasher=hasher,
+        )
+        request.append_output_token_ids(list(range(16)))
+        assert len(request.block_hashes) == 7
+        return request.block_hashes
+
+    plain = hashes("a", None)
+    assert hashes("b", None) == plain
+    one, other = hashes("c", [40, "one"]), hashes("d", [40, "other"])
+    assert one[:2] == other[:2] == plain[:2] and not set(one[2:]) & {*other, *plain}
+    assert hashes("c", [40, "one"]) == one  # preempted, it finds its own again
+    assert not set(hashes("1_c", [40, "one"])[2:]) & set(one)  # another of the same request's answers (n > 1)
+    assert hashes("e", [32, "e"])[:2] == plain[:2] and not set(hashes("e", [0, "e"])) & set(plain)
