@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from memoir_fast.reading.probe import early_states
 from memoir_fast.serving.vllm.caching import PRIVATE, Gathered, cuttable, private_from, with_private
 from memoir_fast.serving.vllm.served import Row
+from memoir_fast.serving.vllm.steps import StateV2
 from tests.serving.test_served_words import FACTS, served_by
 from tests.support.models import tiny_memoir
 
@@ -72,7 +75,7 @@ def test_every_cut_chooses_as_the_whole_prompt(edited):
                 assert parts[-1][:2] == (True, whole) and torch.equal(
                     torch.cat([part for *_, part in parts]), out[cached:]
                 )
-    assert matched == [0, None, 1] and not served.gathered._words
+    assert matched == [0, None, 1] and not list(served.gathered)
 
 
 def test_words_that_never_came_are_an_error_and_a_request_that_ends_is_forgotten(edited):
@@ -92,6 +95,18 @@ def test_words_that_never_came_are_an_error_and_a_request_that_ends_is_forgotten
     gathered.add("b", (2, 5), 0, torch.ones(3, 4))
     gathered.forget("b")
     assert "b" not in gathered
+
+
+def test_runner_v2_forgets_the_oldest_of_many_prompts_that_came_in_part(edited, monkeypatch):
+    served = served_by(edited, edited.store)
+    state = StateV2(served)
+    monkeypatch.setattr(StateV2, "KEPT_PARTS", 2)
+    for name in "abcd":
+        served.gathered.add(name, (2, 5), 0, torch.ones(3, 4))
+    state.add("b", None)
+    batch = SimpleNamespace(req_ids=[], num_reqs=0)
+    state.prepare(batch, None)
+    assert list(served.gathered) == ["b", "c", "d"]  # b may be running; a is the oldest of the others
 
 
 def test_a_memory_that_acts_on_all_tokens_takes_whole_prompts_only(tmp_path):

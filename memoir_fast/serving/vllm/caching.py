@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +86,10 @@ class Gathered:
 
     def __init__(self) -> None:
         self._words: dict[str, Words] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        """The requests, the one that began first in front."""
+        return iter(self._words)
 
     def __contains__(self, request: str) -> bool:
         """Whether some of its words have come, or will, and not all."""

@@ -71,6 +71,7 @@ class StateV2:
     """
 
     KEPT = 1 << 16
+    KEPT_PARTS = 256  # of prompts that have come in part
 
     def __init__(self, served: Served | None):
         self.served = served
@@ -95,7 +96,9 @@ class StateV2:
         running = {row.request for row in rows}
         surplus = len(self.served.readers) - self.KEPT
         gone = [request for request in self.served.readers if request not in self.extras and request not in running]
-        self.served.begin(rows, gone[: max(0, surplus)])
+        parts = [request for request in self.served.gathered if request not in self.extras and request not in running]
+        excess = len(parts) - self.KEPT_PARTS
+        self.served.begin(rows, [*gone[: max(0, surplus)], *parts[: max(0, excess)]])
 
 
 def model_state_v2() -> type:
