@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any
 
+from ..replication import RECORDS_PATH
 from ..vllm.bodies import App, Message, Receive, Send, answer, limited, most_bytes
 from .keys import Caller, Keys
 from .limits import Rate
@@ -105,9 +106,10 @@ class _Told:
         await self._send(message)
 
     def log(self) -> None:
-        """One line for the request, whatever line ends its path may hold."""
+        """One line for the request, whatever line ends its path may hold; replicas ask all the time, which only the log's details tell."""
         caller, path = self._scope["state"].get("caller"), self._scope["path"][:200].encode("unicode_escape").decode()
-        _LOG.info("%s %s %d %.0f ms %s", self._scope["method"], path, self._status, 1000 * (time.monotonic() - self._began),
+        level = logging.DEBUG if self._scope["path"] == RECORDS_PATH and self._status == 200 else logging.INFO
+        _LOG.log(level, "%s %s %d %.0f ms %s", self._scope["method"], path, self._status, 1000 * (time.monotonic() - self._began),
                   "-" if caller is None else caller.name)  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,11 @@ def install() -> None:
 
     extra_keys.memoir = True  # type: ignore[attr-defined]
     kv_cache_utils.generate_block_hash_extra_keys = extra_keys
+    pool = sys.modules.get(
+        "vllm.v1.core.block_pool"
+    )  # which tells events of blocks, and may have taken vLLM's own before
+    if pool is not None:
+        pool.generate_block_hash_extra_keys = extra_keys  # type: ignore[attr-defined]
 
 
 @dataclass
