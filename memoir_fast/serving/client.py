@@ -67,6 +67,7 @@ class Client:
             text: bytes = answer.read(most + 1)
             if len(text) > most:
                 raise NotAnswered(f"its answer to {path.partition('?')[0]} is longer than {most} bytes")
+            _check_length(answer, len(text), path)
             return text, {name.lower(): value for name, value in answer.headers.items()}
 
     def fetch(self, path: str, to: Path, most: int, timeout: float) -> None:
@@ -78,9 +79,7 @@ class Client:
                 if length > most:
                     raise NotAnswered(f"its answer to {path.partition('?')[0]} is longer than {most} bytes")
                 file.write(part)
-            declared = answer.headers.get("content-length")
-            if declared is not None and declared != str(length):  # a read of a given size does not complain
-                raise NotAnswered(f"its answer to {path.partition('?')[0]} ended after {length} of {declared} bytes")
+            _check_length(answer, length, path)
 
     @contextlib.contextmanager
     def _opened(self, path: str, timeout: float, data: bytes | None, secret: bool) -> Any:
@@ -99,3 +98,10 @@ class Client:
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise NotAnswered(str(getattr(error, "reason", "") or error or type(error).__name__)[:500]) from None
+
+
+def _check_length(answer: Any, length: int, path: str) -> None:
+    """Raise NotAnswered for an answer that ended too early: a read of a given size does not complain."""
+    declared = answer.headers.get("content-length")
+    if declared is not None and declared != str(length):
+        raise NotAnswered(f"its answer to {path.partition('?')[0]} ended after {length} of {declared} bytes")

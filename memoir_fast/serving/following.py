@@ -138,12 +138,15 @@ class Follower:
             return True
         link = replica.link_of(self.store)
         try:
-            page, last, settings = self.origin.records(self.seq, link, self._settings, wait)
+            page, last, settings = self.origin.records(self.seq, link, self._settings, wait if self._settings else 0)
             if settings != self._settings:
                 self._take_settings()
                 return True  # the page may hold records that the settings were not known for
         except _AnotherStore as error:
             self._take_anew(str(error))
+            return True
+        if any(replica.is_forgotten(raw) for raw in page):
+            self._take_anew("the updates of edits that this copy lacks were given up, and only a snapshot holds them")
             return True
         if page:
             replica.take(self.store, page)

@@ -110,6 +110,11 @@ def link(raw: bytes) -> str:
     return read_entry(raw, len(raw), Path("record"), 0).link
 
 
+def is_forgotten(raw: bytes) -> bool:
+    """Whether a whole record is of an edit whose update was given up."""
+    return read_entry(raw, len(raw), Path("record"), 0).forgotten
+
+
 def link_of(store: Store) -> str:
     """What the origin's record behind this copy's last one names as the record before it."""
     return store._writer().chain.link or ""

@@ -186,6 +186,31 @@ def test_a_store_that_was_put_back_is_taken_anew_and_an_unfinished_copy_leaves_t
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".memoir")]
 
 
+def test_updates_that_were_given_up_come_in_a_snapshot(tmp_path):
+    model = opened(tmp_path)
+    model.edit("w100 w101 w102", "w150")
+    model.close()
+    service = service_of(tmp_path, opened(tmp_path))
+    with listening(service) as url, Follower(Origin(url, KEYS["rita"]), tmp_path / "copy") as follower:
+        follower.catch_up()
+        assert follower.seq == 1
+    model = opened(tmp_path)
+    model.edit("w110 w111 w112", "w151")
+    model.edit("w120 w121 w122", "w152")
+    model.store.compact(forget_before=2)
+    model.edit("w130 w131 w132", "w153")
+    model.close()
+    told = []
+    service = service_of(tmp_path, opened(tmp_path))
+    with (
+        listening(service) as url,
+        Follower(Origin(url, KEYS["rita"]), tmp_path / "copy", lambda *one: told.append(one)) as follower,
+    ):
+        follower.catch_up()
+        assert told == [(4, True)] and digest_of(follower.store) == digest_of(service.store)
+        assert follower.store.edits.keys() == {0, 1, 2, 3}
+
+
 def test_what_cannot_be_followed_is_refused_and_said(tmp_path, caplog):
     service = service_of(tmp_path, opened(tmp_path))
     with listening(service) as url:

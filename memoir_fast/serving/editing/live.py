@@ -50,9 +50,11 @@ class Live:
         return done
 
     def anew(self) -> None:
-        """Forget what it said it serves: the store is another one, or is read by other settings, under the same numbers."""
+        """Forget what it said it serves, and what it was to serve: the store is another one, or is read by other settings, under the same numbers.
+        What waits ends with False."""
         with self._changed:
-            self.served, self.trouble = -1, "it was not asked since the store was taken anew"
+            self.served, self._wanted, self.trouble = -1, -1, "it was not asked since the store was taken anew"
+        self._end(1 << 62, False)
 
     def close(self) -> None:
         """Stop asking; what waits ends with False."""
