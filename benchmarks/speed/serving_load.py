@@ -57,14 +57,17 @@ class Edits:
         """Restore so many of them, one each `every` seconds or as soon as the one before is live."""
         for edit in [self.left.pop(0) for _ in range(min(number, len(self.left)))]:
             self.asked[edit] = time.perf_counter()
-            done = await asyncio.to_thread(_post, f"http://127.0.0.1:{SERVICE}/memoir/edits/{edit}/restore")
-            assert done["live"] is True, done
+            live = (await asyncio.to_thread(_asked, f"/memoir/edits/{edit}/restore", b""))["live"]
+            while not live:  # the service waits five seconds for vLLM, and then answers that it is asked again
+                await asyncio.sleep(0.05)
+                live = (await asyncio.to_thread(_asked, "/memoir/status"))["vllm"]["live"]
             self.live[edit] = time.perf_counter()
             await asyncio.sleep(max(0.0, every - (self.live[edit] - self.asked[edit])))
 
 
-def _post(url: str) -> dict:
-    request = urllib.request.Request(url, b"", {"Authorization": f"Bearer {KEY}"}, method="POST")
+def _asked(path: str, body: bytes | None = None) -> dict:
+    """The editing service's answer; a body is posted."""
+    request = urllib.request.Request(f"http://127.0.0.1:{SERVICE}{path}", body, {"Authorization": f"Bearer {KEY}"})
     with urllib.request.urlopen(request, timeout=120) as answer:
         return json.loads(answer.read())
 

@@ -60,13 +60,13 @@ def _serve(options: argparse.Namespace) -> None:
     from ..store import Store
 
     check_vllm()
-    command = server_command(options)
     beside: list[str] | None = None
     if options.follow:
         beside = follower(options)
         _copy(options)
     elif options.edit_port is not None:
         beside = edit_server(options)
+    command = server_command(options)  # it asks the store, which is there by now
     folder = Path(command[command.index("--model") + 1])
     told(options, Store(options.store)).close()
     export_vllm(options.store, options.model, folder)

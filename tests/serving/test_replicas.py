@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from memoir_fast.cli.app import main
 from memoir_fast.serving.following import Follower, Origin
 from memoir_fast.store import Store, replica
 from tests.serving.editing.support import KEYS, as_, listening, opened, service_of
@@ -237,3 +238,21 @@ def test_what_cannot_be_followed_is_refused_and_said(tmp_path, caplog):
             "/memoir/store/records?after=0&wait=31", "/memoir/store")}  # fmt: skip
         assert list(answers.values()) == [409, 409, 422, 422, 409, 422, 422, 200], answers
         assert httpx.get(url + "/memoir/store").status_code == 401
+
+
+def test_a_server_that_follows_makes_its_copy_before_it_looks_into_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("memoir_fast.cli.serve_command.check_vllm", lambda: None)
+    monkeypatch.setenv("MEMOIR_FAST_FOLLOW_KEY", KEYS["rita"])
+    service = service_of(tmp_path, opened(tmp_path))
+    with listening(service) as url:
+        assert main(["serve", "--follow", url, "--store", str(tmp_path / "copy")]) == 2
+    told = capsys.readouterr()
+    assert f"a copy of {url} up to record 0" in told.out and "another model" in told.err, (
+        told
+    )  # the store is a tiny model's
+    with Store(tmp_path / "copy") as copy:
+        assert copy.state.seq == 0
+    assert main(["follow", "--url", url, "--store", str(tmp_path / "copy"), "--once"]) == 0
+    assert "is used as it is, up to record 0" in capsys.readouterr().err  # the service has ended
+    assert main(["follow", "--url", url, "--store", str(tmp_path / "another"), "--once"]) == 2
+    assert "start the editing service first" in capsys.readouterr().err
