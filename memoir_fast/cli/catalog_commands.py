@@ -6,7 +6,9 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from ..store.plan import Plan, taken_by
 from .parsers import Command, Commands, count, store_option
+from .plan_command import tell as tell_plan
 from .terminal import say, shown, told, write_json
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ _STATUSES = ("active", "disabled", "superseded", "deleted")
 
 def add(commands: Commands, command: Command) -> None:
     """Add the commands to the parser. command: `app.command`."""
-    info = command(commands, "info", _info, "describe a store")
+    info = command(commands, "info", _info, "describe a store, with what it takes beside what `plan` predicts")
     info.add_argument(
         "--lookup", action="store_true", help="also say what looks edits up on this machine (loads torch)"
     )
@@ -63,8 +65,9 @@ def opened(options: argparse.Namespace, folder: str | None = None) -> Catalog:
     return told(options, Catalog(options.store if folder is None else folder))
 
 
-def describe(options: argparse.Namespace) -> None:
-    """Say what a store is; the command `info`, and the end of those that make or compact one."""
+def describe(options: argparse.Namespace, costs: bool = False) -> None:
+    """Say what a store is; the command `info`, and the end of those that make or compact one. costs: also what it takes, beside what was to be
+    expected."""
     catalog = opened(options)
     kept = catalog.manifest
     statuses = list(catalog.state.statuses.values())
@@ -86,11 +89,17 @@ def describe(options: argparse.Namespace) -> None:
         for rule, engine in value["lookup"].items():
             chosen = " (this store's)" if rule == kept.config.router else ""
             say(options, f"  look-up with router={rule}{chosen}: {engine}")
+    if costs:
+        made = len(statuses)
+        actual = taken_by(catalog.folder, kept, made)
+        plan = Plan.of_store(kept, made, actual["record"] or 0)
+        value |= {"plan": plan.value(), "actual": actual}
+        tell_plan(options, plan, actual)
     write_json(options, value)
 
 
 def _info(options: argparse.Namespace) -> None:
-    describe(options)
+    describe(options, costs=True)
 
 
 def _log(options: argparse.Namespace) -> None:
