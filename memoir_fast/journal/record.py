@@ -16,6 +16,7 @@ import json
 import math
 import os
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,11 @@ DTYPES = ("float32", "bfloat16")  # that a record's tensors can have
 
 def digest(*parts: bytes | memoryview) -> bytes:
     """The 16-byte BLAKE2b digest of the parts, joined."""
+    return digest_of(parts)
+
+
+def digest_of(parts: Iterable[bytes | memoryview]) -> bytes:
+    """The same of parts of which only one need be there at a time."""
     found = hashlib.blake2b(digest_size=DIGEST)
     for part in parts:
         found.update(part)

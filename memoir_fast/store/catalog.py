@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..base import collecting
 from ..errors import CutOff, Damaged
 from ..journal.past import past_state
 from ..journal.record import Entry
@@ -39,7 +40,8 @@ class Catalog:
         self.manifest = Manifest.load(self.folder)
         for left in range(_TRIES, -1, -1):
             try:
-                self._history = self._read()
+                with collecting.put_off():
+                    self._history = self._read()
                 break
             except ValueError:
                 # A compaction may replace the files while they are read: `config.json` tells.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..journal.record import Entry
 from ..journal.state import STATUSES, State
 from ..memory.residual import ResidualMemory
-from . import manifest
+from . import snapshots
 from .ledger import as_stored
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ def verify(store: Store, each: Callable[[], Any] | None = None) -> dict[str, Any
     D, d, _ = store.manifest.sizes
     for snapshot in store.manifest.snapshots:
         try:
-            shapes = manifest.snapshot_shapes(D, d, store.memory.C is not None)
-            manifest.read_tensors(store.folder / snapshot.file, snapshot.digest, shapes)
+            snapshots.read(store.folder / snapshot.file, snapshot.digest, (D, d), store.memory.C is not None)
         except ValueError as error:
             problems.append(str(error))
     if store.is_writer and store.ledger_rows() != [as_stored(store.state.row(edit)) for edit in store.state.entries]:
