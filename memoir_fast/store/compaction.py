@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -55,6 +57,8 @@ def compact(store: Store, forget_before: int | None = None) -> None:
         if writer.end:
             _begin_segment(store)
         store.keep(updated)
+        with contextlib.suppress(sqlite3.Error):  # a ledger that says where the log ended before is not read
+            store.note_place()
         kept = {s.file for s in updated.snapshots}
         for path in store.folder.glob("snapshot-*.safetensors"):
             if path.name not in kept and manifest.is_snapshot(path.name) and not path.is_dir():

@@ -211,7 +211,7 @@ def _with_sum(parts: dict[str, int]) -> dict[str, int]:
 
 
 def taken_by(folder: Path, kept: Manifest, edits: int) -> dict[str, Any]:
-    """What an existing store takes, by the names of a plan: "disk", and the mean "record" and the newest "snapshot", None where there is none.
+    """What an existing store takes, by the names of a plan: "disk", all its "bytes", the mean "record" and the newest "snapshot", None where there is none.
 
     Args:
         folder: the store's. kept: its manifest. edits: how many were made.
@@ -223,4 +223,9 @@ def taken_by(folder: Path, kept: Manifest, edits: int) -> dict[str, Any]:
 
     disk = {"log": of("log-"), "snapshots": of("snapshot-"), "base file": of("base"), "ledger": of("ledger.sqlite")}
     newest = sizes.get(kept.snapshots[0].file) if kept.snapshots else None
-    return {"disk": _with_sum(disk), "record": disk["log"] / edits if edits else None, "snapshot": newest}
+    return {
+        "bytes": sum(sizes.values()),
+        "disk": _with_sum(disk),
+        "record": disk["log"] / edits if edits else None,
+        "snapshot": newest,
+    }

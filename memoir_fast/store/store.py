@@ -32,7 +32,7 @@ from ..journal.record import DTYPES, Entry
 from ..journal.state import State
 from ..memory.residual import ResidualMemory
 from . import compaction, following, manifest, snapshots
-from .ledger import Ledger, acknowledged, open_ledger, reconcile
+from .ledger import Ledger, Place, acknowledged, open_ledger, reconcile
 from .lock import WriterLock
 from .log import History, Writer, check_reaches, segment_path, segments
 from .manifest import BASE, CONFIG, Manifest
@@ -249,7 +249,16 @@ class Store(Journal):
         self._log = Writer(path, path.stat().st_size if path.exists() else 0, self._history.chain())
         files.sync_folder(self.folder)
         rows = [self.state.row(edit) for edit in self.state.entries]
-        self._ledger = reconcile(self._rows(), rows, self.state.seq, self.report)
+        self._ledger = reconcile(self._rows(), rows, self.state.seq, self._place(), self.report)
+
+    def note_place(self) -> None:
+        """For the writer, which has flushed: say in the ledger where the log ends. Raises sqlite3.Error."""
+        self._rows().put([], self.state.seq, self._place())
+
+    def _place(self) -> Place:
+        """For the writer: where its log ends."""
+        assert self._log is not None
+        return Place(self._log.path.name, self._log.end, self.memory.scale)
 
     def take_base(self, base: dict[str, torch.Tensor]) -> None:
         """Keep those of the base file's tensors that thresholds and matching are made from."""
@@ -307,7 +316,7 @@ class Store(Journal):
             self.reload()
             with contextlib.suppress(sqlite3.Error):  # the ledger may hold them already
                 rows = [self.state.row(edit) for edit in self.state.entries]
-                self._rows().put(rows, min(self._rows().acknowledged, self.state.seq), everything=True)
+                self._rows().put(rows, min(self._rows().acknowledged, self.state.seq), Place(), everything=True)
             if isinstance(error, (sqlite3.Error, OSError)):
                 raise StoreError(
                     f"{self.folder / 'ledger.sqlite'}: writing failed ({error}); nothing was changed"
@@ -324,8 +333,8 @@ class Store(Journal):
             self.state.apply(entry)
         # With durability="batch" the ledger must not claim records that may still be lost.
         ledger = self._rows()
-        known = self.state.seq if self.durability == "edit" else ledger.acknowledged
-        ledger.put([self.state.row(edit) for edit in self.touched(entries)], known)
+        known, place = (self.state.seq, self._place()) if self.durability == "edit" else (ledger.acknowledged, Place())
+        ledger.put([self.state.row(edit) for edit in self.touched(entries)], known, place)
 
     @exclusive
     def reload(self) -> None:
@@ -341,7 +350,7 @@ class Store(Journal):
         writer = self._writer()
         try:
             writer.sync()
-            self._rows().put([], self.state.seq)
+            self.note_place()
         except (OSError, sqlite3.Error) as error:
             writer.broken = True
             raise StoreError(
