@@ -119,7 +119,7 @@ class State:
         check_header(entry)
         if entry.seq != self.seq + 1:
             raise ValueError(f"{entry.path}: record {entry.seq} does not follow {self.seq}")
-        with self._changing():
+        with self._changing() if effect else contextlib.nullcontext():
             if header["kind"] == "edit":
                 self._edit(entry, effect)
             elif header["kind"] == "status":
@@ -133,13 +133,10 @@ class State:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        """The memory, if there is one, to be changed in one piece."""
-        if self._memory is None:
-            yield
-            return
+        """The memory, to be changed in one piece."""
         import torch
 
-        with self._memory.lock, torch.no_grad():
+        with self.memory.lock, torch.no_grad():
             yield
 
     def adopt(self, rows: list[dict[str, Any]], next_id: int, source: Path) -> None:

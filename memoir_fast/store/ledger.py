@@ -291,7 +291,7 @@ def known(connection: sqlite3.Connection, schema: tuple[str, ...]) -> tuple[int,
     """(number of the last record, name of the store, where the log ended) of a ledger with this schema. Raises sqlite3.DatabaseError."""
     columns = (["seq", "store", "file", "end", "scale"], ["seq", "store"], ["seq"])
     which = 0 if schema == _plain(_SCHEMA) else 1 if schema == _plain(_EARLIER[0]) else 2
-    row = connection.execute(f"SELECT {', '.join(columns[which])} FROM log LIMIT 1").fetchone() or (0,)
+    row: tuple[Any, ...] = connection.execute(f"SELECT {', '.join(columns[which])} FROM log LIMIT 1").fetchone() or (0,)
     seq, store, *place = (*row, *(0, "", "", 0, 1.0)[len(row) :])
     if type(seq) is not int or not 0 <= seq < 1 << 53 or not isinstance(store, str):
         raise sqlite3.DatabaseError("its last record has no number")
@@ -317,6 +317,8 @@ def rows_of(connection: sqlite3.Connection, condition: str = "", *values: Any) -
 
 def _cell(name: str, value: Any) -> Any:
     if name in _JSON:
+        if not value:
+            return "{}" if name == "metadata" else "[]"
         return json.dumps(value, ensure_ascii=True, sort_keys=True)
     if isinstance(value, str) and value.isascii():
         return value
