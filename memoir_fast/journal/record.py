@@ -207,7 +207,9 @@ def check_header(entry: Entry) -> None:
         raise Damaged(f"{where()} is of kind {quoted(header['kind'])}, unknown to this version")
     for name, kind in _FIELDS[header["kind"]].items():
         value = header.get(name)
-        if type(value) is kind and kind in _PLAIN:  # nearly always; this is done for every record of a store that is opened
+        if (
+            type(value) is kind and kind in _PLAIN
+        ):  # nearly always; this is done for every record of a store that is opened
             continue
         if not isinstance(value, kind) or isinstance(value, bool) or not _in_range(name, value):
             raise Damaged(f"{where()}: field {name!r} is missing or malformed: {quoted(value)}")

@@ -26,10 +26,7 @@ CHAT_TOKENS = 32
 COMPACT_BYTES = 256 << 20  # of the newest segment, from which a store writes a snapshot of its own accord
 _MOST_BITS, _VECTORS = 576, 4  # of a word's code; columns of what a snapshot says of C's drift
 _WORDS, _WORD_TOKENS, _TEXT = 9, 13, 70  # words, tokens and bytes (of prompt and target) of one edit
-_HEADER, _ROW = (
-    520,
-    140,
-)  # bytes of an edit's header without texts and codes, and of its row in the ledger without texts
+_HEADER, _ROW = 520, 140  # bytes of an edit's header without texts and codes, and of its row in the ledger
 _FRAME = 330  # bytes of a record around header and tensors
 _DETAILS, _KEYS = 3900, 1050  # bytes of Python's objects for an edit, and of the words' rule's without codes
 _LEXICON = 5_000_000  # bytes of the words' rule itself: its word lists and networks

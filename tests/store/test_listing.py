@@ -76,6 +76,18 @@ def test_it_answers_as_the_log_does_at_every_moment(tmp_path):
         )
 
 
+def test_the_last_edits_are_found_without_a_look_at_the_others(changed):
+    """By what SQLite plans to do, which is the same for any number of edits: no sorting."""
+    seen = []
+    with Listing(changed) as one:
+        one._connection.set_trace_callback(seen.append)
+        one.last(20, False), one.last(20, True), one.row(3)
+    plans = sqlite3.connect(changed / "ledger.sqlite")
+    told = " ".join(row[3] for query in seen for row in plans.execute(f"EXPLAIN QUERY PLAN {query}"))
+    plans.close()
+    assert len(seen) == 3 and "TEMP B-TREE" not in told and "INTEGER PRIMARY KEY" in told
+
+
 def test_rows_that_are_ahead_of_what_is_on_disk_do_not_answer(changed):
     with Store(changed, writer=True, durability="batch") as store:
         add(store, 6)
@@ -122,6 +134,19 @@ def test_a_ledger_that_cannot_be_right_is_passed_over(changed, damage):
     expected = Catalog(changed).last(None, True)
     damage(changed)
     assert look(changed, lambda one: one.last(None, True)) == expected
+
+
+def test_a_reader_verifies_the_ledger_that_answers(changed):
+    with Store(changed) as store:
+        assert store.verify()["problems"] == []
+        _execute(changed, "UPDATE edits SET target = 'another' WHERE id = 3")
+        assert store.verify()["problems"] == ["ledger.sqlite does not say what the log says"]
+    with Store(changed, writer=True) as store:  # which makes it again
+        assert "disagreed with the log" in store.report[0] and store.verify()["problems"] == []
+    with Store(changed) as store:
+        assert store.verify()["problems"] == []
+        _execute(changed, "UPDATE log SET end = end + 1", "UPDATE edits SET target = 'another' WHERE id = 3")
+        assert store.verify()["problems"] == []  # nobody reads it, and the next writer makes it again
 
 
 def test_a_cut_log_and_a_lost_segment_are_told_by_the_log(changed):

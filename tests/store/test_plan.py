@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -35,6 +36,7 @@ def near(found: float, predicted: float) -> bool:
 
 def test_the_constants_are_those_of_the_modules_that_need_torch():
     assert (planning._MOST_BITS, planning._VECTORS) == (token_codes.MAX_BITS, drift.VECTORS)
+    assert inspect.signature(Store).parameters["compact_bytes"].default == planning.COMPACT_BYTES
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
