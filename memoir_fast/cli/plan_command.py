@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ..config import ROUTERS, WRITES, MemoirConfig
+from ..config import MASKS, ROUTERS, WRITES, MemoirConfig
 from ..journal.record import DTYPES
 from ..store.plan import CHAT_TOKENS
 from .parsers import Command, Commands, count
@@ -39,14 +39,20 @@ def add(commands: Commands, command: Command) -> None:
     )  # fmt: skip
     plan.add_argument("--edits", type=count, default=1000, metavar="N", help="how many edits (%(default)s)")
     plan.add_argument("--tokens", type=count, default=CHAT_TOKENS, metavar="N", help="training tokens of an edit at which the memory acts "
-                      "(%(default)s, the mean in chats; with plain text, which takes ten contexts, it is about 280)")  # fmt: skip
+                      "(%(default)s, the mean in chats; in plain text, which takes ten contexts, it is about 280, with --masks prompt)")  # fmt: skip
     plan.add_argument(
         "--record-dtype", choices=DTYPES, default="float32", help="dtype of the updates in the log (%(default)s)"
     )
     plan.add_argument("--layer", type=int, metavar="LAYER", help="the decoder layer with the memory (default: 27/32 of the depth)")  # fmt: skip
     plan.add_argument("--in-features", type=count, metavar="D", help="input width of the edited projection (default: what the configuration says; "
                       "needed for a mixture of experts)")  # fmt: skip
-    plan.add_argument("--top-k", type=count, metavar="K", help="active features per mask (default: 2D/7)")
+    plan.add_argument(
+        "--top-k",
+        type=count,
+        metavar="K",
+        help="active features per mask (default: D/10 with masks=spread, 2D/7 otherwise)",
+    )
+    plan.add_argument("--masks", choices=MASKS, help="which features an edit writes to (default: as in a chat, spread, with router=mask prompt)")  # fmt: skip
     plan.add_argument("--write", choices=WRITES, default="preconditioned", help="the update rule (%(default)s)")
     plan.add_argument("--router", choices=ROUTERS, default="tokens", help="how edits are found (%(default)s)")
     plan.add_argument("--revision", help="of a hub id (default: its main one)")
@@ -58,7 +64,7 @@ def _plan(options: argparse.Namespace) -> None:
     from ..store.plan import Plan
 
     sizes = sizes_of(read_config(options.model, options.revision, options.token), options.layer, options.in_features)
-    config = MemoirConfig(top_k=options.top_k, write=options.write, router=options.router)
+    config = MemoirConfig(top_k=options.top_k, masks=options.masks, write=options.write, router=options.router)
     plan = Plan(sizes, config, options.edits, options.tokens, options.record_dtype)
     say(options, f"{shown(options.model, 60)}, a {shown(sizes.architecture, 40)}: D = {sizes.in_features}, d = {sizes.out_features}, "
         f"k = {plan.top_k}; the memory is in layer {sizes.layer} of {sizes.layers}")  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.sizes import Sizes
-from ..config import MemoirConfig, default_top_k
+from ..config import MemoirConfig, default_masks, default_top_k
 from ..editing.update_rule import rule_of
 from ..errors import quoted
 from ..journal.record import DTYPES
@@ -71,7 +71,12 @@ class Plan:
     @property
     def top_k(self) -> int:
         """k."""
-        return self.config.top_k or default_top_k(self.sizes.in_features)
+        return self.config.top_k or default_top_k(self.sizes.in_features, self.masks)
+
+    @property
+    def masks(self) -> str:
+        """Which features an edit writes to, see `MemoirConfig.masks`; where that is left open, as in a chat."""
+        return self.config.masks or default_masks(self.config.router, is_chat=True)
 
     @property
     def tracks(self) -> bool:
@@ -94,8 +99,10 @@ class Plan:
 
     @property
     def _touched(self) -> int:
-        """How many of the D features are on some edit's mask, if masks were drawn at random; real ones are more alike."""
+        """How many of the D features are on some edit's mask; those of prompts as if they were drawn at random, though real ones are more alike."""
         D = self.sizes.in_features
+        if self.masks == "spread":
+            return min(D, self.edits * self.top_k)
         return round(D * (1 - (1 - self.top_k / D) ** self.edits))
 
     def _code(self) -> int:
