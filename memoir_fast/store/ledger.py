@@ -291,11 +291,11 @@ def known(connection: sqlite3.Connection, schema: tuple[str, ...]) -> tuple[int,
     """(number of the last record, name of the store, where the log ended) of a ledger with this schema. Raises sqlite3.DatabaseError."""
     columns = (["seq", "store", "file", "end", "scale"], ["seq", "store"], ["seq"])
     which = 0 if schema == _plain(_SCHEMA) else 1 if schema == _plain(_EARLIER[0]) else 2
-    row: tuple[Any, ...] = connection.execute(f"SELECT {', '.join(columns[which])} FROM log LIMIT 1").fetchone() or (0,)
-    seq, store, *place = (*row, *(0, "", "", 0, 1.0)[len(row) :])
+    found = connection.execute(f"SELECT {', '.join(columns[which])} FROM log LIMIT 1").fetchone() or (0,)
+    values: list[Any] = [*found, *(0, "", "", 0, 1.0)[len(found) :]]
+    seq, store, file, end, scale = values
     if type(seq) is not int or not 0 <= seq < 1 << 53 or not isinstance(store, str):
         raise sqlite3.DatabaseError("its last record has no number")
-    file, end, scale = place
     if not isinstance(file, str) or type(end) is not int or not isinstance(scale, float) or not 0 < scale <= 1:
         raise sqlite3.DatabaseError("it does not say where the log ended")
     return seq, store, Place(file, end, scale)

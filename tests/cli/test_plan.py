@@ -78,15 +78,15 @@ def test_info_shows_the_same_beside_what_is_there(run, tmp_path):
     with new_store(tmp_path / "s", record_dtype="bfloat16") as store:
         run("info", "--store", str(store.folder))
         assert "predicted and found" in run.out
-        for number in range(6):
+        for number in range(60):
             add(store, number)
         store.compact()
         log = sum(path.stat().st_size for path in store.folder.glob("log*"))
         found = run.json("info", "--store", str(store.folder))
         snapshot = (store.folder / store.manifest.snapshots[0].file).stat().st_size
-    assert found["actual"]["disk"]["log"] == log and found["actual"]["record"] == log / 6
+    assert found["actual"]["disk"]["log"] == log and found["actual"]["record"] == log / 60
     assert found["actual"]["snapshot"] == found["actual"]["disk"]["snapshots"] == snapshot
-    assert found["plan"]["edits"] == 6 and found["plan"]["record_dtype"] == "bfloat16"
+    assert found["plan"]["edits"] == 60 and found["plan"]["record_dtype"] == "bfloat16"
     assert found["plan"]["snapshot"] == pytest.approx(snapshot, rel=0.15)
     assert f"{log / 1e6:.3f}" in run("info", "--store", str(tmp_path / "s"))
     with Store(tmp_path / "s") as store:
