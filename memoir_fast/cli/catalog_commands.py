@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..store.plan import Plan, taken_by
 from .parsers import Command, Commands, count, store_option
+from .plan_command import tell as tell_plan
 from .terminal import say, shown, told, write_json
 
 if TYPE_CHECKING:
     from ..journal.state import State
     from ..store import Catalog
+    from ..store.listing import Listing
 
+Found = TypeVar("Found")
 _STATUSES = ("active", "disabled", "superseded", "deleted")
 
 
 def add(commands: Commands, command: Command) -> None:
     """Add the commands to the parser. command: `app.command`."""
-    info = command(commands, "info", _info, "describe a store")
+    info = command(commands, "info", _info, "describe a store, with what it takes beside what `plan` predicts")
     info.add_argument(
         "--lookup", action="store_true", help="also say what looks edits up on this machine (loads torch)"
     )
@@ -63,14 +69,26 @@ def opened(options: argparse.Namespace, folder: str | None = None) -> Catalog:
     return told(options, Catalog(options.store if folder is None else folder))
 
 
-def describe(options: argparse.Namespace) -> None:
-    """Say what a store is; the command `info`, and the end of those that make or compact one."""
-    catalog = opened(options)
-    kept = catalog.manifest
-    statuses = list(catalog.state.statuses.values())
-    counts = {status: statuses.count(status) for status in sorted(set(statuses))}
-    value = {"edits": counts, "scale": catalog.scale, "config": json.loads(kept.config.to_json()), "fingerprint": kept.fingerprint,
-             "conflict": kept.conflict, "record_dtype": kept.record_dtype, "bytes": catalog.bytes}  # fmt: skip
+def looked_at(options: argparse.Namespace, ask: Callable[[Listing | Catalog], Found]) -> Found:
+    """What `ask` gathers from the store, see `store.look`, once it is said what a person should know of it."""
+    from ..store.listing import look
+
+    def asked(store: Listing | Catalog) -> tuple[Listing | Catalog, Found]:
+        return store, ask(store)
+
+    store, found = look(options.store, asked)
+    told(options, store)
+    return found
+
+
+def describe(options: argparse.Namespace, costs: bool = False) -> None:
+    """Say what a store is; the command `info`, and the end of those that make or compact one. costs: also what it takes, beside what was to be
+    expected."""
+    counts, scale, kept = looked_at(options, lambda store: (store.counts(), store.scale, store.manifest))
+    made = sum(counts.values())
+    actual = taken_by(Path(options.store), kept, made)
+    value = {"edits": counts, "scale": scale, "config": json.loads(kept.config.to_json()), "fingerprint": kept.fingerprint,
+             "conflict": kept.conflict, "record_dtype": kept.record_dtype, "bytes": actual["bytes"]}  # fmt: skip
     tuned = (
         f"; settings of {shown(kept.config.tuned, 80)} (memoir-fast tune)"
         if kept.config.tuned not in (None, "off")
@@ -78,7 +96,7 @@ def describe(options: argparse.Namespace) -> None:
     )
     listed = ", ".join(f"{number} {status}" for status, number in counts.items()) or "no edits"
     say(options, f"{options.store}: {listed}; beside {shown(str(kept.fingerprint.get('target')), 60)} of a "
-        f"{shown(str(kept.fingerprint.get('architecture')), 40)}, k = {kept.config.top_k}, {catalog.bytes / 1e6:.1f} MB{tuned}")  # fmt: skip
+        f"{shown(str(kept.fingerprint.get('architecture')), 40)}, k = {kept.config.top_k}, {actual['bytes'] / 1e6:.1f} MB{tuned}")  # fmt: skip
     if getattr(options, "lookup", False):
         from ..ops.search import engines
 
@@ -86,17 +104,19 @@ def describe(options: argparse.Namespace) -> None:
         for rule, engine in value["lookup"].items():
             chosen = " (this store's)" if rule == kept.config.router else ""
             say(options, f"  look-up with router={rule}{chosen}: {engine}")
+    if costs:
+        plan = Plan.of_store(kept, made, actual["record"] or 0)
+        value |= {"plan": plan.value(), "actual": actual}
+        tell_plan(options, plan, actual)
     write_json(options, value)
 
 
 def _info(options: argparse.Namespace) -> None:
-    describe(options)
+    describe(options, costs=True)
 
 
 def _log(options: argparse.Namespace) -> None:
-    catalog = opened(options)
-    edits = [edit for edit, status in catalog.state.statuses.items() if options.all or status in ("active", "disabled")]
-    _listed(options, [catalog.row(edit) for edit in (edits[-options.count :] if options.count else edits)])
+    _listed(options, looked_at(options, lambda store: store.last(options.count, options.all)))
 
 
 def _search(options: argparse.Namespace) -> None:
@@ -116,7 +136,7 @@ def _listed(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    row = opened(options).row(options.id)
+    row = looked_at(options, lambda store: store.row(options.id))
     for name, value in row.items():
         say(options, f"{name:>12}  {shown(value if isinstance(value, str) else json.dumps(value), 10_000)}")
     write_json(options, row)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EditError, StoreError
-from .model_options import model_options, open_model
+from .model_options import model_options, new_store_options, open_model
 from .parsers import Command, Commands, count, json_object
 from .terminal import complain, say, shown, write_json
 
@@ -59,8 +59,7 @@ def add(commands: Commands, command: Command) -> None:
     )
     edit.add_argument("--metadata", type=json_object, default={}, metavar="JSON", help="an object kept with the edits; what a line says of "
                       "the same name counts")  # fmt: skip
-    edit.add_argument("--conflict", choices=("supersede", "keep", "reject"), help="for a new store: what a new edit does to a stored one "
-                      "that asks the same with another target (default: supersede)")  # fmt: skip
+    new_store_options(edit)
     edit.add_argument("--verify", action=argparse.BooleanOptionalAction, help="ask each prompt and its rephrasings once it "
                       "is made, and say where the answer is not the target (default: --verify)")  # fmt: skip
     edit.set_defaults(verify=True)  # given above, argparse would tell of the default a second time (before Python 3.13)

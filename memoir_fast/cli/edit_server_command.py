@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from .model_options import model_options, open_model
+from .model_options import model_options, new_store_options, open_model
 from .parsers import Command, Commands, count
 from .terminal import say
 
@@ -20,8 +20,7 @@ def add(commands: Commands, command: Command) -> None:
         commands, "edit-server", _serve, "edit a store over HTTP: proposals, approval, previews, undo, and a page"
     )
     model_options(server, store=True)
-    server.add_argument("--conflict", choices=("supersede", "keep", "reject"), help="for a new store: what a new edit does to a stored one "
-                        "that asks the same with another target (default: supersede)")  # fmt: skip
+    new_store_options(server)
     service = server.add_argument_group("the service")
     service.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     service.add_argument("--port", type=int, default=PORT, help="port to listen on (%(default)s)")

@@ -55,6 +55,14 @@ def model_options(parser: argparse.ArgumentParser, store: bool = False) -> None:
             settings.add_argument(flag, type=kind, metavar=field.name.upper(), help=text)
 
 
+def new_store_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that only a store that is made takes, and keeps."""
+    parser.add_argument("--conflict", choices=("supersede", "keep", "reject"), help="for a new store: what a new edit does to a stored one "
+                        "that asks the same with another target (default: supersede)")  # fmt: skip
+    parser.add_argument("--record-dtype", choices=("float32", "bfloat16"), help="for a new store: dtype of the edits' updates in its log; "
+                        "bfloat16 halves the log, and the memory is made from the rounded values (default: float32)")  # fmt: skip
+
+
 def _json_or_text(text: str) -> object:
     return json_value(text) if text.startswith("{") else text
 
@@ -81,6 +89,7 @@ def open_model(options: argparse.Namespace, read_only: bool = False, kept: bool 
         read_only=read_only,
         background=options.background,
         conflict=getattr(options, "conflict", None),
+        record_dtype=getattr(options, "record_dtype", None),
         **{name: getattr(options, name) for name in OPTIONS},
         **settings_of(options),
     )

@@ -16,6 +16,7 @@ import json
 import math
 import os
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,11 @@ DTYPES = ("float32", "bfloat16")  # that a record's tensors can have
 
 def digest(*parts: bytes | memoryview) -> bytes:
     """The 16-byte BLAKE2b digest of the parts, joined."""
+    return digest_of(parts)
+
+
+def digest_of(parts: Iterable[bytes | memoryview]) -> bytes:
+    """The same of parts of which only one need be there at a time."""
     found = hashlib.blake2b(digest_size=DIGEST)
     for part in parts:
         found.update(part)
@@ -182,6 +188,7 @@ def was_whole(data: bytes) -> bool:
 
 # ---- headers -----------------------------------------------------------------------------------------------------
 
+_PLAIN = (str, list, dict)  # fields whose type alone is checked
 _FIELDS: dict[str, dict[str, Any]] = {
     "edit": HEADER,
     "status": {"changes": list, "created": str},
@@ -191,29 +198,37 @@ _FIELDS: dict[str, dict[str, Any]] = {
 
 def check_header(entry: Entry) -> None:
     """Raise Damaged unless the header has the fields of its kind, each within its range."""
-    header, where = entry.header, f"{entry.path}: record {entry.seq}"
+    header = entry.header
+
+    def where() -> str:
+        return f"{entry.path}: record {entry.seq}"
+
     if header["kind"] not in _FIELDS:
-        raise Damaged(f"{where} is of kind {quoted(header['kind'])}, unknown to this version")
+        raise Damaged(f"{where()} is of kind {quoted(header['kind'])}, unknown to this version")
     for name, kind in _FIELDS[header["kind"]].items():
         value = header.get(name)
-        if kind is str and type(value) is str:
+        if (
+            type(value) is kind and kind in _PLAIN
+        ):  # nearly always; this is done for every record of a store that is opened
             continue
         if not isinstance(value, kind) or isinstance(value, bool) or not _in_range(name, value):
-            raise Damaged(f"{where}: field {name!r} is missing or malformed: {quoted(value)}")
+            raise Damaged(f"{where()}: field {name!r} is missing or malformed: {quoted(value)}")
     if header["kind"] == "edit":
         for name, kind in LATER.items():
             value = header.get(name)
-            if name not in header or (kind is str and type(value) is str):
+            if name not in header or (type(value) is kind and (kind is str or not value)):
                 continue
             if not isinstance(value, kind) or (kind is list and not all(isinstance(one, str) for one in value)):
-                raise Damaged(f"{where}: field {name!r} is malformed: {quoted(value)}")
-    tags, old, changes = (header.get(name, []) for name in ("tags", "supersedes", "changes"))
-    if not all(isinstance(tag, str) for tag in tags) or not all(type(edit) is int for edit in old):
-        raise Damaged(f"{where}: field 'tags' or 'supersedes' is malformed")
+                raise Damaged(f"{where()}: field {name!r} is malformed: {quoted(value)}")
+    tags, old, changes = (header.get(name) for name in ("tags", "supersedes", "changes"))
+    if (tags and not all(isinstance(tag, str) for tag in tags)) or (old and not all(type(edit) is int for edit in old)):
+        raise Damaged(f"{where()}: field 'tags' or 'supersedes' is malformed")
     if type(header.get("by", 0)) is not int:
-        raise Damaged(f"{where}: field 'by' is malformed")
-    if not all(isinstance(c, list) and len(c) == 2 and type(c[0]) is int and isinstance(c[1], str) for c in changes):
-        raise Damaged(f"{where}: field 'changes' is malformed")
+        raise Damaged(f"{where()}: field 'by' is malformed")
+    if changes and not all(
+        isinstance(c, list) and len(c) == 2 and type(c[0]) is int and isinstance(c[1], str) for c in changes
+    ):
+        raise Damaged(f"{where()}: field 'changes' is malformed")
 
 
 def _in_range(name: str, value: Any) -> bool:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import quoted
 from .edit_record import EditRecord, row_of
-from .lists import Lists, asked
+from .lists import Lists, Rows, asked
 from .record import Entry, check_header, edit_update
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class State:
         self.entries: dict[int, Entry] = {}
         self.statuses: dict[int, str] = {}
         self.tags: dict[int, list[str]] = {}
-        self.edits: dict[int, dict[str, Any]] = {}
+        self.edits = Rows(self.row)
         self.successors: dict[int, list[int]] = {}
         self.predecessors: dict[int, list[int]] = {}
         self._ranks: dict[int, tuple[int, int]] = {}
@@ -69,7 +69,7 @@ class State:
     def memory(self, memory: ResidualMemory) -> None:
         self._memory = memory
 
-    def by_edit(self) -> dict[str, dict[int, Any]]:
+    def by_edit(self) -> dict[str, MutableMapping[int, Any]]:
         """The dictionaries that are kept by edit id (not copies), by name."""
         names = ("entries", "statuses", "tags", "edits", "successors", "predecessors", "_ranks", "_disabled")
         return {name: getattr(self, name) for name in names}
@@ -93,20 +93,25 @@ class State:
     def copied(self) -> State:
         """What is kept of each edit, in a state of its own without a memory."""
         other = State(None)
-        for name, kept in self.by_edit().items():
-            setattr(other, name, dict(kept))
+        other._take({name: dict(kept) for name, kept in self.by_edit().items() if name != "edits"}, self.edits)
         vars(other).update(self.counts())
         other._forget_lists()
         return other
 
     def take(self, other: State) -> None:
         """Take over another state; the caller fills this one's memory from the other's."""
-        for name, kept in other.by_edit().items():
-            setattr(self, name, kept)
+        self._take({name: kept for name, kept in other.by_edit().items() if name != "edits"}, other.edits)
         changed = self.changed + 1
         vars(self).update(other.counts())
         self.changed = changed
         self._forget_lists()
+
+    def _take(self, kept: dict[str, Any], active: Iterable[int]) -> None:
+        """Take over what is kept by edit id, and which edits have rows."""
+        vars(self).update(kept)
+        self.edits = Rows(self.row)
+        for edit in active:
+            self.edits.note(edit)
 
     def apply(self, entry: Entry, effect: bool = True) -> None:
         """Take in the next record. effect: False where the memory holds it already (it came from a snapshot)."""
@@ -114,7 +119,7 @@ class State:
         check_header(entry)
         if entry.seq != self.seq + 1:
             raise ValueError(f"{entry.path}: record {entry.seq} does not follow {self.seq}")
-        with self._changing():
+        with self._changing() if effect else contextlib.nullcontext():
             if header["kind"] == "edit":
                 self._edit(entry, effect)
             elif header["kind"] == "status":
@@ -128,13 +133,10 @@ class State:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        """The memory, if there is one, to be changed in one piece."""
-        if self._memory is None:
-            yield
-            return
+        """The memory, to be changed in one piece."""
         import torch
 
-        with self._memory.lock, torch.no_grad():
+        with self.memory.lock, torch.no_grad():
             yield
 
     def adopt(self, rows: list[dict[str, Any]], next_id: int, source: Path) -> None:
@@ -260,6 +262,6 @@ class State:
 
     def _note(self, edit: int) -> None:
         if STATUSES[self.statuses[edit]][1]:
-            self.edits[edit] = self.row(edit)
+            self.edits.note(edit)
         else:
             self.edits.pop(edit, None)

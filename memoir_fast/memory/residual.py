@@ -13,6 +13,7 @@ import torch
 from .. import ops
 from .drift import Drift
 from .index import SignatureIndex
+from .symmetric import add_within, mirror_, unpack_
 from .update import Update
 
 
@@ -37,8 +38,8 @@ class ResidualMemory:
         scale: S, a Python float (float64): the product of SGD's weight decay over all steps so far.
         background: (D,) float32, the mean prompt feature of unrelated prompts.
         permutation: (D,) int32.
-        C: (D, D) float32 or None: the sum of `A^T A` over past edits, A being their tokens' features on the mask. It
-            records which directions earlier edits read, and is kept with `write="preconditioned"`.
+        C: (D, D) float32, symmetric to the bit, or None: the sum of `A^T A` over past edits, A being their tokens' features on
+            the mask. It records which directions earlier edits read, and is kept with `write="preconditioned"`.
         feature: what masks are made from, see `MemoirConfig.feature`.
         drift: how far C is from the sum that it stands for; None unless somebody follows it (`watch`).
         index: the stored edits' signatures.
@@ -129,34 +130,41 @@ class ResidualMemory:
             self.scale = 1.0
 
     def fill(self, V: torch.Tensor, scale: float, ids: Sequence[int], signatures: np.ndarray, C: torch.Tensor | None = None,
-             sums: torch.Tensor | None = None) -> None:  # fmt: skip
+             sums: torch.Tensor | None = None, rows: torch.Tensor | None = None, columns: torch.Tensor | None = None) -> None:  # fmt: skip
         """Fill an empty memory.
 
         Args:
-            V: (D, d) float32.
+            V: (D, d) float32, or only the rows `rows`.
             scale: S.
             ids: n ints, ascending.
             signatures: (n, ceil(D/8)) uint8.
-            C: (D, D) float32, if the memory keeps it.
+            C: (D, D) float32, or what `packed` made of it beside `columns`; if the memory keeps it.
             sums: what `drift` had found for this C, see `Drift`; None takes C for the sum itself.
+            rows, columns: see `packed`; None for all of V or C.
 
         Raises:
-            ValueError: as `SignatureIndex.add`.
+            ValueError: as `SignatureIndex.add`; nothing is filled then.
         """
         with self.lock:
+            if len(ids):
+                self.index.add(ids, signatures)
             self._blocks.clear()
-            self.V.copy_(V)
+            if rows is None or len(rows) == len(self.V):
+                self.V.copy_(V)
+            else:
+                self.V.index_copy_(0, rows.long().to(self.V.device), V.to(self.V.device))
             if self.C is not None:
                 assert C is not None
-                self.C.copy_(C)
+                if columns is None:
+                    mirror_(self.C.copy_(C))  # earlier versions kept no more than nearly symmetric ones
+                else:
+                    unpack_(self.C, C, columns)
             if self.drift is not None and self.C is not None:
                 if sums is None:
                     self.drift.begin(self.C)
                 else:
                     self.drift.sums.copy_(sums)
             self.scale = scale
-            if len(ids):
-                self.index.add(ids, signatures)
 
     def changed(self, without: list[Update], given: list[Update], scale: float | None = None) -> ResidualMemory:
         """A copy to optimise against, with its own V and C and the same index.
@@ -209,14 +217,6 @@ class ResidualMemory:
         id."""
         bits = np.unpackbits(self.index.signature(edit_id), bitorder="little", count=self.in_features)
         return torch.from_numpy(np.flatnonzero(bits).astype(np.int32))
-
-
-def add_within(C: torch.Tensor, rows: torch.Tensor, features: torch.Tensor, sign: int = 1) -> None:
-    """`C[rows, rows] += sign * A^T A`. C: (D, D) contiguous; rows: (k,), each of them once; features: A (n, k)."""
-    where = rows.long()
-    places = (where[:, None] * C.shape[1] + where).view(-1)
-    # Four times as fast as indexing by rows and columns.
-    C.view(-1).scatter_add_(0, places, (sign * (features.T @ features)).view(-1))
 
 
 def _zeros(rows: int, columns: int) -> torch.Tensor:

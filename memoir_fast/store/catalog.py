@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..base import collecting
 from ..errors import CutOff, Damaged
 from ..journal.past import past_state
 from ..journal.record import Entry
@@ -39,7 +40,8 @@ class Catalog:
         self.manifest = Manifest.load(self.folder)
         for left in range(_TRIES, -1, -1):
             try:
-                self._history = self._read()
+                with collecting.put_off():
+                    self._history = self._read()
                 break
             except ValueError:
                 # A compaction may replace the files while they are read: `config.json` tells.
@@ -63,11 +65,6 @@ class Catalog:
         return str(self.folder)
 
     @property
-    def bytes(self) -> int:
-        """What the folder's files take."""
-        return sum(path.lstat().st_size for path in self.folder.iterdir())
-
-    @property
     def scale(self) -> float:
         """The memory's S: that of the last edit made, as its record says. Raises Damaged where that is no number."""
         if not self.state.entries:
@@ -82,6 +79,16 @@ class Catalog:
         if edit not in self.state.entries:
             raise ValueError(f"there is no edit {edit} in {self}")
         return self.state.row(edit)
+
+    def counts(self) -> dict[str, int]:
+        """How many edits have each status, by its name; those that none has are left out."""
+        statuses = list(self.state.statuses.values())
+        return {status: statuses.count(status) for status in sorted(set(statuses))}
+
+    def last(self, number: int | None, everything: bool) -> list[dict[str, Any]]:
+        """The rows of the last edits by id, ascending. number: how many; None for all. everything: also superseded and deleted ones."""
+        edits = [edit for edit, status in self.state.statuses.items() if everything or status in ("active", "disabled")]
+        return [self.state.row(edit) for edit in (edits if number is None else edits[-number:])]
 
     def rows(self) -> list[dict[str, Any]]:
         """All edits' rows, whatever their status, by id."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,10 +12,10 @@ import torch
 from ..base import files
 from ..errors import StoreError
 from ..journal.record import Entry, encode
-from ..memory.residual import ResidualMemory, add_within
-from . import manifest
+from ..memory.symmetric import add_within
+from . import manifest, snapshots
 from .log import Writer, scan, segment_path, segments
-from .manifest import SUMS, Snapshot
+from .manifest import Snapshot
 
 FEW = 256  # edits whose records are read again whenever C may have drifted
 MOST_DRIFT = 1e-5  # of C's norm; the additions alone leave less
@@ -41,7 +43,7 @@ def compact(store: Store, forget_before: int | None = None) -> None:
         raise TypeError(f"forget_before must be an edit's id, got {forget_before!r}")
     if store.mended != state.changed and memory.C is not None:
         _mend(memory.C, store)
-    tensors = _tensors(memory)
+    tensors = snapshots.tensors_of(memory)
     name = f"snapshot-{state.seq:012d}.safetensors"
     try:
         found = manifest.write_tensors(store.folder / name, tensors)
@@ -55,6 +57,8 @@ def compact(store: Store, forget_before: int | None = None) -> None:
         if writer.end:
             _begin_segment(store)
         store.keep(updated)
+        with contextlib.suppress(sqlite3.Error):  # a ledger that says where the log ended before is not read
+            store.note_place()
         kept = {s.file for s in updated.snapshots}
         for path in store.folder.glob("snapshot-*.safetensors"):
             if path.name not in kept and manifest.is_snapshot(path.name) and not path.is_dir():
@@ -87,20 +91,6 @@ def _given_up(store: Store, before: int | None) -> int:
     """The number of the last record whose update is given up already or, for edits below `before`, now; 0 for none."""
     entries = store.state.entries.items()
     return max((e.seq for i, e in entries if e.forgotten or (before is not None and i < before)), default=0)
-
-
-def _tensors(memory: ResidualMemory) -> dict[str, torch.Tensor]:
-    """What a snapshot holds."""
-    tensors = {
-        "V": memory.V,
-        "ids": torch.tensor(memory.index.ids, dtype=torch.int64),
-        "signatures": torch.from_numpy(memory.index.signatures()),
-    }
-    if memory.C is not None:
-        tensors["C"] = memory.C
-        if memory.drift is not None:
-            tensors[SUMS] = memory.drift.sums
-    return tensors
 
 
 def _mend(C: torch.Tensor, store: Store) -> None:

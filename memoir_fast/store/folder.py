@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -30,12 +29,13 @@ from ..journal.memory_state import MemoryState, words_among
 from ..journal.record import Entry, check_header, digest
 from ..journal.volatile import VolatileJournal
 from ..memory.residual import ResidualMemory
-from .manifest import MOST_BASE, MOST_CONFIG, checksum
+from . import snapshots
+from .manifest import MOST_BASE, MOST_CONFIG, SUMS, check_fits, checksum
 
 CONFIG, EDITS, TENSORS = "config.json", "edits.json", "memory.safetensors"
 SAVING = "saving.part"
-# Up to version 3 the memory acts on all tokens; 1 and 2 have sizes instead of digests; 1 knows only router="mask".
-FORMAT_VERSION, READS = 4, (1, 2, 3, 4)
+# Up to version 4 V and C are whole; up to version 3 the memory acts on all tokens; 1 and 2 have sizes instead of digests; 1 knows only router="mask".
+FORMAT_VERSION, READS = 5, (1, 2, 3, 4, 5)
 _TRIES = 3  # how often a reader tries again because a save replaced the files it was reading
 
 
@@ -50,9 +50,9 @@ class Saved:
         contexts: the short texts that edits are trained behind.
         next_id: the id that the next edit gets.
         edits: the active edits' rows, ascending by id.
-        tensors: V (D, d) float32, background (D,) float32, permutation (D,) int32, ids (n,) int64, signatures
-            (n, ceil(D/8)) uint8, calibration (m, ceil(D/8)) uint8; with write="preconditioned" also C (D, D) float32;
-            with router="tokens" also the matcher's tensors, with "words." in front of their names.
+        tensors: what `snapshots.tensors_of` makes of the memory, or, from earlier versions, V (D, d) and C (D, D) whole; background
+            (D,) float32, permutation (D,) int32, calibration (m, ceil(D/8)) uint8; with router="tokens" also the matcher's
+            tensors, with "words." in front of their names.
     """
 
     config: MemoirConfig
@@ -79,21 +79,17 @@ def write(folder: str | Path, state: MemoryState, threshold: float) -> None:
     folder = Path(folder)
     files.make_folder(folder)
     memory = state.memory
-    ids = np.asarray(memory.index.ids, dtype=np.int64)
     rows = state.journal.edits
     tensors = {
-        "V": memory.V,
+        **{name: tensor for name, tensor in snapshots.tensors_of(memory).items() if name != SUMS},
         "background": memory.background,
         "permutation": memory.permutation,
-        "ids": torch.from_numpy(ids),
-        "signatures": torch.from_numpy(memory.index.signatures()),
         **state.measured(),
     }
-    if memory.C is not None:
-        tensors["C"] = memory.C
+    ids = tensors["ids"].tolist()
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    codes = {int(i): state.journal.state.entries[int(i)].header.get("codes", []) for i in ids}
-    edits = json.dumps([rows[i] | {"codes": codes[i]} for i in ids.tolist()], ensure_ascii=False, indent=1).encode()
+    codes = {i: state.journal.state.entries[i].header.get("codes", []) for i in ids}
+    edits = json.dumps([rows[i] | {"codes": codes[i]} for i in ids], ensure_ascii=False, indent=1).encode()
     config = {
         "format": "memoir_fast",
         "format_version": FORMAT_VERSION,
@@ -190,6 +186,7 @@ def _read(folder: Path, data: bytes) -> Saved:
         sizes = [config["fingerprint"].get(name) for name in ("in_features", "out_features")]
         if not all(type(size) is int and 0 < size <= 1 << 24 for size in sizes):
             raise ValueError(f"fingerprint: in_features and out_features are {quoted(sizes)}")
+        check_fits(sizes[0], sizes[1], rule_of(settings).tracks)
         numbers = math.prod(sizes) + (sizes[0] ** 2 if rule_of(settings).tracks else 0)
         known = config["digests"] if version >= 3 else config["bytes"]
         edits = _part(folder, EDITS, known[EDITS], MOST_BASE)
@@ -220,7 +217,7 @@ def load_state(folder: str | Path) -> MemoryState:
     `read`."""
     saved = read(folder)
     tensors = saved.tensors
-    D, d = tensors["V"].shape
+    D, d = (saved.fingerprint[name] for name in ("in_features", "out_features"))
     if saved.config.top_k is None:
         raise ValueError(f"{Path(folder) / CONFIG}: config.top_k is missing")
     memory = ResidualMemory(D, d, saved.config.top_k, tensors["permutation"])
@@ -228,7 +225,7 @@ def load_state(folder: str | Path) -> MemoryState:
     memory.feature = saved.config.feature
     if rule_of(saved.config).tracks:
         memory.track()
-    memory.fill(tensors["V"], saved.scale, tensors["ids"].tolist(), tensors["signatures"].numpy(), tensors.get("C"))
+    snapshots.fill(memory, tensors, saved.scale)
     journal = VolatileJournal(memory, saved.edits, saved.next_id)
     calibration, words = tensors["calibration"].numpy(), words_among(tensors)
     return MemoryState(saved.config, saved.fingerprint, memory, saved.contexts, calibration, journal, words)
@@ -240,16 +237,15 @@ def _check(folder: Path, saved: Saved) -> None:
     dimension = int(saved.fingerprint.get("in_features", -1))
     hidden = int(saved.fingerprint.get("out_features", -1))
     edits, width = len(saved.edits), (dimension + 7) // 8
-    expected: dict[str, tuple[tuple[int, ...] | None, torch.dtype]] = {
-        "V": ((dimension, hidden), torch.float32),
+    expected: dict[str, tuple[tuple[int | None, ...] | None, torch.dtype]] = {
+        **snapshots.shapes_of(tensors, dimension, hidden, rule_of(saved.config).tracks),
         "background": ((dimension,), torch.float32),
         "permutation": ((dimension,), torch.int32),
         "ids": ((edits,), torch.int64),
         "signatures": ((edits, width), torch.uint8),
         "calibration": ((tensors["calibration"].shape[0], width) if "calibration" in tensors else None, torch.uint8),
     }
-    if rule_of(saved.config).tracks:
-        expected["C"] = ((dimension, dimension), torch.float32)
+    expected.pop(SUMS, None)  # which a folder does not hold
     for name, (shape, dtype) in expected.items():
         tensor = tensors.get(name)
         if tensor is None or tuple(tensor.shape) != shape or tensor.dtype != dtype:
@@ -257,6 +253,7 @@ def _check(folder: Path, saved: Saved) -> None:
             raise ValueError(f"{path}: tensor {name!r} is {found}, expected {shape} {dtype}")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
+    snapshots.check_rows(tensors, path, dimension)
     ids = tensors["ids"].tolist()
     if [e.get("id") if isinstance(e, dict) else None for e in saved.edits] != ids:
         raise ValueError(f"{folder / EDITS}: its ids are not those of {TENSORS}")

@@ -13,6 +13,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,33 @@ def _edits(columns: tuple[str, ...]) -> str:
 
 _INDEX = "CREATE INDEX by_status ON edits (status)"
 _LOG = "CREATE TABLE log (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL"
-_SCHEMA = (_edits(COLUMNS), _INDEX, f"{_LOG}, store TEXT NOT NULL)")
-# The schemas of earlier versions: 2; 1; and 1 with columns added by a later version.
+_NAMED = f"{_LOG}, store TEXT NOT NULL"
+_PLACE = "file TEXT NOT NULL, end INTEGER NOT NULL, scale REAL NOT NULL"
+_SCHEMA = (_edits(COLUMNS), _INDEX, f"{_NAMED}, {_PLACE})")
+# The schemas of earlier versions: 3 and 4; 2; 1; and 1 with columns added by a later version.
 _ADDED = "".join(f", {name} TEXT NOT NULL DEFAULT '{'[]' * (name in _JSON)}'" for name in COLUMNS[len(_FIRST) :])
 _EARLIER = [
-    (first, _INDEX, f"{_LOG})") for first in (_edits(COLUMNS), _edits(_FIRST), f"{_edits(_FIRST)[:-1]}{_ADDED})")
+    (_edits(COLUMNS), _INDEX, f"{_NAMED})"),
+    *((first, _INDEX, f"{_LOG})") for first in (_edits(COLUMNS), _edits(_FIRST), f"{_edits(_FIRST)[:-1]}{_ADDED})")),
 ]
 _SIDES = ("", "-wal", "-shm")
 _LIMIT_LENGTH = 0  # SQLite's number for the limit on a cell's bytes (SQLITE_LIMIT_LENGTH)
 _LONGEST = 128 << 20  # bytes per cell; twice the largest header of a record
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the log ends that a ledger's rows are those of. By it a reader sees that it need not read the log.
+
+    Attributes:
+        file: the name of the last segment; "" where the rows are ahead of the records that are known to be on disk.
+        end: its bytes.
+        scale: the memory's scale then.
+    """
+
+    file: str = ""
+    end: int = 0
+    scale: float = 1.0
 
 
 class Ledger:
@@ -60,19 +79,22 @@ class Ledger:
     Attributes:
         acknowledged: the number of the last record that the ledger knows.
         store: the name of the store that wrote it, "" for none.
+        place: where the log ended then.
         outdated: an earlier version wrote it, and its rows were dropped.
     """
 
     def __init__(self, folder: Path, name: str):
         self.path, self.name = folder / FILE, name
-        _check_sides(self.path)
-        self._connection = _connect(str(self.path))
+        check_sides(self.path)
+        self._connection = connect(str(self.path))
         try:
-            with _limited(self._connection, self.path):
-                found = _schema(self._connection)
+            with limited(self._connection, self.path):
+                found = schema_of(self._connection)
                 if self._connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
                     raise sqlite3.DatabaseError("quick_check failed")
-                self.acknowledged, self.store = _known(self._connection, found) if found else (0, "")
+                self.acknowledged, self.store, self.place = (
+                    known(self._connection, found) if found else (0, "", Place())
+                )
                 self.outdated = bool(found) and found != _plain(_SCHEMA)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")  # enough, for the log can rebuild the ledger
@@ -90,14 +112,15 @@ class Ledger:
         with connection:
             for statement in (*dropped, *_SCHEMA):
                 connection.execute(statement)
-            connection.execute("INSERT INTO log VALUES (1, ?, ?)", (self.acknowledged, self.store))
+            connection.execute("INSERT INTO log VALUES (1, ?, ?, '', 0, 1.0)", (self.acknowledged, self.store))
 
-    def put(self, rows: list[dict[str, Any]], seq: int, everything: bool = False) -> None:
+    def put(self, rows: list[dict[str, Any]], seq: int, place: Place, everything: bool = False) -> None:
         """Insert or replace edits' rows, all or none. Raises sqlite3.Error.
 
         Args:
             rows: the edits' rows.
             seq: the last record that the ledger then knows.
+            place: where the log ends, if that is the record `seq`, and the rows are then those of the log.
             everything: these rows are the whole ledger; others are deleted.
         """
         marks = ",".join("?" * len(COLUMNS))
@@ -106,17 +129,18 @@ class Ledger:
             if everything:
                 self._connection.execute("DELETE FROM edits")
             self._connection.executemany(f"INSERT OR REPLACE INTO edits ({','.join(COLUMNS)}) VALUES ({marks})", values)
-            self._connection.execute("INSERT OR REPLACE INTO log VALUES (1, ?, ?)", (seq, self.name))
-        self.acknowledged, self.store, self.outdated = seq, self.name, False
+            values_of_log = (seq, self.name, place.file, place.end, place.scale)
+            self._connection.execute("INSERT OR REPLACE INTO log VALUES (1, ?, ?, ?, ?, ?)", values_of_log)
+        self.acknowledged, self.store, self.place, self.outdated = seq, self.name, place, False
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows, ascending by id. Raises sqlite3.Error or ValueError for a damaged file."""
-        with _limited(self._connection, self.path):
-            return _rows(self._connection)
+        with limited(self._connection, self.path):
+            return rows_of(self._connection)
 
     def holds(self, rows: list[dict[str, Any]]) -> bool:
         """Whether these, ascending by id, are all rows, as a ledger stores them; nothing is parsed. Raises sqlite3.Error."""
-        with _limited(self._connection, self.path):
+        with limited(self._connection, self.path):
             found = self._connection.execute(f"SELECT {','.join(COLUMNS)} FROM edits ORDER BY id").fetchall()
         return len(found) == len(rows) and all(
             kept == tuple(_cell(name, row[name]) for name in COLUMNS) for kept, row in zip(found, rows, strict=True)
@@ -132,13 +156,13 @@ def acknowledged(folder: Path, name: str) -> int:
     """For readers: the last record that the ledger knows; 0 if it cannot be read or belongs to another store."""
     path = folder / FILE
     try:
-        _check_sides(path)
+        check_sides(path)
         if not path.is_file():
             return 0
-        with contextlib.closing(_connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            with _limited(connection, path):
-                found = _schema(connection)
-                seq, store = _known(connection, found) if found else (0, "")
+        with contextlib.closing(connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            with limited(connection, path):
+                found = schema_of(connection)
+                seq, store, _ = known(connection, found) if found else (0, "", None)
                 return seq if store in ("", name) else 0
     except (sqlite3.Error, ValueError, OSError):
         return 0
@@ -166,12 +190,12 @@ def open_ledger(folder: Path, name: str, report: list[str]) -> tuple[Ledger, typ
     return Ledger(folder, name), CutOff
 
 
-def reconcile(ledger: Ledger, rows: list[dict[str, Any]], seq: int, report: list[str]) -> Ledger:
+def reconcile(ledger: Ledger, rows: list[dict[str, Any]], seq: int, place: Place, report: list[str]) -> Ledger:
     """Make the ledger agree with the log.
 
     Args:
         rows: what the log says, ascending by id (see `State.row`).
-        seq: the log's last record.
+        seq: the log's last record. place: where the log ends.
         report: gets a sentence if the ledger disagreed.
 
     Returns:
@@ -182,17 +206,17 @@ def reconcile(ledger: Ledger, rows: list[dict[str, Any]], seq: int, report: list
         same = ledger.holds(rows)
     except (sqlite3.Error, ValueError):
         same = False
-    if same and not behind:
+    if same and not behind and ledger.place == place:
         return ledger
     if not same and not behind:
         report.append(f"{FILE} disagreed with the log; it was made again from the log")
     try:
-        ledger.put(rows, seq, everything=True)
+        ledger.put([] if same else rows, seq, place, everything=not same)
     except sqlite3.Error:
         ledger.close()
         set_aside(ledger.path.parent)
         ledger = Ledger(ledger.path.parent, ledger.name)
-        ledger.put(rows, seq, everything=True)
+        ledger.put(rows, seq, place, everything=True)
     return ledger
 
 
@@ -203,7 +227,7 @@ def set_aside(folder: Path) -> None:
             files.move(folder / (FILE + end), folder / f"{FILE}.damaged{end}")
 
 
-def _check_sides(path: Path) -> None:
+def check_sides(path: Path) -> None:
     """Raise ValueError for a link or a pipe in place of a ledger's file, sqlite3.Error for what this library never
     leaves."""
     for end in _SIDES:
@@ -218,7 +242,7 @@ def _check_sides(path: Path) -> None:
         raise sqlite3.DatabaseError("it is larger than the log's edits can make it")
 
 
-def _connect(database: str, uri: bool = False) -> sqlite3.Connection:
+def connect(database: str, uri: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(database, timeout=10, check_same_thread=False, uri=uri)
     if hasattr(connection, "setlimit"):  # from Python 3.11 on
         connection.setlimit(_LIMIT_LENGTH, _LONGEST)
@@ -227,7 +251,7 @@ def _connect(database: str, uri: bool = False) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def _limited(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+def limited(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
     """Limit SQLite to the work that a ledger of this size can need; beyond that it raises sqlite3.OperationalError."""
     left = 2000 + path.stat().st_size // 1000 if path.exists() else 2000
 
@@ -249,7 +273,7 @@ def _plain(statements: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(" ".join(statement.split()) for statement in statements))
 
 
-def _schema(connection: sqlite3.Connection) -> tuple[str, ...] | None:
+def schema_of(connection: sqlite3.Connection) -> tuple[str, ...] | None:
     """The schema's statements, None for an empty database. Raises sqlite3.DatabaseError unless this library wrote
     them."""
     rows = connection.execute("SELECT type, name, sql FROM sqlite_master LIMIT 10").fetchall()
@@ -263,25 +287,38 @@ def _schema(connection: sqlite3.Connection) -> tuple[str, ...] | None:
     return found
 
 
-def _known(connection: sqlite3.Connection, schema: tuple[str, ...]) -> tuple[int, str]:
-    """(number of the last record, name of the store) of a ledger with this schema."""
-    columns = "seq, store" if schema == _plain(_SCHEMA) else "seq, ''"
-    row = connection.execute(f"SELECT {columns} FROM log LIMIT 1").fetchone() or (0, "")
-    if type(row[0]) is not int or not 0 <= row[0] < 1 << 53 or not isinstance(row[1], str):
+def known(connection: sqlite3.Connection, schema: tuple[str, ...]) -> tuple[int, str, Place]:
+    """(number of the last record, name of the store, where the log ended) of a ledger with this schema. Raises sqlite3.DatabaseError."""
+    columns = (["seq", "store", "file", "end", "scale"], ["seq", "store"], ["seq"])
+    which = 0 if schema == _plain(_SCHEMA) else 1 if schema == _plain(_EARLIER[0]) else 2
+    found = connection.execute(f"SELECT {', '.join(columns[which])} FROM log LIMIT 1").fetchone() or (0,)
+    values: list[Any] = [*found, *(0, "", "", 0, 1.0)[len(found) :]]
+    seq, store, file, end, scale = values
+    if type(seq) is not int or not 0 <= seq < 1 << 53 or not isinstance(store, str):
         raise sqlite3.DatabaseError("its last record has no number")
-    return row[0], row[1]
+    if not isinstance(file, str) or type(end) is not int or not isinstance(scale, float) or not 0 < scale <= 1:
+        raise sqlite3.DatabaseError("it does not say where the log ended")
+    return seq, store, Place(file, end, scale)
 
 
-def _rows(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+def is_current(schema: tuple[str, ...] | None) -> bool:
+    """Whether a ledger's schema is this version's."""
+    return schema == _plain(_SCHEMA)
+
+
+def rows_of(connection: sqlite3.Connection, condition: str = "", *values: Any) -> list[dict[str, Any]]:
+    """The rows that meet an SQL condition ("WHERE ..."), ascending by id unless it says otherwise; each text parsed that is JSON."""
     rows = []
-    for values in connection.execute(f"SELECT {','.join(COLUMNS)} FROM edits ORDER BY id"):
-        row = dict(zip(COLUMNS, values, strict=True))
+    for cells in connection.execute(f"SELECT {','.join(COLUMNS)} FROM edits {condition or 'ORDER BY id'}", values):
+        row = dict(zip(COLUMNS, cells, strict=True))
         rows.append({name: parse(str(value), FILE) if name in _JSON else value for name, value in row.items()})
     return rows
 
 
 def _cell(name: str, value: Any) -> Any:
     if name in _JSON:
+        if not value:
+            return "{}" if name == "metadata" else "[]"
         return json.dumps(value, ensure_ascii=True, sort_keys=True)
     if isinstance(value, str) and value.isascii():
         return value

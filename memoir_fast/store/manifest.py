@@ -6,10 +6,10 @@ torch is loaded by what reads or writes tensors, not for `config.json`: a store 
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -20,18 +20,16 @@ from ..config import MemoirConfig
 from ..editing.update_rule import rule_of
 from ..errors import Damaged, StoreError, brief, quoted
 from ..journal.journal import CONFLICTS
-from ..journal.record import DTYPES, digest
+from ..journal.record import DTYPES, digest, digest_of
 
 if TYPE_CHECKING:
     import torch
 
-    from ..memory.residual import ResidualMemory
-
 CONFIG, BASE = "config.json", "base.safetensors"
-FORMAT, FORMAT_VERSION = "memoir_fast store", 4
-# Up to version 3 the memory acts on all tokens; in 1 and 2 records do not state their place; 1 knows only
+FORMAT, FORMAT_VERSION = "memoir_fast store", 5
+# Up to version 4 snapshots hold all of V and C. Up to version 3 the memory acts on all tokens; in 1 and 2 records do not state their place; 1 knows only
 # router="mask".
-READS = (1, 2, 3, 4)
+READS = (1, 2, 3, 4, 5)
 _LARGEST = 1 << 32  # numbers in V or C; the largest open models have half as many
 _WIDEST = 1 << 18  # features of a projection; those of the largest open models have a quarter
 MOST_CONFIG, MOST_BASE = 64 << 20, 4 << 30  # bytes of files that the library can have written
@@ -134,10 +132,7 @@ class Manifest:
         D, d, k = sizes = self.sizes
         if not all(type(size) is int and size > 0 for size in sizes) or k > D:
             raise ValueError(f"in_features, out_features and top_k are {quoted(sizes)}, expected sizes of a projection")
-        numbers = D * d + (D * D if rule_of(self.config).tracks else 0)
-        if max(D, d) > _WIDEST or max(D * d, numbers - D * d) > _LARGEST or 4 * numbers > _memory():
-            raise ValueError(f"in_features {D} and out_features {d} make a memory of {4 * numbers / 1e9:.1f} GB, more than this machine has, "
-                             "or no projection of that size is known")  # fmt: skip
+        check_fits(D, d, rule_of(self.config).tracks)
         if self.conflict not in CONFLICTS or self.record_dtype not in DTYPES:
             raise ValueError(f"conflict is {quoted(self.conflict)}, expected one of {CONFLICTS}; record_dtype is "
                              f"{quoted(self.record_dtype)}, expected one of {DTYPES}")  # fmt: skip
@@ -182,6 +177,15 @@ def is_snapshot(name: str) -> bool:
     return _SNAPSHOT.fullmatch(name) is not None
 
 
+def check_fits(in_features: int, out_features: int, tracked: bool) -> None:
+    """Raise ValueError for a memory that no known projection has, or this machine no room for. tracked: with C."""
+    D, d = in_features, out_features
+    numbers = D * d + (D * D if tracked else 0)
+    if max(D, d) > _WIDEST or max(D * d, numbers - D * d) > _LARGEST or 4 * numbers > _memory():
+        raise ValueError(f"in_features {D} and out_features {d} make a memory of {4 * numbers / 1e9:.1f} GB, more than this machine has, "
+                         "or no projection of that size is known")  # fmt: skip
+
+
 def _memory() -> int:
     """This machine's main memory, bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -218,8 +222,10 @@ def newest(folder: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
 
 SUMS = "C.sums"  # the tensor in a snapshot that says how far C has drifted, see `memory/drift.py`
 OPTIONAL = (SUMS,)  # what earlier versions did not write
-# What a tensor file must hold, or may (`OPTIONAL`): name -> (shape, dtype); None in a shape stands for any size.
+# What a tensor file must hold, or may (`OPTIONAL`): name -> (shape, dtype); None in a shape stands for any size. Or what
+# says it of the tensors that were found.
 Shapes: TypeAlias = "dict[str, tuple[tuple[int | None, ...], torch.dtype]]"
+ShapesOf: TypeAlias = "Callable[[dict[str, torch.Tensor]], Shapes]"
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
@@ -228,21 +234,23 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
 
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     files.replace(path, data)
-    if files.read(path) != data:
+    found = digest(data)
+    if digest_of(files.parts(path)) != found:
         raise StoreError(f"{path}: what was written reads back differently: the disk is failing")
-    return digest(data).hex()
+    return found.hex()
 
 
-def read_tensors(path: Path, expected_digest: str, shapes: Shapes) -> dict[str, torch.Tensor]:
-    """The tensors of a file. Raises ValueError unless its size, its digest and its tensors are as expected."""
-    known = sum(4 * math.prod(size or 0 for size in shape) for shape, _ in shapes.values())
-    data = files.read(path, known + MOST_BASE)
+def read_tensors(
+    path: Path, expected_digest: str, shapes: Shapes | ShapesOf, most: int = MOST_BASE
+) -> dict[str, torch.Tensor]:
+    """The tensors of a file of at most `most` bytes. Raises ValueError unless its size, its digest and its tensors are as expected."""
+    data = files.read(path, most)
     if digest(data).hex() != expected_digest:
         raise ValueError(f"{path}: its checksum is not the one in {CONFIG}: truncated, damaged, or from another store")
     return check_tensors(data, path, shapes)
 
 
-def check_tensors(data: bytes, path: Path, shapes: Shapes) -> dict[str, torch.Tensor]:
+def check_tensors(data: bytes, path: Path, shapes: Shapes | ShapesOf) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file's bytes; path: for messages. Raises ValueError for a wrong shape or dtype, NaN or infinity."""
     import torch
     from safetensors import SafetensorError
@@ -252,7 +260,7 @@ def check_tensors(data: bytes, path: Path, shapes: Shapes) -> dict[str, torch.Te
         tensors = load(data)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file ({brief(error)})") from None
-    for name, (shape, dtype) in shapes.items():
+    for name, (shape, dtype) in (shapes(tensors) if callable(shapes) else shapes).items():
         tensor = tensors.get(name)
         if tensor is None and name in OPTIONAL:
             continue
@@ -278,49 +286,6 @@ def base_shapes(dimension: int) -> Shapes:
         "background": ((dimension,), torch.float32),
         "calibration": ((None, width), torch.uint8),
     }
-
-
-def snapshot_shapes(dimension: int, hidden: int, tracked: bool) -> Shapes:
-    """What a snapshot holds for D input and d output features; tracked: with C."""
-    import torch
-
-    from ..memory.drift import VECTORS
-
-    width = (dimension + 7) // 8
-    shapes: Shapes = {
-        "V": ((dimension, hidden), torch.float32),
-        "ids": ((None,), torch.int64),
-        "signatures": ((None, width), torch.uint8),
-    }
-    if tracked:
-        shapes["C"] = ((dimension, dimension), torch.float32)
-        shapes[SUMS] = ((dimension, VECTORS), torch.float64)
-    return shapes
-
-
-def restore(folder: Path, kept: Manifest, memory: ResidualMemory, problems: list[str]) -> int:
-    """Fill an empty memory from the newest good snapshot.
-
-    Args:
-        folder: the store's.
-        kept: its manifest.
-        memory: the memory to fill.
-        problems: gets a sentence about each snapshot that cannot be used.
-
-    Returns:
-        the number of the snapshot's record; 0 if there is no good snapshot.
-    """
-    shapes = snapshot_shapes(memory.in_features, memory.out_features, memory.C is not None)
-    for snapshot in kept.snapshots:
-        try:
-            tensors = read_tensors(folder / snapshot.file, snapshot.digest, shapes)
-            ids, signatures = tensors["ids"].tolist(), tensors["signatures"].numpy()
-            memory.fill(tensors["V"], float(snapshot.scale), ids, signatures, tensors.get("C"), tensors.get(SUMS))
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        return snapshot.seq
-    return 0
 
 
 def check_snapshots(folder: Path, seq: int, kept: Manifest) -> None:

@@ -16,12 +16,15 @@ from ..journal.connect import hand_over, keep_rule
 from ..journal.edit_writer import EditWriter
 from ..journal.journal import CONFLICTS, Journal
 from ..journal.memory_state import MemoryState
+from ..journal.record import DTYPES
 from ..reading.router import Router
 from . import folder as folders
 from .manifest import is_store
 from .store import Store
 
 Self = TypeVar("Self", bound="Opened")
+# What a new memory's journal takes besides settings, and keeps: the values, and a word for them.
+_KEPT = {"conflict": (CONFLICTS, "policy"), "record_dtype": (DTYPES, "dtype")}
 
 
 class Opened:
@@ -52,7 +55,8 @@ class Opened:
     def from_pretrained(cls: type[Self], name: str, memory: str | None = None, store: str | None = None, read_only: bool = False,
                         dtype: Any = "float32", background: Any = None, conflict: str | None = None, *, device: Any = None,
                         device_map: Any = None, quantization_config: Any = None, revision: str | None = None,
-                        trust_remote_code: bool = False, token: Any = None, **settings: Any) -> Self:  # fmt: skip
+                        trust_remote_code: bool = False, token: Any = None, record_dtype: str | None = None,
+                        **settings: Any) -> Self:  # fmt: skip
         """Load a base model by name (see `load_model`), with a stored memory or a new one.
 
         Args:
@@ -64,6 +68,8 @@ class Opened:
             background: see `MemoirModel`; refused if a stored memory brings its own.
             conflict: the policy for a new edit that contradicts a stored one, see `Journal`. A new store keeps the
                 policy; the default is "supersede" with a store and "keep" without.
+            record_dtype: dtype of the updates in the log, "float32" or "bfloat16", which takes half the room; the memory is
+                then made from the rounded values. A new store keeps it; the default is "float32".
             dtype, device, device_map, quantization_config, revision, trust_remote_code, token: see `load_model`.
             settings: fields of `MemoirConfig`. A new memory takes those left open from what `tune` stored for this
                 model, unless `tuned` says otherwise.
@@ -75,26 +81,29 @@ class Opened:
         """
         given = (dtype, device, device_map, quantization_config, revision, trust_remote_code, token)
         options = dict(zip(OPTIONS, given, strict=True))
-        check_names(settings, also=(*OPTIONS, "memory", "store", "read_only", "background", "conflict"))
+        check_names(settings, also=(*OPTIONS, "memory", "store", "read_only", "background", *_KEPT))
         check_options(name, **options)
         if memory is not None and store is not None:
             raise ValueError("memory and store: give only one of them")
         stored = memory is not None or (store is not None and (read_only or is_store(store)))
         if stored and background is not None:
             raise ValueError("background: a stored memory brings its own background; leave it out")
-        if conflict is not None and conflict not in CONFLICTS:
-            raise ValueError(f"conflict must be one of {CONFLICTS}, got {conflict!r}")
-        if stored and conflict is not None:
-            raise ValueError("conflict: a stored memory keeps the policy that it was made with; leave it out")
+        kept = {name: value for name, value in zip(_KEPT, (conflict, record_dtype), strict=True) if value is not None}
+        for name, value in kept.items():
+            legal, what = _KEPT[name]
+            if value not in legal:
+                raise ValueError(f"{name} must be one of {legal}, got {value!r}")
+            if stored:
+                raise ValueError(f"{name}: a stored memory keeps the {what} that it was made with; leave it out")
         if stored:
             return cls._stored((name, options), memory, store, read_only, settings)
         config = MemoirConfig(**settings)
         model, tokenizer = load_model(name, **options)
         made = cls(model, tokenizer, tuned.looked_up(config, running_module(model), tokenizer), background)
         if store is not None:
-            made.create_store(store, **({} if conflict is None else {"conflict": conflict}))
-        elif conflict is not None:
-            made.journal.conflict = conflict
+            made.create_store(store, **kept)
+        else:
+            vars(made.journal).update(kept)
         return made
 
     @classmethod

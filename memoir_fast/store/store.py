@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from ..base import files
+from ..base import collecting, files
 from ..config import MemoirConfig
 from ..editing.update_rule import rule_of
 from ..errors import CutOff, Damaged, StoreError
@@ -31,9 +31,8 @@ from ..journal.memory_state import MemoryState, words_among
 from ..journal.record import DTYPES, Entry
 from ..journal.state import State
 from ..memory.residual import ResidualMemory
-from . import compaction, manifest
-from .identity import check_same_memory, check_same_rule
-from .ledger import Ledger, acknowledged, open_ledger, reconcile
+from . import compaction, following, manifest, snapshots
+from .ledger import Ledger, Place, acknowledged, open_ledger, reconcile
 from .lock import WriterLock
 from .log import History, Writer, check_reaches, segment_path, segments
 from .manifest import BASE, CONFIG, Manifest
@@ -79,7 +78,8 @@ class Store(Journal):
         try:
             if writer:
                 self._lock = WriterLock(self.folder)
-            self._open(writer)
+            with collecting.put_off():
+                self._open(writer)
         except BaseException:
             self.close()
             raise
@@ -158,7 +158,7 @@ class Store(Journal):
         self.keep(kept.named())
         if kept.base_file != old:
             (self.folder / old).unlink(missing_ok=True)
-            self._take_base(base)
+            self.take_base(base)
 
     def keep(self, kept: Manifest) -> None:
         """For the writer: write a new `config.json`."""
@@ -227,12 +227,13 @@ class Store(Journal):
         """Fill the memory from the newest good snapshot and the log's records after it."""
         history = self.history()
         problems: list[str] = []
-        snapshot = manifest.restore(self.folder, self.manifest, self.memory, problems)
+        snapshot = snapshots.restore(self.folder, self.manifest, self.memory, problems)
         if any(entry.forgotten and entry.seq > snapshot for entry in history):
             raise Damaged("; ".join(problems or [f"{self.folder / CONFIG}: names no snapshot"]) + ". Updates were given up, so the memory "
                           "cannot be made again from the log: put a snapshot back from a copy")  # fmt: skip
-        again = "the memory was made again from an older snapshot and the log"
-        self.report += [f"{problem}; {again}" for problem in problems]
+        self.report += [
+            f"{problem}; the memory was made again from an older snapshot and the log" for problem in problems
+        ]
         for entry in history:
             self.state.apply(entry, effect=entry.seq > snapshot)
             if entry.seq == snapshot and self.state.active() != self.memory.index.ids:
@@ -248,9 +249,18 @@ class Store(Journal):
         self._log = Writer(path, path.stat().st_size if path.exists() else 0, self._history.chain())
         files.sync_folder(self.folder)
         rows = [self.state.row(edit) for edit in self.state.entries]
-        self._ledger = reconcile(self._rows(), rows, self.state.seq, self.report)
+        self._ledger = reconcile(self._rows(), rows, self.state.seq, self._place(), self.report)
 
-    def _take_base(self, base: dict[str, torch.Tensor]) -> None:
+    def note_place(self) -> None:
+        """For the writer, which has flushed: say in the ledger where the log ends. Raises sqlite3.Error."""
+        self._rows().put([], self.state.seq, self._place())
+
+    def _place(self) -> Place:
+        """For the writer: where its log ends."""
+        assert self._log is not None
+        return Place(self._log.path.name, self._log.end, self.memory.scale)
+
+    def take_base(self, base: dict[str, torch.Tensor]) -> None:
         """Keep those of the base file's tensors that thresholds and matching are made from."""
         self.calibration, self.words = base["calibration"], words_among(base)
 
@@ -261,7 +271,7 @@ class Store(Journal):
     def _make_memory(self, base: dict[str, torch.Tensor]) -> None:
         """Make the store's memory, still empty. base: its base file's tensors."""
         kept = self.manifest
-        self._take_base(base)
+        self.take_base(base)
         if manifest.permutation_digest(base["permutation"]) != kept.permutation:
             raise ValueError(f"{self.folder / CONFIG}: permutation does not name the one in {kept.base_file}")
         self.memory = ResidualMemory(*kept.sizes, base["permutation"])
@@ -281,39 +291,17 @@ class Store(Journal):
         if self.is_writer:
             return 0
         before, history = self.state.seq, None
-        self._take_up()
+        following.take_up(self)
         with contextlib.suppress(Damaged):  # the records read before may have been replaced by others
             if self._history.still_there():
                 history = self.history(self.state.seq)
         if history is None or any(entry.forgotten for entry in history):  # only a snapshot still holds them
-            self._renew()
+            with Store(self.folder) as fresh:
+                following.renew(self, fresh)
             return max(1, self.state.seq - before)
         for entry in history:
             self.state.apply(entry)
         return len(history)
-
-    def _take_up(self) -> None:
-        """Take over the settings and prompts that the writer calibrates with. Raises StoreError for another store."""
-        kept = Manifest.load(self.folder)
-        check_same_memory(self.folder, self.manifest, kept)
-        if (kept.base_file, kept.base) != (self.manifest.base_file, self.manifest.base):
-            kept, base = manifest.newest(self.folder)
-            check_same_rule(self.folder, (self.memory.background, self.words), (base["background"], words_among(base)))
-            self._take_base(base)
-        self.manifest = kept
-
-    def _renew(self) -> None:
-        """Rebuild the memory from what the folder holds now; if that fails, it stays as it is."""
-        with Store(self.folder) as fresh:
-            check_same_memory(self.folder, self.manifest, fresh.manifest)
-            check_same_rule(self.folder, (self.memory.background, self.words), (fresh.memory.background, fresh.words))
-            with self.memory.lock:
-                self.memory.clear()
-                self.state.take(fresh.state)
-                made, index = fresh.memory, fresh.memory.index
-                self.memory.fill(made.V, made.scale, index.ids, index.signatures(), made.C)
-            self.manifest, self._history = fresh.manifest, fresh._history
-            self.calibration, self.words = fresh.calibration, fresh.words
 
     # ---- writing -------------------------------------------------------------------------------------------------
 
@@ -330,7 +318,7 @@ class Store(Journal):
             self.reload()
             with contextlib.suppress(sqlite3.Error):  # the ledger may hold them already
                 rows = [self.state.row(edit) for edit in self.state.entries]
-                self._rows().put(rows, min(self._rows().acknowledged, self.state.seq), everything=True)
+                self._rows().put(rows, min(self._rows().acknowledged, self.state.seq), Place(), everything=True)
             if isinstance(error, (sqlite3.Error, OSError)):
                 raise StoreError(f"{self._rows().path}: writing failed ({error}); nothing was changed") from error
             raise
@@ -345,8 +333,8 @@ class Store(Journal):
             self.state.apply(entry)
         # With durability="batch" the ledger must not claim records that may still be lost.
         ledger = self._rows()
-        known = self.state.seq if self.durability == "edit" else ledger.acknowledged
-        ledger.put([self.state.row(edit) for edit in self.touched(entries)], known)
+        known, place = (self.state.seq, self._place()) if self.durability == "edit" else (ledger.acknowledged, Place())
+        ledger.put([self.state.row(edit) for edit in self.touched(entries)], known, place)
 
     @exclusive
     def reload(self) -> None:
@@ -362,7 +350,7 @@ class Store(Journal):
         writer = self._writer()
         try:
             writer.sync()
-            self._rows().put([], self.state.seq)
+            self.note_place()
         except (OSError, sqlite3.Error) as error:
             writer.broken = True
             raise StoreError(

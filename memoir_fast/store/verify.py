@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..journal.record import Entry
 from ..journal.state import STATUSES, State
 from ..memory.residual import ResidualMemory
-from . import manifest
+from . import snapshots
 from .ledger import as_stored
+from .listing import Listing
 
 if TYPE_CHECKING:
     from .store import Store
@@ -41,11 +44,10 @@ def verify(store: Store, each: Callable[[], Any] | None = None) -> dict[str, Any
     D, d, _ = store.manifest.sizes
     for snapshot in store.manifest.snapshots:
         try:
-            shapes = manifest.snapshot_shapes(D, d, store.memory.C is not None)
-            manifest.read_tensors(store.folder / snapshot.file, snapshot.digest, shapes)
+            snapshots.read(store.folder / snapshot.file, snapshot.digest, (D, d), store.memory.C is not None)
         except ValueError as error:
             problems.append(str(error))
-    if store.is_writer and store.ledger_rows() != [as_stored(store.state.row(edit)) for edit in store.state.entries]:
+    if _ledger(store) not in (None, [as_stored(store.state.row(edit)) for edit in store.state.entries]):
         problems.append("ledger.sqlite does not say what the log says")
     statuses = list(store.state.statuses.values())
     return {
@@ -56,6 +58,15 @@ def verify(store: Store, each: Callable[[], Any] | None = None) -> dict[str, Any
         "repaired": store.report,
         "problems": problems,
     }
+
+
+def _ledger(store: Store) -> list[dict[str, Any]] | None:
+    """The ledger's rows; for a reader, None where nobody reads them, because the ledger does not know all of the log, or knows more by now."""
+    if store.is_writer:
+        return store.ledger_rows()
+    with contextlib.suppress(sqlite3.Error, OSError, ValueError), Listing(store.folder) as listing:
+        return listing.last(None, everything=True) if listing.seq == store.state.seq else None
+    return None
 
 
 def _replayed(store: Store, history: list[Entry], problems: list[str], each: Callable[[], Any]) -> float | None:

@@ -48,7 +48,7 @@ def make(folder: Path) -> None:
     model.save_pretrained(folder / "memory")
     state = model.store.state
     expected = {
-        "format_versions": {"store": 4, "memory": 4},
+        "format_versions": {"store": 5, "memory": 5},
         "sizes": list(model.store.manifest.sizes),
         "seq": state.seq,
         "next_id": state.next_id,

@@ -147,7 +147,12 @@ def _tensors(folder, **changes):
         (lambda f: (f / "memory.safetensors").write_bytes(b"x" * 50), "checksum is not"),
         (lambda f: _tensors(f, V=None), "tensor 'V' is nothing"),
         (lambda f: _tensors(f, V=torch.zeros(96, 31)), "tensor 'V' is"),
-        (lambda f: _tensors(f, V=torch.full((96, 32), float("nan"))), "NaN"),
+        (
+            lambda f: _tensors(
+                f, **{"V": torch.full((96, 32), torch.nan), "V.rows": torch.arange(96, dtype=torch.int32)}
+            ),
+            "NaN",
+        ),
         (lambda f: _tensors(f, ids=torch.tensor([0, 7])), "its ids are not"),
         (lambda f: _tensors(f, permutation=torch.zeros(96, dtype=torch.int32)), "permutation"),
         (lambda f: _tensors(f, signatures=torch.zeros(2, 12, dtype=torch.uint8)), "exactly 24 ones"),

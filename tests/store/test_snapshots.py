@@ -1,0 +1,146 @@
+"""Snapshots and memory folders hold what edits have touched, and give it back to the bit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save
+
+from memoir_fast.base import files
+from memoir_fast.journal.record import digest
+from memoir_fast.store import Store, snapshots
+from memoir_fast.store import folder as folders
+from memoir_fast.store.manifest import checksum
+from tests.support.models import bits, tiny_memoir
+from tests.support.stores import HIDDEN, D, K, add, new_store
+
+
+def _same(store: Store, other: Store) -> None:
+    for name in ("V", "C"):
+        assert torch.equal(bits(getattr(store.memory, name)), bits(getattr(other.memory, name)))
+
+
+def _tensors(store: Store) -> dict[str, torch.Tensor]:
+    return load_file(store.folder / store.manifest.snapshots[0].file)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_opened_store_is_the_live_one_to_the_bit(tmp_path, dtype):
+    with new_store(tmp_path / "s", record_dtype=dtype) as store:
+        for number in range(30):
+            add(store, number)
+            if number % 7 == 3:
+                store.delete(number - 1)
+            if number == 20:
+                store.compact()
+        with Store(tmp_path / "s") as reader:
+            _same(store, reader)
+        store.compact(), store.delete(3), store.restore(2)
+        with Store(tmp_path / "s") as reader:
+            _same(store, reader)
+            assert reader.verify()["problems"] == []
+
+
+def test_a_snapshot_holds_only_what_was_touched(tmp_path):
+    with new_store(tmp_path / "s") as store:
+        store.compact()
+        assert {name: tensor.numel() for name, tensor in _tensors(store).items() if name[0] in "VC" and "sums" not in name} == {
+            "V": 0, "V.rows": 0, "C": 0, "C.rows": 0}  # fmt: skip
+        add(store, 0)
+        store.compact()
+        tensors, rows = _tensors(store), store.memory.indices_of(0)
+        assert torch.equal(tensors["V.rows"], rows) and torch.equal(tensors["C.rows"], rows)
+        assert torch.equal(tensors["V"], store.memory.V[rows.long()]) and tensors["C"].shape == (K * (K + 1) // 2,)
+        with Store(tmp_path / "s") as reader:
+            _same(store, reader)
+        for number in range(1, 40):
+            add(store, number)
+        store.compact()
+        assert _tensors(store)["V"].shape == (D, HIDDEN) and _tensors(store)["C"].shape == (D * (D + 1) // 2,)
+
+
+def _as_before(store: Store) -> None:
+    """Put V and C of the newest snapshot as version 4 wrote them, C not quite symmetric."""
+    C = store.memory.C.clone()
+    C[0, 1] += C[0, 1].abs() * 1e-6
+    index = store.memory.index
+    tensors = {"V": store.memory.V, "C": C, "ids": torch.tensor(index.ids), "signatures": torch.from_numpy(index.signatures())}  # fmt: skip
+    _replace(store, tensors)
+
+
+def _replace(store: Store, tensors: dict[str, torch.Tensor]) -> None:
+    """Put other tensors into the newest snapshot, under a digest and a checksum that fit."""
+    kept, data = store.manifest, save(tensors)
+    files.replace(store.folder / kept.snapshots[0].file, data)
+    values = json.loads((store.folder / "config.json").read_text())
+    values["snapshots"][0]["digest"] = digest(data).hex()
+    values.pop("checksum")
+    (store.folder / "config.json").write_text(json.dumps({**values, "checksum": checksum(values)}))
+
+
+def test_a_whole_snapshot_of_an_earlier_version_is_read_and_made_symmetric(tmp_path):
+    with new_store(tmp_path / "s") as store:
+        for number in range(20):
+            add(store, number)
+        store.compact()
+        _as_before(store)
+    with Store(tmp_path / "s", writer=True) as store:
+        assert store.report == [] and torch.equal(bits(store.memory.C), bits(store.memory.C.T))
+        store.compact()
+        with Store(tmp_path / "s") as reader:
+            _same(store, reader)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("V.rows", lambda t: t.flip(0)),
+        ("V.rows", lambda t: t + D),
+        ("C.rows", lambda t: t - 1 - int(t[0])),
+        ("C.rows", lambda t: t * 0 + 3),
+        ("C.rows", lambda t: t[1:]),
+        ("V.rows", lambda t: t[:-1]),
+        ("C.rows", lambda t: t.long()),
+        ("C", lambda t: t[:-1]),
+        ("C", lambda t: t.view(-1, 1)),
+        ("V", lambda t: t * float("nan")),
+    ],
+)
+def test_rows_that_do_not_fit_are_told_and_the_log_is_replayed(tmp_path, name, change):
+    with new_store(tmp_path / "s") as store:
+        add(store, 0), add(store, 1)
+        store.compact()
+        tensors = _tensors(store)
+        _replace(store, {**tensors, name: change(tensors[name]).contiguous()})
+        with Store(tmp_path / "s") as reader:
+            assert f"tensor {name.partition('.')[0]}" in reader.report[0].replace("'", "")
+            _same(store, reader)
+
+
+def test_a_memory_folder_claims_no_more_than_a_machine_has(tmp_path):
+    model = tiny_memoir(steps=2, write="preconditioned")
+    model.edit("w100 w101 w102", "w150")
+    model.save_pretrained(str(tmp_path / "m"))
+    tensors = load_file(tmp_path / "m" / "memory.safetensors")
+    assert len(tensors["C.rows"]) == len(tensors["V.rows"]) == model.memory.top_k
+    saved = folders.load_state(tmp_path / "m")
+    assert torch.equal(bits(saved.memory.C), bits(model.memory.C)) and torch.equal(
+        bits(saved.memory.V), bits(model.memory.V)
+    )
+    values = json.loads((tmp_path / "m" / "config.json").read_text())
+    values.pop("checksum"), values["fingerprint"].update(in_features=1 << 22)
+    (tmp_path / "m" / "config.json").write_text(json.dumps({**values, "checksum": checksum(values)}))
+    with pytest.raises(ValueError, match="more than this machine has"):
+        folders.load_state(tmp_path / "m")
+
+
+def test_what_a_file_holds_is_on_the_cpu_and_shares_no_rounding(tmp_path):
+    with new_store(tmp_path / "s") as store:
+        add(store, 0)
+        tensors = snapshots.tensors_of(store.memory)
+        assert {tensor.device.type for tensor in tensors.values()} == {"cpu"}
+        assert {name: str(tensor.dtype) for name, tensor in tensors.items()} == {
+            "V.rows": "torch.int32", "V": "torch.float32", "ids": "torch.int64", "signatures": "torch.uint8", "C": "torch.float32",
+            "C.rows": "torch.int32", "C.sums": "torch.float64"}  # fmt: skip
