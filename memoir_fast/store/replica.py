@@ -151,6 +151,6 @@ def take_settings(store: Store, now: Manifest, base: Path | None) -> None:
             )
         store.keep(kept)
         if base is not None:
-            store._take_base(tensors)
+            store.take_base(tensors)
             if before.base_file != kept.base_file:
                 files.remove(store.folder / before.base_file)
