@@ -33,14 +33,14 @@ def _raise(error):
 
 @pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("x"), ValueError("of a test's own"), TypeError("x"), AssertionError(), AttributeError("x")])  # fmt: skip
 def test_a_bug_shows_where_it_is(store, monkeypatch, capsys, error):
-    monkeypatch.setattr(catalog_commands, "opened", _raise(error))
+    monkeypatch.setattr(catalog_commands, "looked_at", _raise(error))
     assert main(["log", "--store", store]) == 3
     told = capsys.readouterr().err
     assert "Traceback" in told and "test_errors.py" in told and "this is a bug of memoir_fast" in told
 
 
 def test_a_call_that_does_not_fit_is_a_bug(store, monkeypatch, capsys):
-    monkeypatch.setattr(catalog_commands, "opened", lambda: None)  # called with an argument: a TypeError of Python's
+    monkeypatch.setattr(catalog_commands, "looked_at", lambda: None)  # called with an argument: a TypeError of Python's
     assert main(["log", "--store", store]) == 3 and "Traceback" in capsys.readouterr().err
 
 
@@ -55,11 +55,11 @@ def test_bad_input_is_one_sentence_and_a_traceback_when_asked_for(store, capsys)
 
 def test_a_missing_package_is_no_bug(store, monkeypatch, capsys):
     monkeypatch.setattr(
-        catalog_commands, "opened", _raise(ModuleNotFoundError("No module named 'faiss'", name="faiss"))
+        catalog_commands, "looked_at", _raise(ModuleNotFoundError("No module named 'faiss'", name="faiss"))
     )
     assert main(["log", "--store", store]) == 2 and "Traceback" not in capsys.readouterr().err
     monkeypatch.setattr(
-        catalog_commands, "opened", _raise(ImportError("cannot import name 'x'", name="memoir_fast.store"))
+        catalog_commands, "looked_at", _raise(ImportError("cannot import name 'x'", name="memoir_fast.store"))
     )
     assert main(["log", "--store", store]) == 3
 
@@ -123,7 +123,7 @@ def test_output_that_cannot_be_written_is_said(store, unbuffered):
     ],
 )  # fmt: skip
 def test_too_little_memory_is_no_bug(store, monkeypatch, capsys, error, says):
-    monkeypatch.setattr(catalog_commands, "opened", _raise(error))
+    monkeypatch.setattr(catalog_commands, "looked_at", _raise(error))
     assert main(["log", "--store", store]) == 2
     told = capsys.readouterr().err
     assert says in told and "Traceback" not in told and "bug" not in told
