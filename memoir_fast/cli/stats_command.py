@@ -43,7 +43,8 @@ def _of_server(options: argparse.Namespace) -> tuple[dict[int, str], dict[str, A
 
     prompts: dict[int, str] = {}
     if options.store is not None:
-        prompts = {edit: row["prompt"] for edit, row in opened(options).state.edits.items()}
+        store = opened(options)  # which makes the rows
+        prompts = {edit: row["prompt"] for edit, row in store.state.edits.items()}
     lines = usage_of_server(options.url)
     found = listed(lines, prompts)
     others = lines[-1]

@@ -88,13 +88,13 @@ class Opened:
         stored = memory is not None or (store is not None and (read_only or is_store(store)))
         if stored and background is not None:
             raise ValueError("background: a stored memory brings its own background; leave it out")
-        kept = {name: value for name, value in zip(_KEPT, (conflict, record_dtype), strict=True) if value is not None}
-        for name, value in kept.items():
-            legal, what = _KEPT[name]
+        kept = {key: value for key, value in zip(_KEPT, (conflict, record_dtype), strict=True) if value is not None}
+        for key, value in kept.items():
+            legal, what = _KEPT[key]
             if value not in legal:
-                raise ValueError(f"{name} must be one of {legal}, got {value!r}")
+                raise ValueError(f"{key} must be one of {legal}, got {value!r}")
             if stored:
-                raise ValueError(f"{name}: a stored memory keeps the {what} that it was made with; leave it out")
+                raise ValueError(f"{key}: a stored memory keeps the {what} that it was made with; leave it out")
         if stored:
             return cls._stored((name, options), memory, store, read_only, settings)
         config = MemoirConfig(**settings)
