@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 
 from memoir_fast.serving.checks import check_tables
 from memoir_fast.serving.following import Follower, Origin
+from memoir_fast.serving.parent import ends_with
 from memoir_fast.serving.section import section_of
 from memoir_fast.serving.tables import tables_of
 from memoir_fast.serving.vllm.served import Served
@@ -76,6 +78,7 @@ def main(url: str, folder: Path, out: Path) -> None:
             follower.stop()
 
         signal.signal(signal.SIGTERM, stop)
+        ends_with(os.getppid(), follower.stop)  # a test that is killed leaves no follower behind
         looking = threading.Thread(target=look)
         looking.start()
         follower.run()
