@@ -206,7 +206,7 @@ def test_a_template_that_takes_long_with_our_placeholder_alone_is_stopped_by_vll
     from vllm.renderers.params import ChatParams
 
     slow = (
-        "{% for m in messages %}{% if 'placeholder' in m['content'] %}{% for i in range(400) %}{% for j in range(90000) %}{% endfor %}{% endfor %}"
+        "{% for m in messages %}{% if 'placeholder' in m['content'] %}{% for i in range(2000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}"
         "{% endif %}{{ m['content'] }}{% endfor %}"
     )
     renderer = renderer_from_config(EngineArgs(model=str(edited.export), **ENGINE).create_engine_config())
