@@ -43,8 +43,7 @@ def _of_server(options: argparse.Namespace) -> tuple[dict[int, str], dict[str, A
 
     prompts: dict[int, str] = {}
     if options.store is not None:
-        store = opened(options)  # which makes the rows
-        prompts = {edit: row["prompt"] for edit, row in store.state.edits.items()}
+        prompts = {edit: row["prompt"] for edit, row in opened(options).state.edits.items()}
     lines = usage_of_server(options.url)
     found = listed(lines, prompts)
     others = lines[-1]

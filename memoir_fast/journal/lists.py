@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
@@ -37,12 +36,11 @@ class Rows(MutableMapping[int, dict[str, Any]]):
     """Edit -> its row, made when it is first asked for: most rows of a store that is opened never are.
 
     Args:
-        make: an edit's row; a method, whose object is not kept alive: it would be a circle, in which a memory that nobody
-            uses any more waits for the garbage collector.
+        make: an edit's row.
     """
 
     def __init__(self, make: Callable[[int], dict[str, Any]]):
-        self._make = weakref.WeakMethod(make)
+        self._make = make
         self._rows: dict[int, dict[str, Any] | None] = {}
 
     def note(self, edit: int) -> None:
@@ -52,9 +50,7 @@ class Rows(MutableMapping[int, dict[str, Any]]):
     def __getitem__(self, edit: int) -> dict[str, Any]:
         row = self._rows[edit]
         if row is None:
-            make = self._make()
-            assert make is not None, "whoever makes the rows is gone"
-            row = self._rows[edit] = make(edit)
+            row = self._rows[edit] = self._make(edit)
         return row
 
     def __setitem__(self, edit: int, row: dict[str, Any]) -> None:

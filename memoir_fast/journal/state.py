@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ class State:
         self.entries: dict[int, Entry] = {}
         self.statuses: dict[int, str] = {}
         self.tags: dict[int, list[str]] = {}
-        self.edits = Rows(self.row)
+        self.edits = self._rows()
         self.successors: dict[int, list[int]] = {}
         self.predecessors: dict[int, list[int]] = {}
         self._ranks: dict[int, tuple[int, int]] = {}
@@ -109,7 +110,7 @@ class State:
     def _take(self, kept: dict[str, Any], active: Iterable[int]) -> None:
         """Take over what is kept by edit id, and which edits have rows."""
         vars(self).update(kept)
-        self.edits = Rows(self.row)
+        self.edits = self._rows()
         for edit in active:
             self.edits.note(edit)
 
@@ -157,8 +158,12 @@ class State:
 
     def row(self, edit: int) -> dict[str, Any]:
         """An edit's row, as `EditRecord.row` gives it."""
-        header = self.entries[edit].header
-        return row_of(header, tags=self.tags[edit], status=self.statuses[edit], seq=header["seq"])
+        return _row(self.entries, self.tags, self.statuses, edit)
+
+    def _rows(self) -> Rows:
+        """Rows that are made from what is kept by edit id, not from this object: in a circle with it they would wait for the
+        garbage collector."""
+        return Rows(functools.partial(_row, self.entries, self.tags, self.statuses))
 
     def active(self) -> list[int]:
         """The ids of the active edits."""
@@ -265,3 +270,8 @@ class State:
             self.edits.note(edit)
         else:
             self.edits.pop(edit, None)
+
+
+def _row(entries: dict[int, Entry], tags: dict[int, list[str]], statuses: dict[int, str], edit: int) -> dict[str, Any]:
+    header = entries[edit].header
+    return row_of(header, tags=tags[edit], status=statuses[edit], seq=header["seq"])

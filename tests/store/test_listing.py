@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
+import weakref
 
 import pytest
 
@@ -186,3 +188,16 @@ def test_commands_do_not_read_the_log(changed, command, monkeypatch, capsys):
 
 def _refuse():
     raise sqlite3.DatabaseError("not now")
+
+
+@pytest.mark.parametrize("opened", [Store, Catalog])
+def test_rows_outlive_the_store_that_they_are_of_and_keep_it_from_nothing(changed, opened):
+    store = opened(changed)
+    rows, gone = store.state.edits, weakref.ref(store.state)
+    gc.disable()
+    try:
+        del store
+        assert gone() is None  # at once: the rows hold what they are made from, not the state
+    finally:
+        gc.enable()
+    assert [(edit, row["id"]) for edit, row in rows.items()] == [(edit, edit) for edit in rows] and len(rows) == 3
