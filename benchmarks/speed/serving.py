@@ -36,17 +36,22 @@ def server(command: list[str], port: int, cores: str):
         process = subprocess.Popen(["taskset", "-c", cores, *command], env={**os.environ, **environment}, stdout=log, stderr=log,
                                    start_new_session=True)  # fmt: skip
     try:
-        for _ in range(600):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
-                break
-            if process.poll() is not None:
-                raise RuntimeError(f"the server on port {port} ended; see server-{port}.log")
-            time.sleep(0.5)
+        until_up(process, port)
         yield
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
+
+
+def until_up(process: subprocess.Popen, port: int) -> None:
+    """Wait, for five minutes, until a server that was started answers. Raises RuntimeError if it ends before."""
+    for _ in range(600):
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
+            return
+        if process.poll() is not None:
+            raise RuntimeError(f"the server on port {port} ended; see server-{port}.log")
+        time.sleep(0.5)
 
 
 async def load(port: int, prompts: list[str], requests: int, concurrency: int, tokens: int, during=None) -> dict:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from benchmarks import harness
 from benchmarks.library import Store, load_facts
-from benchmarks.speed.serving import commands, server
+from benchmarks.speed.serving import commands, server, until_up
 from memoir_fast import EditRequest, MemoirModel
 
 EDITED, BASE, SERVICE = 8101, 8102, 8103  # ports
@@ -118,13 +118,7 @@ def service(args):
             ["taskset", "-c", "1", *command], stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
     try:
-        for _ in range(600):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{SERVICE}/health", timeout=2)
-                break
-            if process.poll() is not None:
-                raise RuntimeError(f"the editing service ended; see server-{SERVICE}.log")
-            time.sleep(0.5)
+        until_up(process, SERVICE)
         yield
     finally:
         process.send_signal(signal.SIGTERM)

