@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,7 +95,16 @@ def server(edited, served_folder):
 
 @pytest.fixture
 def request_log(server, served_folder):
-    """The lines that a server has written about requests since this test began."""
-    path = served_folder / "requests.log"
-    before = len(path.read_text().splitlines())
-    return lambda: [json.loads(line) for line in path.read_text().splitlines()[before:]]
+    """Waits for this many lines about requests that came since this test began; a line is written after its answer, so earlier tests' may still come."""
+    began = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+
+    def lines(count):
+        for _ in range(100):
+            found = [json.loads(line) for line in (served_folder / "requests.log").read_text().splitlines()]
+            found = [line for line in found if line["time"] >= began]
+            if len(found) >= count:
+                break
+            time.sleep(0.1)
+        return found
+
+    return lines

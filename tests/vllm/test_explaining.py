@@ -102,7 +102,7 @@ def test_a_line_for_each_request_without_its_text(edited, server, request_log):
     request(server + "/v1/chat/completions", _chat(edited.prompts[0], vllm_xargs={"memoire": 1}))
     request(server + "/v1/chat/completions", _chat(edited.prompts[0]), key="wrong")
     request(server + "/health", key=None, method="GET")
-    lines = request_log()
+    lines = request_log(4)
     assert [(line["path"].rpartition("/")[2], line["status"], [one["edit"] for one in line["prompts"]]) for line in lines] == [
         ("completions", 200, [0]), ("completions", 200, [0, 1]), ("completions", 400, []), ("completions", 401, [])]  # fmt: skip
     assert edited.prompts[0] not in json.dumps(lines) and KEY not in json.dumps(lines)
