@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import quoted
 
 # Settings that are fixed when a memory is made.
-SHAPING = ("layer", "top_k", "masks", "chat_template", "acts", "write", "feature", "seed", "tuned")
+SHAPING = ("layer", "top_k", "masks", "page_edits", "chat_template", "acts", "write", "feature", "seed", "tuned")
 ENDS = ("auto", "eos", "none")
 WRITES = ("sgd", "preconditioned")
 RECIPES = ("own", "published")
@@ -63,6 +63,12 @@ class MemoirConfig:
         "which features of the memory an edit writes to: prompt takes those that its prompt's activations choose (TopHash, the published rule), "
         "spread those that the fewest stored edits use, which needs router=tokens; none uses spread in a chat with router=tokens, otherwise prompt",
         choices=MASKS,
+    )
+    page_edits: int | None = _setting(
+        None,
+        "how many edits share a page of the memory, which is a residual weight of its own: the next edit begins another one, so that early edits do "
+        "not fade however many follow; 0 keeps all of them in one page; none uses D/12 with masks=spread, otherwise 0",
+        0,
     )
     router: str = _setting(
         "tokens",
@@ -211,6 +217,7 @@ class MemoirConfig:
             ("contexts", None, 10),
             ("acts", None, "all"),
             ("masks", None, "prompt"),
+            ("page_edits", None, 0),
             ("wordings", None, 0),
         ):
             if getattr(self, name) == left_open:
@@ -268,7 +275,7 @@ class MemoirConfig:
         """
         known = {f.name for f in fields(cls)}
         # Files older than these settings: edits were then found by their masks, the prompts', and acted at every token.
-        values = {"router": "mask", "acts": "all", "masks": "prompt", **values}
+        values = {"router": "mask", "acts": "all", "masks": "prompt", "page_edits": 0, **values}
         unknown = sorted(str(name)[:40] for name in set(values) - known)
         if unknown:
             warnings.warn(
@@ -338,48 +345,6 @@ def help_of(name: str) -> str:
     """What a setting means, with its default."""
     found = MemoirConfig.__dataclass_fields__[name]
     return f"{found.metadata['help']} (default: {'none' if found.default is None else found.default})"
-
-
-def default_top_k(dimension: int, masks: str = "prompt") -> int:
-    """The multiple of 8 nearest to 2D/7 (4096 of 14336, the published ratio), or to D/10 where masks are spread, within
-    1..D."""
-    share = 2 / 7 if masks == "prompt" else 1 / 10
-    return min(dimension, max(8, 8 * round(share * dimension / 8)))
-
-
-def default_masks(router: str, is_chat: bool) -> str:
-    """Which features an edit writes to. Where edits are found by words, masks need not be found again from a prompt; and in
-    chats, whose answers all begin behind the same header, masks that share few features keep early edits longer."""
-    return "spread" if is_chat and router == "tokens" else "prompt"
-
-
-def default_layer(depth: int) -> int:
-    """27/32 of the depth, rounded: layer 27 of 32, the published choice."""
-    return min(depth - 1, round(27 * depth / 32))
-
-
-def default_contexts(is_chat: bool) -> int:
-    """How many short contexts an edit is trained behind: none in a chat, where the same header always precedes the
-    answer; otherwise all ten."""
-    return 0 if is_chat else 10
-
-
-def default_wordings(is_chat: bool) -> int:
-    """How many generated wordings an edit is trained on: two in a chat; none in plain text, where the contexts do their
-    job."""
-    return 2 if is_chat else 0
-
-
-def default_stop_token_loss(is_chat: bool) -> float:
-    """The largest loss of a single target token at which an edit may stop. In plain text, where an edit is trained on eleven
-    texts, the mean loss alone decides, as in the paper."""
-    return 0.1 if is_chat else math.inf
-
-
-def default_acts(is_chat: bool) -> str:
-    """Where the memory acts. A chat has a header between question and answer, the same for every wording, so "answer"
-    suffices."""
-    return "answer" if is_chat else "all"
 
 
 def _integer(name: str, value: Any, least: float, most: float) -> None:

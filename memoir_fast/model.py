@@ -12,7 +12,8 @@ from .base import tuned
 from .base.attachment import Attached, Attachment
 from .base.projection import find_target
 from .base.running import check_causal, check_model, device_of, running_module
-from .config import MemoirConfig, default_acts, default_masks, default_top_k
+from .config import MemoirConfig
+from .defaults import default_acts, default_masks, default_page_edits, default_top_k
 from .editing.editor import Editor
 from .editing.request import EditRequest
 from .journal.calibrated import Calibrated
@@ -76,7 +77,11 @@ class MemoirModel(Attached, Answering, Teaching, Undo, Rehearsing, Calibrated, O
         is_chat = self.encoder.is_chat
         masks, acts = config.masks or default_masks(config.router, is_chat), config.acts or default_acts(is_chat)
         top_k = config.top_k or default_top_k(self.target.in_features, masks)
-        self.config = config.updated(layer=self.target.path, top_k=top_k, masks=masks, chat_template=is_chat, acts=acts)
+        page_edits = config.page_edits
+        if page_edits is None:
+            page_edits = default_page_edits(self.target.in_features, masks)
+        self.config = config.updated(layer=self.target.path, top_k=top_k, masks=masks, page_edits=page_edits,
+                                     chat_template=is_chat, acts=acts)  # fmt: skip
         self.fingerprint = fingerprints.fingerprint(model, tokenizer, self.target)
         if state is not None:
             fingerprints.check(state.fingerprint, self.fingerprint)

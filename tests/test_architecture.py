@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "memoir_fast"
 # Lower first; a package may import those of the lines above its own, and of its own line only itself.
 ORDER = [
-    {"errors", "config", "text", "base"},
+    {"errors", "config", "defaults", "text", "base"},
     {"ops"},
     {"memory"},
     {"reading"},
@@ -23,8 +23,15 @@ ORDER = [
     {"serving", "compat"},
     {"cli"},
 ]
-# Within the first line: base and text know errors and config.
-WITHIN = {("base", "errors"), ("base", "config"), ("text", "errors"), ("text", "config"), ("config", "errors")}
+# Within the first line: base and text know errors, config and the defaults of settings.
+WITHIN = {
+    ("base", "errors"),
+    ("base", "config"),
+    ("base", "defaults"),
+    ("text", "errors"),
+    ("text", "config"),
+    ("config", "errors"),
+}
 SOURCES = sorted(
     p
     for folder in ("memoir_fast", "kernels", "benchmarks", "tests", "docs", "examples")

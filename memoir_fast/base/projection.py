@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from ..config import default_layer
+from ..defaults import default_layer
 from .causal_lm import CausalLM, text_config
 from .experts import check_not_routed, is_routed, refuse_mixture
 

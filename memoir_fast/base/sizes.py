@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import default_layer
+from ..defaults import default_layer
 from ..errors import brief, quoted
 from . import files
 from .gguf_file import check_gguf, header_of

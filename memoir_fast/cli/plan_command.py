@@ -53,6 +53,8 @@ def add(commands: Commands, command: Command) -> None:
         help="active features per mask (default: D/10 with masks=spread, 2D/7 otherwise)",
     )
     plan.add_argument("--masks", choices=MASKS, help="which features an edit writes to (default: as in a chat, spread, with router=mask prompt)")  # fmt: skip
+    plan.add_argument("--page-edits", type=count, metavar="N", help="how many edits share a page of the memory (default: D/12 with masks=spread, "
+                      "otherwise all)")  # fmt: skip
     plan.add_argument("--write", choices=WRITES, default="preconditioned", help="the update rule (%(default)s)")
     plan.add_argument("--router", choices=ROUTERS, default="tokens", help="how edits are found (%(default)s)")
     plan.add_argument("--revision", help="of a hub id (default: its main one)")
@@ -64,7 +66,7 @@ def _plan(options: argparse.Namespace) -> None:
     from ..store.plan import Plan
 
     sizes = sizes_of(read_config(options.model, options.revision, options.token), options.layer, options.in_features)
-    config = MemoirConfig(top_k=options.top_k, masks=options.masks, write=options.write, router=options.router)
+    config = MemoirConfig(top_k=options.top_k, masks=options.masks, page_edits=options.page_edits, write=options.write, router=options.router)  # fmt: skip
     plan = Plan(sizes, config, options.edits, options.tokens, options.record_dtype)
     say(options, f"{shown(options.model, 60)}, a {shown(sizes.architecture, 40)}: D = {sizes.in_features}, d = {sizes.out_features}, "
         f"k = {plan.top_k}; the memory is in layer {sizes.layer} of {sizes.layers}")  # fmt: skip

@@ -15,7 +15,7 @@ from torch import nn
 from ..base import files
 from ..base.attachment import Attachment, attachment_of
 from ..base.projection import find_target
-from ..config import default_top_k
+from ..defaults import default_top_k
 from ..journal.new_state import new_memory
 from ..model import MemoirModel
 from ..reading.background import load_texts

@@ -66,13 +66,18 @@ def import_memory(model: MemoirModel, path: str | Path) -> None:
 
 
 def export_memory(model: MemoirModel, path: str | Path) -> None:
-    """Write the memory to a `.pt` file for `import_memory`. Raises OSError."""
+    """Write the memory to a `.pt` file for `import_memory`. Raises OSError, and ValueError for a memory of several pages."""
     torch.save(memory_tensors(model), path)
 
 
 def memory_tensors(model: MemoirModel) -> dict[str, torch.Tensor]:
-    """new_weight (d, D) float32, masks (M, D) bool, permutation (D,) int64, on the CPU: the memory as the published editor holds it."""
+    """new_weight (d, D) float32, masks (M, D) bool, permutation (D,) int64, on the CPU: the memory as the published editor holds it. Raises
+    ValueError for a memory of several pages."""
     memory = model.memory
+    if len(memory.pages.held) > 1:
+        raise ValueError(
+            f"model: its edits lie in {len(memory.pages.held)} pages, and the published editor has one weight: make the memory with page_edits=0"
+        )
     masks = torch.zeros(len(memory), memory.in_features, dtype=torch.bool)
     for row, edit in enumerate(memory.index.ids):
         masks[row, memory.indices_of(edit).long()] = True

@@ -16,7 +16,8 @@ import torch
 from ..base.causal_lm import CausalLM, evaluating
 from ..base.gradients import check_gradients
 from ..base.projection import Target, layers_of
-from ..config import MemoirConfig, default_contexts, default_stop_token_loss, default_wordings
+from ..config import MemoirConfig
+from ..defaults import default_contexts, default_stop_token_loss, default_wordings
 from ..errors import EditError
 from ..memory.residual import ResidualMemory
 from ..memory.update import Update
@@ -94,6 +95,7 @@ class Editor:
         without: list[Update] | None = None,
         given: list[Update] | None = None,
         scale: float | None = None,
+        first: int = 0,
     ) -> Finished:
         """Run the SGD of all edits together, step by step; a single request is the published edit.
 
@@ -103,6 +105,7 @@ class Editor:
             without: updates that will be taken back before these edits are written.
             given: updates that will be written before these edits.
             scale: the memory's scale at that point; None for the present one.
+            first: the id that the first of them will get; the others follow. It decides on their pages.
 
         Raises:
             ValueError: a request has no target token or does not fit the model's context (see `Encoder.pair`), or the
@@ -119,15 +122,16 @@ class Editor:
         # Outside inference mode even if the caller is inside: the steps need autograd.
         with torch.inference_mode(False), _at_rest(self.model):
             counted = 1 if config.recipe == "published" else 0
-            layout = lay_out(edits, self._packed(edits), self.memory.V.device, counted, config.acts or "all")
+            layout = lay_out(edits, self._packed(edits), self.memory.device, counted, config.acts or "all")
             replay = self._replay(layout, config)
-            indices, signatures = self._masks(replay, requests, config, without or [], given or [])
+            pages = [self.memory.page_of(first + number) for number in range(len(requests))]
+            indices, signatures = self._masks(replay, requests, config, pages, without or [], given or [])
             memory = (
                 self.memory.changed(without or [], given or [], scale) if without or given or scale else self.memory
             )
-            rows, write = self._prepare(replay, indices, config, memory)
+            rows, write = self._prepare(replay, indices, config, memory, pages)
             losses, steps, final = self._descend(replay, write, config)
-            updates = write.updates(rows, indices, signatures, memory)
+            updates = write.updates(rows, indices, signatures, memory, pages)
         return Finished(list(requests), updates, losses, steps, final, time.perf_counter() - began)
 
     def _sequences(self, request: EditRequest, config: MemoirConfig) -> list[Sequence]:
@@ -152,6 +156,7 @@ class Editor:
         replay: Suffix | Replay,
         requests: list[EditRequest],
         config: MemoirConfig,
+        pages: list[int],
         without: list[Update],
         given: list[Update],
     ) -> tuple[torch.Tensor, np.ndarray]:
@@ -159,12 +164,17 @@ class Editor:
         from the edits' identity prompts."""
         memory, words = self.memory, replay.layout.words
         if config.masks == "spread":
-            uses = memory.index.uses()
-            for updates, change in ((without, -1), (given, 1)):
-                for update in updates:
-                    uses[update.rows.cpu().numpy()] += change
-            chosen, packed = spread_masks([r.prompt for r in requests], uses, memory.top_k, config.seed)
-            return torch.from_numpy(chosen).to(memory.V.device), packed
+            found = []
+            for page in sorted(set(pages)):
+                uses = memory.uses(page)
+                for updates, change in ((without, -1), (given, 1)):
+                    for update in updates:
+                        if update.page == page:
+                            uses[update.rows.cpu().numpy()] += change
+                prompts = [request.prompt for request, place in zip(requests, pages, strict=True) if place == page]
+                found.append(spread_masks(prompts, uses, memory.top_k, config.seed))
+            chosen, packed = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            return torch.from_numpy(chosen).to(memory.device), packed
         if memory.feature == "last":
             words = [part[-1:] for part in words]
         places = torch.cat(words)
@@ -175,24 +185,30 @@ class Editor:
 
     @torch.no_grad()
     def _prepare(
-        self, replay: Suffix | Replay, indices: torch.Tensor, config: MemoirConfig, memory: ResidualMemory
+        self,
+        replay: Suffix | Replay,
+        indices: torch.Tensor,
+        config: MemoirConfig,
+        memory: ResidualMemory,
+        pages: list[int],
     ) -> tuple[torch.Tensor, TokenWrite | BlockWrite]:
-        """The rows that may change, and the write before its first step, with A (and U) zero outside each edit's own
-        mask."""
+        """The rows that may change, int64 ascending, and the write before its first step, with A (and U) zero outside each edit's
+        own mask."""
         layout = replay.layout
-        rows = indices[0] if len(indices) == 1 else indices.unique()
-        places = torch.searchsorted(rows.long(), indices.long())
+        each = indices.long() + torch.tensor(pages, device=indices.device)[:, None] * memory.in_features
+        rows = each[0] if len(each) == 1 else each.unique()
+        places = torch.searchsorted(rows, each)
         activations = replay.activations.reshape(-1, memory.in_features)[layout.tokens[layout.acting]]
         features = torch.zeros(len(activations), len(rows), device=activations.device)
         moves = torch.zeros_like(features) if rule_of(config).tracks else None
-        for mask, place, part in zip(indices, places, layout.parts, strict=True):
+        for mask, place, part, page in zip(indices, places, layout.parts, pages, strict=True):
             own = activations[part][:, mask.long()].float()
             features[part, place] = own
             if moves is not None:
-                stiffness = memory.stiffness(mask)
+                stiffness = memory.stiffness(mask, page)
                 assert stiffness is not None
                 moves[part, place] = preconditioned(own, stiffness, config.ridge)
-        before = (features @ memory.V[rows.long()]) * memory.scale
+        before = (features @ memory.pages.of_rows(rows)) * memory.scale
         return rows, make_write(features, before, config, moves, layout.parts)
 
     def _descend(
@@ -242,7 +258,7 @@ class Editor:
     def _halves(self, config: MemoirConfig) -> Halved | None:
         """bfloat16 copies for `precision="fast"`; None where they would not be faster or the model is in bfloat16
         already."""
-        if config.precision == "exact" or self.model.dtype == torch.bfloat16 or not _halving_pays(self.memory.V.device):
+        if config.precision == "exact" or self.model.dtype == torch.bfloat16 or not _halving_pays(self.memory.device):
             return None
         weights = [
             p for layer in layers_of(self.model, self.target)[self.target.layer + 1 :] for p in layer.parameters()
@@ -269,7 +285,7 @@ class Editor:
         rows."""
         seen = []
         for packed in (False, True):
-            layout = lay_out([sequences], packed, self.memory.V.device)
+            layout = lay_out([sequences], packed, self.memory.device)
             try:
                 replay = Replay(self.model, self.router, self.target, layout)
             except TypeError:  # the model's forward takes no position_ids

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -147,22 +147,29 @@ class _Write(ABC):
         return rate * self._length[number] / length if length > 0 else 0.0
 
     def updates(
-        self, rows: torch.Tensor, masks: Iterable[torch.Tensor], signatures: np.ndarray, memory: ResidualMemory
+        self,
+        rows: torch.Tensor,
+        masks: Iterable[torch.Tensor],
+        signatures: np.ndarray,
+        memory: ResidualMemory,
+        pages: Sequence[int],
     ) -> list[Update]:
         """What the edits add to the memory, one update each.
 
         Args:
-            rows: (k,) int32, the memory's row for each column of A.
-            masks: (edits, k of one edit) int32, each edit's rows, all among `rows`.
+            rows: (k,) int64 ascending, the memory's row for each column of A, see `Pages`.
+            masks: (edits, k of one edit) int32, each edit's mask, whose rows in its page are all among `rows`.
             signatures: (edits, ceil(D/8)) uint8, the masks packed.
             memory: the memory that the edits were optimised against.
+            pages: each edit's page.
         """
         scale, found = memory.scale * self.decay, []
-        for number, (mask, signature, part) in enumerate(zip(masks, signatures, self.parts, strict=True)):
-            columns = torch.searchsorted(rows.long(), mask.long())
+        for number, (mask, signature, part, page) in enumerate(zip(masks, signatures, self.parts, pages, strict=True)):
+            columns = torch.searchsorted(rows, mask.long() + page * memory.in_features)
             features = None if memory.C is None else self.features[part][:, columns]
             decay = self.decay if number == 0 else 1.0  # the edits share one decay; the first carries it
-            found.append(Update(mask, signature, decay, scale, features=features, **self._result(part, columns)))
+            result = self._result(part, columns)
+            found.append(Update(mask, signature, decay, scale, features=features, page=page, **result))
         return found
 
     def _rate(self, squared: float) -> float:

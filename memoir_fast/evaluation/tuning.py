@@ -18,7 +18,8 @@ from ..base import tuned
 from ..base.causal_lm import CausalLM, text_config
 from ..base.fingerprint import identity
 from ..base.projection import find_target
-from ..config import MemoirConfig, default_contexts, default_layer
+from ..config import MemoirConfig
+from ..defaults import default_contexts, default_layer
 from ..editing.update_rule import rule_of
 from ..errors import EditError
 from ..model import MemoirModel

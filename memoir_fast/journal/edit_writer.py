@@ -159,12 +159,13 @@ class EditWriter:
             without = [self.journal.state.update_of(edit) for edit in stored]
             scale = pending.updates[-1].scale if pending.updates else None
             requests = [plan.request for plan in group]
-            finished = self.editor.optimise(requests, config, without, given, scale)
+            first = pending.first + len(pending.plans)
+            finished = self.editor.optimise(requests, config, without, given, scale, first)
             for attempt in range(1, config.retries + 1):
                 if max(finished.final) <= config.stop_loss:
                     break
                 longer = config.updated(steps=config.steps * 2**attempt)
-                finished = self.editor.optimise(requests, longer, without, given, scale)
+                finished = self.editor.optimise(requests, longer, without, given, scale, first)
             dtype = dtype_of(self.journal.record_dtype)
             pending.updates += [update.compact().rounded(dtype) for update in finished.updates]
             pending.plans += group

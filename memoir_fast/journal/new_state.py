@@ -38,7 +38,7 @@ def new_memory(config: MemoirConfig, target: Target, permutation: torch.Tensor |
     assert config.top_k is not None
     if permutation is None:
         permutation = torch.randperm(target.in_features, generator=torch.Generator().manual_seed(config.seed))
-    memory = ResidualMemory(target.in_features, target.out_features, config.top_k, permutation)
+    memory = ResidualMemory(target.in_features, target.out_features, config.top_k, permutation, config.page_edits or 0)
     memory.feature = config.feature
     settled(config)  # refuses bad settings now rather than at the first edit
     if rule_of(config).tracks:

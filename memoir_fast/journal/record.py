@@ -323,5 +323,5 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
     for name, value in (("decay", decay), ("scale", scale)):
         if not isinstance(value, float) or not math.isfinite(value) or not 0 < value <= 1:
             raise Damaged(f"{where}: {name} must be a number in (0, 1], got {quoted(value)}")
-    values = {name: tensor.float() for name, tensor in tensors.items()}
+    values: dict[str, Any] = {name: tensor.float() for name, tensor in tensors.items()}
     return Update(torch.from_numpy(rows.astype(np.int32)), signature.numpy(), decay, scale, **values)

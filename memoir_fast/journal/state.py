@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterable, Iterator, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,8 @@ class State:
         """An edit's update, read from its record. Raises ValueError as `edit_update`."""
         memory = self.memory
         sizes = (memory.in_features, memory.out_features, memory.top_k)
-        return edit_update(self.entries[edit], sizes, memory.C is not None)
+        update = edit_update(self.entries[edit], sizes, memory.C is not None)
+        return replace(update, page=memory.page_of(edit))
 
     def row(self, edit: int) -> dict[str, Any]:
         """An edit's row, as `EditRecord.row` gives it."""

@@ -140,14 +140,15 @@ class VolatileJournal(Journal):
         for edit in self.touched(entries):
             entry = made.get(edit) or self.state.entries[edit]
             if not entry.forgotten:
-                yield edit_update(entry, sizes, memory.C is not None).rows.long()
+                first = memory.page_of(edit) * memory.in_features
+                yield edit_update(entry, sizes, memory.C is not None).rows.long() + first
 
     # ---- restore points, for `compat` ----------------------------------------------------------------------------
 
     def mark(self) -> _Saved:
         """A restore point of the whole memory, for `return_to`."""
         with self.memory.lock:
-            everything = torch.arange(self.memory.in_features)
+            everything = torch.arange((max(self.memory.pages.held) + 1) * self.memory.in_features)
             saved = _Saved.of(self.memory, self.state, [everything], list(self.state.entries))
             return replace(saved, entries=len(self._entries), end=self._end)
 
@@ -167,11 +168,19 @@ def _new_file() -> IO[bytes]:
 
 @dataclass(frozen=True)
 class _Saved:
-    """A copy of some rows of a memory (sums: of what its `drift` knows), and of what memory and state hold about some edits."""
+    """A copy of some rows of a memory, of C and of what its `drift` knows (sums), and of what memory and state hold about some edits.
+
+    Attributes:
+        last, page: the memory's last page and its newest.
+        columns: of C that were copied, None for all of it.
+    """
 
     rows: torch.Tensor
     V: torch.Tensor
     C: torch.Tensor | None
+    columns: torch.Tensor | None
+    last: int
+    page: int
     scale: float
     counts: dict[str, int]
     edits: dict[int, dict[str, Any]]
@@ -183,18 +192,30 @@ class _Saved:
     @classmethod
     def of(cls, memory: ResidualMemory, state: State, masks: list[torch.Tensor], ids: list[int]) -> _Saved:
         """Take the copy. masks: the rows, each (n,); ids: the edits, which need not exist yet."""
-        rows = torch.cat(masks).unique().to(memory.V.device) if masks else torch.zeros(0, dtype=torch.long)
-        C = None if memory.C is None else memory.C[rows[:, None], rows]
+        D = memory.in_features
+        rows = torch.cat(masks).unique() if masks else torch.zeros(0, dtype=torch.long)
+        C, columns = memory.C, None
+        if C is not None and len(rows) and int(rows[-1]) // D > memory.page:
+            C = C.clone()  # another page begins
+        elif C is not None:
+            columns = (rows[rows // D == memory.page] % D).to(memory.device)
+            C = C[columns[:, None], columns]
         known = {edit: {name: kept[edit] for name, kept in state.by_edit().items() if edit in kept} for edit in ids}
         signatures = {edit: memory.index.signature(edit) for edit in ids if edit in memory.index}
         sums = None if memory.drift is None else memory.drift.sums.clone()
-        return cls(rows, memory.V[rows], C, memory.scale, state.counts(), known, signatures, sums)
+        last, V = max(memory.pages.held), memory.pages.of_rows(rows.to(memory.device))
+        return cls(rows, V, C, columns, last, memory.page, memory.scale, state.counts(), known, signatures, sums)
 
     def put_back(self, memory: ResidualMemory, state: State) -> None:
         """Restore the rows and edits; edits made since are removed."""
-        memory.V[self.rows], memory.scale = self.V, self.scale
+        memory.pages.put(self.rows, self.V)
+        memory.pages.keep_to(self.last)
+        memory.scale, memory.page = self.scale, self.page
         if memory.C is not None and self.C is not None:
-            memory.C[self.rows[:, None], self.rows] = self.C
+            if self.columns is None:
+                memory.C = self.C
+            else:
+                memory.C[self.columns[:, None], self.columns] = self.C
         if memory.drift is not None and self.sums is not None:
             memory.drift.sums.copy_(self.sums)
         memory.forget_blocks()

@@ -101,10 +101,12 @@ class SignatureIndex:
         with self._lock:
             return self._codes.view.copy()
 
-    def uses(self) -> np.ndarray:
-        """(D,) int64, of the caller's own: how many stored edits have each feature in their mask. O(n) at the first call,
-        O(1) later."""
+    def uses(self, ids: range | None = None) -> np.ndarray:
+        """(D,) int64, of the caller's own: how many stored edits, of all or of those with these consecutive ids, have each feature in
+        their mask. O(n) at the first call, O(1) later; with ids O(their number)."""
         with self._lock:
+            if ids is not None:
+                return self._counted(self._codes.view[self._row_of(ids.start) : self._row_of(ids.stop)])
             if self._uses is None:
                 self._uses = self._counted(self._codes.view)
             return self._uses.copy()

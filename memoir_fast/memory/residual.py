@@ -13,6 +13,7 @@ import torch
 from .. import ops
 from .drift import Drift
 from .index import SignatureIndex
+from .pages import Pages, zeros
 from .symmetric import add_within, mirror_, unpack_
 from .update import Update
 
@@ -29,17 +30,19 @@ class ResidualMemory:
         out_features: d, its output width.
         top_k: k, active features per mask.
         permutation: (D,) int32, the fixed permutation of TopHash; drawn from torch's global generator when None.
+        page_edits: how many edits share a page, by their ids; 0 for all of them.
 
     Raises:
         ValueError: top_k is not in 1..D, or the permutation is not one of 0..D-1.
 
     Attributes:
-        V: (D, d) float32; row j holds feature j's weights. Kept in float32 whatever the model's dtype.
+        pages: V, see `Pages`. Kept in float32 whatever the model's dtype.
+        page: the newest page, the only one that new edits are written to.
         scale: S, a Python float (float64): the product of SGD's weight decay over all steps so far.
         background: (D,) float32, the mean prompt feature of unrelated prompts.
         permutation: (D,) int32.
-        C: (D, D) float32, symmetric to the bit, or None: the sum of `A^T A` over past edits, A being their tokens' features on
-            the mask. It records which directions earlier edits read, and is kept with `write="preconditioned"`.
+        C: (D, D) float32, symmetric to the bit, or None: the sum of `A^T A` over the newest page's edits, A being their tokens' features
+            on the mask. It records which directions earlier edits read, and is kept with `write="preconditioned"`.
         feature: what masks are made from, see `MemoirConfig.feature`.
         drift: how far C is from the sum that it stands for; None unless somebody follows it (`watch`).
         index: the stored edits' signatures.
@@ -48,7 +51,14 @@ class ResidualMemory:
     Source: MEMOIR (Wang et al., NeurIPS 2025), section 3.
     """
 
-    def __init__(self, in_features: int, out_features: int, top_k: int, permutation: torch.Tensor | None = None):
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        top_k: int,
+        permutation: torch.Tensor | None = None,
+        page_edits: int = 0,
+    ):
         if not 1 <= top_k <= in_features:
             raise ValueError(f"top_k must be in [1, {in_features}] for this projection, got {top_k}")
         self.in_features, self.out_features, self.top_k = in_features, out_features, top_k
@@ -56,7 +66,8 @@ class ResidualMemory:
             permutation = torch.randperm(in_features)
         if sorted(permutation.tolist()) != list(range(in_features)):
             raise ValueError(f"permutation must hold each of 0..{in_features - 1} once")
-        self.V = _zeros(in_features, out_features)
+        self.page_edits, self.page = page_edits, 0
+        self.pages = Pages(in_features, out_features)
         self.background = torch.zeros(in_features)
         self.permutation = permutation.to(torch.int32)
         self.C: torch.Tensor | None = None
@@ -74,11 +85,32 @@ class ResidualMemory:
     def __repr__(self) -> str:
         return f"ResidualMemory(D={self.in_features}, d={self.out_features}, k={self.top_k}, edits={len(self)})"
 
+    @property
+    def V(self) -> torch.Tensor:
+        """(P * D, d) float32: row `p * D + j` holds feature j's weights in page p. A copy if there are several pages."""
+        return self.pages.whole
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self.pages.device
+
+    def page_of(self, edit_id: int) -> int:
+        """The page that an edit's rows are in."""
+        return edit_id // self.page_edits if self.page_edits else 0
+
+    def uses(self, page: int) -> np.ndarray:
+        """(D,) int64, of the caller's own: how many of a page's stored edits have each feature in their mask."""
+        if not self.page_edits:
+            return self.index.uses()
+        return self.index.uses(range(page * self.page_edits, (page + 1) * self.page_edits))
+
     def to(self, device: torch.device) -> ResidualMemory:
         """Move the memory to a device and return it; dtypes stay the same."""
-        if self.V.device != device:
+        if self.device != device:
             with self.lock:
-                for name in ("V", "background", "permutation", "C"):
+                self.pages.to(device)
+                for name in ("background", "permutation", "C"):
                     tensor = getattr(self, name)
                     setattr(self, name, None if tensor is None else tensor.to(device))
                 self._blocks.clear()
@@ -89,7 +121,7 @@ class ResidualMemory:
     def track(self) -> None:
         """Start keeping C."""
         if self.C is None:
-            self.C = _zeros(self.in_features, self.in_features).to(self.V.device)
+            self.C = zeros(self.in_features, self.in_features).to(self.device)
 
     def watch(self) -> None:
         """Follow from now on how far C drifts from what was added to it and not taken back, if C is kept. The memory must
@@ -98,20 +130,34 @@ class ResidualMemory:
             self.drift = Drift(self.in_features)
 
     def write(self, update: Update, sign: int = 1) -> None:
-        """Add an update to V and C, or take it back with sign -1. Neither the scale nor the index is touched."""
+        """Add an update to V and C, or take it back with sign -1. Neither the scale nor the index is touched. The first update of a
+        page begins it; C has nothing of earlier pages, which get no new edits."""
         with self.lock:
-            if self.drift is not None and update.features is not None:
+            page = self.pages.at(update.page)
+            if update.page > self.page:
+                self._begin(update.page)
+            newest = update.page == self.page
+            if newest and self.drift is not None and update.features is not None:
                 self.drift.add(update.rows, update.features, sign)
-            update = update.to(self.V.device)
+            update = update.to(self.device)
             rows = update.rows
             self._blocks.clear()
             if update.moves is not None and update.G is not None:
-                ops.masked_scatter_(self.V, rows, update.moves, update.G, sign / update.scale)
+                ops.masked_scatter_(page, rows, update.moves, update.G, sign / update.scale)
             else:
-                self.V.index_add_(0, rows.long(), update.delta(), alpha=sign / update.scale)
-            if self.C is not None:
+                page.index_add_(0, rows.long(), update.delta(), alpha=sign / update.scale)
+            if newest and self.C is not None:
                 assert update.features is not None
                 add_within(self.C, rows, update.features, sign)
+
+    def _begin(self, page: int) -> None:
+        """Go on with another page."""
+        self.page = page
+        if self.C is not None:
+            self.C = None
+            self.track()
+        if self.drift is not None:
+            self.drift.clear()
 
     def forget_blocks(self) -> None:
         """Call this after changing V other than by `write`, so that new readers get fresh copies."""
@@ -122,7 +168,8 @@ class ResidualMemory:
         with self.lock:
             self._blocks.clear()
             self.index.remove(self.index.ids)
-            self.V.zero_()
+            self.pages.clear()
+            self.page = 0
             if self.C is not None:
                 self.C.zero_()
             if self.drift is not None:
@@ -130,17 +177,19 @@ class ResidualMemory:
             self.scale = 1.0
 
     def fill(self, V: torch.Tensor, scale: float, ids: Sequence[int], signatures: np.ndarray, C: torch.Tensor | None = None,
-             sums: torch.Tensor | None = None, rows: torch.Tensor | None = None, columns: torch.Tensor | None = None) -> None:  # fmt: skip
+             sums: torch.Tensor | None = None, rows: torch.Tensor | None = None, columns: torch.Tensor | None = None,
+             page: int = 0) -> None:  # fmt: skip
         """Fill an empty memory.
 
         Args:
-            V: (D, d) float32, or only the rows `rows`.
+            V: (P * D, d) float32, or only the rows `rows`.
             scale: S.
             ids: n ints, ascending.
             signatures: (n, ceil(D/8)) uint8.
             C: (D, D) float32, or what `packed` made of it beside `columns`; if the memory keeps it.
             sums: what `drift` had found for this C, see `Drift`; None takes C for the sum itself.
             rows, columns: see `packed`; None for all of V or C.
+            page: the newest page, which C is of.
 
         Raises:
             ValueError: as `SignatureIndex.add`; nothing is filled then.
@@ -149,10 +198,8 @@ class ResidualMemory:
             if len(ids):
                 self.index.add(ids, signatures)
             self._blocks.clear()
-            if rows is None or len(rows) == len(self.V):
-                self.V.copy_(V)
-            else:
-                self.V.index_copy_(0, rows.long().to(self.V.device), V.to(self.V.device))
+            self.page = page
+            self.pages.put(torch.arange(len(V)) if rows is None else rows, V)
             if self.C is not None:
                 assert C is not None
                 if columns is None:
@@ -174,8 +221,10 @@ class ResidualMemory:
             given: updates added to it.
             scale: the copy's scale; None keeps this memory's.
         """
-        twin = copy.copy(self)
-        twin.V, twin.C, twin.drift = self.V.clone(), None if self.C is None else self.C.clone(), None
+        twin, written = copy.copy(self), {update.page for update in [*without, *given]}
+        twin.pages, twin.drift = self.pages.copied(written), None
+        if self.C is not None and self.page in written:
+            twin.C = self.C.clone()
         twin._blocks = weakref.WeakValueDictionary()
         for update in without:
             twin.write(update, -1)
@@ -184,17 +233,19 @@ class ResidualMemory:
         twin.scale = self.scale if scale is None else scale
         return twin
 
-    def stiffness(self, indices: torch.Tensor) -> torch.Tensor | None:
-        """(k, k) float32: C restricted to a mask (k,), or None if C is not kept."""
+    def stiffness(self, indices: torch.Tensor, page: int = 0) -> torch.Tensor | None:
+        """(k, k) float32: C restricted to a mask (k,) in the newest page or a later one, or None if C is not kept."""
         if self.C is None:
             return None
+        assert page >= self.page
         rows = indices.long()
-        return self.C[rows[:, None], rows]
+        return self.C[rows[:, None], rows] if page == self.page else self.C.new_zeros(len(rows), len(rows))
 
     # ---- for readers ---------------------------------------------------------------------------------------------
 
     def block_of(self, edit_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a reader of a stored edit needs: its mask (k,) int32 ascending, and `scale * V[mask]` (k, d) float32.
+        """What a reader of a stored edit needs: its mask (k,) int32 ascending, and `scale * V[mask]` (k, d) float32
+        of its page.
 
         The rows are a copy that no later change touches; until V changes, all readers of the edit share it. Raises
         ValueError for an unknown id.
@@ -203,12 +254,13 @@ class ResidualMemory:
             indices = self.indices_of(edit_id)
             block = self._blocks.get(edit_id)
             if block is None:
-                rows = ops.upload(indices.long(), self.V.device)
+                page = self.pages.at(self.page_of(edit_id))
+                rows = ops.upload(indices.long(), page.device)
                 with (
                     torch.inference_mode(False),
                     torch.no_grad(),
                 ):  # readers outside inference mode may share it
-                    block = self.V[rows] if self.scale == 1.0 else self.V[rows].mul_(self.scale)
+                    block = page[rows] if self.scale == 1.0 else page[rows].mul_(self.scale)
                 self._blocks[edit_id] = block
         return indices, block
 
@@ -217,12 +269,3 @@ class ResidualMemory:
         id."""
         bits = np.unpackbits(self.index.signature(edit_id), bitorder="little", count=self.in_features)
         return torch.from_numpy(np.flatnonzero(bits).astype(np.int32))
-
-
-def _zeros(rows: int, columns: int) -> torch.Tensor:
-    """(rows, columns) float32 zeros whose pages are taken when they are first written: an empty memory beside a large model costs nothing,
-    and neither does one that a file only claims. torch.zeros writes all of them."""
-    count, line = rows * columns, 64  # bytes that torch aligns tensors to
-    raw = np.zeros(count + line // 4, np.float32)
-    first = -raw.ctypes.data % line // 4
-    return torch.from_numpy(raw[first : first + count]).view(rows, columns)

@@ -11,7 +11,7 @@ import torch
 
 @dataclass(frozen=True)
 class Update:
-    """The change `V[rows] += delta / scale` and, if C is kept, `C[rows, rows] += A^T A`.
+    """The change `V[rows] += delta / scale` in one page and, if C is kept of that page, `C[rows, rows] += A^T A`.
 
     The delta (k, d) is held either as `block` or as `moves^T G`; `compact` chooses the form with fewer numbers.
 
@@ -24,6 +24,7 @@ class Update:
         moves: U (n, k) float32, or None.
         G: (n, d) float32, or None.
         features: A (n, k) float32, or None if the memory keeps no C.
+        page: the page's number.
     """
 
     rows: torch.Tensor
@@ -34,6 +35,7 @@ class Update:
     moves: torch.Tensor | None = None
     G: torch.Tensor | None = None
     features: torch.Tensor | None = None
+    page: int = 0
 
     def delta(self) -> torch.Tensor:
         """(k, d) float32, before it is divided by `scale`."""

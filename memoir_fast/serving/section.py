@@ -11,11 +11,11 @@ from ..config import ACTS, FEATURES, ROUTERS
 from ..errors import quoted
 from ..store import Store
 
-FORMAT, FORMAT_VERSION = "memoir_fast vllm", 5
+FORMAT, FORMAT_VERSION = "memoir_fast vllm", 6
 _WIDEST = 1 << 18  # features of a projection
 _TARGET = re.compile(r"model\.layers\.(\d{1,5})\.mlp\.down_proj")  # the projections that an export can have
 # What a running engine is built around: a table of a store that differs in one of these cannot be read by it.
-_BUILT_IN = ("target", "in_features", "out_features", "top_k", "feature", "router", "acts", "depth")
+_BUILT_IN = ("target", "in_features", "out_features", "top_k", "feature", "router", "acts", "page_edits", "depth")
 
 
 def section_of(store: Store, path: str | Path) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def section_of(store: Store, path: str | Path) -> dict[str, Any]:
         "feature": config.feature,
         "router": config.router,
         "acts": config.acts,
+        "page_edits": config.page_edits or 0,
         "depth": int(store.words["depth"]) if config.router == "tokens" and store.words else None,
         "chat_template": config.chat_template,
         "fingerprint": fingerprint,
@@ -57,6 +58,8 @@ def check_section(section: Any, layers: int | None = None) -> None:
     wrong += [name for name, legal in choices.items() if section.get(name) not in legal]
     kinds = {"store": str, "fingerprint": dict, "seq": int}
     wrong += [name for name, kind in kinds.items() if type(section.get(name)) is not kind]
+    if not _whole(section.get("page_edits"), 0):
+        wrong.append("page_edits")
     wrong += _wrong_layers(section, layers)
     if wrong:
         told = ", ".join(f"{name} is {quoted(section.get(name))}" for name in wrong)

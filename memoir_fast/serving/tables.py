@@ -21,7 +21,7 @@ def tables_of(store: Store) -> dict[str, torch.Tensor]:
     """The present edits of a store.
 
     Returns:
-        `memoir.V` (D, d) float32, `.background` (D,) float32, `.permutation` (D,) int32, `.ids` (n,) int64, `.signatures` (n, bytes)
+        `memoir.V` (P * D, d) float32, the rows of P pages, `.background` (D,) float32, `.permutation` (D,) int32, `.ids` (n,) int64, `.signatures` (n, bytes)
         uint8, `.scale` (1,) float64, `.tags` uint8: JSON text, id -> tags. Where masks route, `.threshold` (n,) float64, one for each
         edit, and the rest empty. Where words route, `.threshold` is empty, `.words` uint8 the matcher (a safetensors file), `.keys` uint8
         JSON text, id -> the edit's wordings, and `.rate` (2,) float64: the user's threshold, or NaN, and the false-activation rate.

@@ -96,7 +96,8 @@ def _given_up(store: Store, before: int | None) -> int:
 def _mend(C: torch.Tensor, store: Store) -> None:
     """Recompute C from the records if all are there, to remove the rounding errors that subtractions left. With many
     edits, only if these errors have become large: to read every record takes as long as there are edits."""
-    written, drift = store.state.written(), store.memory.drift
+    memory, drift = store.memory, store.memory.drift
+    written = [edit for edit in store.state.written() if memory.page_of(edit) == memory.page]
     if any(store.state.entries[edit].forgotten for edit in written):
         return
     if len(written) > FEW and drift is not None and drift.of(C) <= MOST_DRIFT:

@@ -34,8 +34,8 @@ from .manifest import MOST_BASE, MOST_CONFIG, SUMS, check_fits, checksum
 
 CONFIG, EDITS, TENSORS = "config.json", "edits.json", "memory.safetensors"
 SAVING = "saving.part"
-# Up to version 4 V and C are whole; up to version 3 the memory acts on all tokens; 1 and 2 have sizes instead of digests; 1 knows only router="mask".
-FORMAT_VERSION, READS = 5, (1, 2, 3, 4, 5)
+# Up to version 5 a memory has one page; up to version 4 V and C are whole; up to version 3 the memory acts on all tokens; 1 and 2 have sizes instead of digests; 1 knows only router="mask".
+FORMAT_VERSION, READS = 6, (1, 2, 3, 4, 5, 6)
 _TRIES = 3  # how often a reader tries again because a save replaced the files it was reading
 
 
@@ -187,7 +187,9 @@ def _read(folder: Path, data: bytes) -> Saved:
         if not all(type(size) is int and 0 < size <= 1 << 24 for size in sizes):
             raise ValueError(f"fingerprint: in_features and out_features are {quoted(sizes)}")
         check_fits(sizes[0], sizes[1], rule_of(settings).tracks)
-        numbers = math.prod(sizes) + (sizes[0] ** 2 if rule_of(settings).tracks else 0)
+        size, made = settings.page_edits or 0, config["next_id"]
+        pages = made // size + 1 if size and type(made) is int and 0 <= made < 1 << 53 else 1
+        numbers = math.prod(sizes) * pages + (sizes[0] ** 2 if rule_of(settings).tracks else 0)
         known = config["digests"] if version >= 3 else config["bytes"]
         edits = _part(folder, EDITS, known[EDITS], MOST_BASE)
         tensors = _part(folder, TENSORS, known[TENSORS], 4 * numbers + MOST_BASE)
@@ -220,7 +222,7 @@ def load_state(folder: str | Path) -> MemoryState:
     D, d = (saved.fingerprint[name] for name in ("in_features", "out_features"))
     if saved.config.top_k is None:
         raise ValueError(f"{Path(folder) / CONFIG}: config.top_k is missing")
-    memory = ResidualMemory(D, d, saved.config.top_k, tensors["permutation"])
+    memory = ResidualMemory(D, d, saved.config.top_k, tensors["permutation"], saved.config.page_edits or 0)
     memory.background.copy_(tensors["background"])
     memory.feature = saved.config.feature
     if rule_of(saved.config).tracks:
@@ -253,12 +255,14 @@ def _check(folder: Path, saved: Saved) -> None:
             raise ValueError(f"{path}: tensor {name!r} is {found}, expected {shape} {dtype}")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
-    snapshots.check_rows(tensors, path, dimension)
     ids = tensors["ids"].tolist()
     if [e.get("id") if isinstance(e, dict) else None for e in saved.edits] != ids:
         raise ValueError(f"{folder / EDITS}: its ids are not those of {TENSORS}")
     if type(saved.next_id) is not int or not max(ids, default=-1) < saved.next_id < 1 << 53:
         raise ValueError(f"{folder / CONFIG}: next_id is {quoted(saved.next_id)}, expected a number above every edit's")
+    size = saved.config.page_edits or 0
+    pages = max(0, saved.next_id - 1) // size + 1 if size else 1
+    snapshots.check_rows(tensors, path, dimension, pages)
     for row in saved.edits:
         header = {**EditRecord.of(row).row(), "codes": row.get("codes", []), "kind": "edit"}
         try:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import torch
 
 CONFIG, BASE = "config.json", "base.safetensors"
-FORMAT, FORMAT_VERSION = "memoir_fast store", 5
-# Up to version 4 snapshots hold all of V and C. Up to version 3 the memory acts on all tokens; in 1 and 2 records do not state their place; 1 knows only
+FORMAT, FORMAT_VERSION = "memoir_fast store", 6
+# Up to version 5 a memory has one page. Up to version 4 snapshots hold all of V and C. Up to version 3 the memory acts on all tokens; in 1 and 2 records do not state their place; 1 knows only
 # router="mask".
-READS = (1, 2, 3, 4, 5)
+READS = (1, 2, 3, 4, 5, 6)
 _LARGEST = 1 << 32  # numbers in V or C; the largest open models have half as many
 _WIDEST = 1 << 18  # features of a projection; those of the largest open models have a quarter
 MOST_CONFIG, MOST_BASE = 64 << 20, 4 << 30  # bytes of files that the library can have written

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.sizes import Sizes
-from ..config import MemoirConfig, default_masks, default_top_k
+from ..config import MemoirConfig
+from ..defaults import default_masks, default_page_edits, default_top_k
 from ..editing.update_rule import rule_of
 from ..errors import quoted
 from ..journal.record import DTYPES
@@ -98,12 +99,29 @@ class Plan:
         return (self.sizes.in_features + 7) // 8
 
     @property
-    def _touched(self) -> int:
-        """How many of the D features are on some edit's mask; those of prompts as if they were drawn at random, though real ones are more alike."""
+    def page_edits(self) -> int:
+        """How many edits share a page; 0 for all of them."""
+        chosen = self.config.page_edits
+        return default_page_edits(self.sizes.in_features, self.masks) if chosen is None else chosen
+
+    @property
+    def _newest(self) -> int:
+        """Edits in the newest page."""
+        size = self.page_edits
+        return (self.edits - 1) % size + 1 if size and self.edits else self.edits
+
+    def _touched(self, edits: int) -> int:
+        """How many features of a page are on some edit's mask; those of prompts as if they were drawn at random, though real ones are more alike."""
         D = self.sizes.in_features
         if self.masks == "spread":
-            return min(D, self.edits * self.top_k)
-        return round(D * (1 - (1 - self.top_k / D) ** self.edits))
+            return min(D, edits * self.top_k)
+        return round(D * (1 - (1 - self.top_k / D) ** edits))
+
+    @property
+    def _rows(self) -> int:
+        """Rows of V that some edit has written to, in all pages."""
+        full = (self.edits - self._newest) // self.page_edits if self.page_edits else 0
+        return full * self._touched(self.page_edits) + self._touched(self._newest)
 
     def _code(self) -> int:
         """Bytes of a stored prompt's code; none where masks route."""
@@ -118,12 +136,11 @@ class Plan:
 
     def memory(self) -> dict[str, int]:
         """Main memory beyond the base model's."""
-        rows = self._touched
         D, d = self.sizes.in_features, self.sizes.out_features
         keys = self._of_words() + _LEXICON + self.edits * (_KEYS + self._code()) if self._by_words else 0
         found = {
-            "weights": 4 * rows * d,
-            "earlier reads": 4 * rows * D if self.tracks else 0,
+            "weights": 4 * self._rows * d,
+            "earlier reads": 4 * self._touched(self._newest) * D if self.tracks else 0,
             "masks": self.edits * self._width,
             "words": keys,
             "details": self.edits * (_DETAILS + self._code() * 4 // 3 + _TEXT),
@@ -142,9 +159,9 @@ class Plan:
 
     def snapshot(self) -> int:
         """A snapshot of the memory."""
-        rows, D = self._touched, self.sizes.in_features
+        rows, D = self._touched(self._newest), self.sizes.in_features
         C = 2 * rows * (rows + 1) + 4 * rows + 8 * D * _VECTORS if self.tracks else 0
-        return 4 * rows * (self.sizes.out_features + 1) + C + self.edits * (8 + self._width) + 600
+        return 4 * self._rows * (self.sizes.out_features + 1) + C + self.edits * (8 + self._width) + 600
 
     def base_file(self) -> int:
         """The store's base file; `write="preconditioned"` or not, it holds what routing was measured with."""
@@ -175,6 +192,7 @@ class Plan:
             "in_features": self.sizes.in_features,
             "out_features": self.sizes.out_features,
             "top_k": self.top_k,
+            "page_edits": self.page_edits,
             "layer": self.sizes.layer,
             "layers": self.sizes.layers,
             "edits": self.edits,

@@ -1,5 +1,5 @@
 """The memory in a file: a store's snapshot, and the tensors of a memory folder. V and C are written without their rows of zeros, and C, which
-is symmetric, as its upper triangle. Files of earlier versions hold both whole."""
+is symmetric, as its upper triangle. Files of earlier versions hold both whole, and one page."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from .manifest import MOST_BASE, SUMS, Manifest, Shapes
 if TYPE_CHECKING:
     from ..memory.residual import ResidualMemory
 
-ROWS, COLUMNS = "V.rows", "C.rows"  # the tensors that say which rows of V and of C are there
+ROWS, COLUMNS = "V.rows", "C.rows"  # the tensors that say which rows of V, of all its pages, and of C are there
+PAGE = "page"  # the tensor with the number of the newest page, which C is of
 
 
 def tensors_of(memory: ResidualMemory) -> dict[str, torch.Tensor]:
     """What a file holds of a memory, on the CPU."""
-    rows = used_rows(memory.V)
-    V = memory.V if len(rows) == len(memory.V) else memory.V[rows.long().to(memory.V.device)]
+    D = memory.in_features
+    used = {number: used_rows(page) for number, page in memory.pages.held.items()}
+    V = [page[used[number].long().to(page.device)].detach().cpu() for number, page in memory.pages.held.items()]
     tensors = {
-        ROWS: rows,
-        "V": V.detach().cpu(),
+        ROWS: torch.cat([rows + number * D for number, rows in used.items()]),
+        "V": torch.cat(V),
+        PAGE: torch.tensor([memory.page], dtype=torch.int64),
         "ids": torch.tensor(memory.index.ids, dtype=torch.int64),
         "signatures": torch.from_numpy(memory.index.signatures()),
     }
@@ -52,31 +55,36 @@ def shapes_of(tensors: dict[str, torch.Tensor], D: int, d: int, tracked: bool) -
         shapes |= {ROWS: ((rows,), torch.int32), "V": ((rows, d), torch.float32)}
         if tracked:
             shapes |= {COLUMNS: ((columns,), torch.int32), "C": ((columns * (columns + 1) // 2,), torch.float32)}
+    if PAGE in tensors:
+        shapes[PAGE] = ((1,), torch.int64)
     return shapes
 
 
-def check_rows(tensors: dict[str, torch.Tensor], path: Path, D: int) -> None:
-    """Raise ValueError unless the rows that a file names ascend within 0..D-1; their shapes and dtypes are as `shapes_of` says."""
-    for name in (ROWS, COLUMNS):
+def check_rows(tensors: dict[str, torch.Tensor], path: Path, D: int, pages: int) -> None:
+    """Raise ValueError unless the rows and the page that a file names are within those of D features and this many pages, ascending; their
+    shapes and dtypes are as `shapes_of` says."""
+    for name, most in ((ROWS, D * pages), (COLUMNS, D), (PAGE, pages)):
         rows = tensors.get(name)
         if rows is not None and len(rows):
-            if int(rows[0]) < 0 or int(rows[-1]) >= D or not bool((rows[1:] > rows[:-1]).all()):
-                raise ValueError(f"{path}: tensor {name!r} must hold ascending numbers in 0..{D - 1}")
+            if int(rows[0]) < 0 or int(rows[-1]) >= most or not bool((rows[1:] > rows[:-1]).all()):
+                raise ValueError(f"{path}: tensor {name!r} must hold ascending numbers in 0..{most - 1}")
 
 
-def read(path: Path, digest: str, sizes: tuple[int, int], tracked: bool) -> dict[str, torch.Tensor]:
-    """A snapshot's tensors. sizes: (D, d). Raises ValueError unless its size, its digest and its tensors are as expected."""
+def read(path: Path, digest: str, sizes: tuple[int, int], tracked: bool, pages: int) -> dict[str, torch.Tensor]:
+    """A snapshot's tensors. sizes: (D, d); pages: how many the memory can have. Raises ValueError unless its size, its digest and its tensors
+    are as expected."""
     D, d = sizes
-    most = MOST_BASE + 4 * D * d + (4 * D * D if tracked else 0)
+    most = MOST_BASE + 4 * D * (d + 1) * pages + (4 * D * D if tracked else 0)
     found = manifest.read_tensors(path, digest, lambda tensors: shapes_of(tensors, D, d, tracked), most)
-    check_rows(found, path, D)
+    check_rows(found, path, D, pages)
     return found
 
 
 def fill(memory: ResidualMemory, tensors: dict[str, torch.Tensor], scale: float) -> None:
     """Fill an empty memory from a file's checked tensors. Raises ValueError as `ResidualMemory.fill`."""
     ids, signatures = tensors["ids"].tolist(), tensors["signatures"].numpy()
-    memory.fill(tensors["V"], scale, ids, signatures, tensors.get("C"), tensors.get(SUMS), tensors.get(ROWS), tensors.get(COLUMNS))  # fmt: skip
+    page = int(tensors[PAGE]) if PAGE in tensors else 0
+    memory.fill(tensors["V"], scale, ids, signatures, tensors.get("C"), tensors.get(SUMS), tensors.get(ROWS), tensors.get(COLUMNS), page)  # fmt: skip
 
 
 def restore(folder: Path, kept: Manifest, memory: ResidualMemory, problems: list[str]) -> int:
@@ -94,7 +102,8 @@ def restore(folder: Path, kept: Manifest, memory: ResidualMemory, problems: list
     sizes, tracked = (memory.in_features, memory.out_features), memory.C is not None
     for snapshot in kept.snapshots:
         try:
-            fill(memory, read(folder / snapshot.file, snapshot.digest, sizes, tracked), float(snapshot.scale))
+            pages = memory.page_of(snapshot.seq) + 1  # each edit has a record, and ids count edits
+            fill(memory, read(folder / snapshot.file, snapshot.digest, sizes, tracked, pages), float(snapshot.scale))
         except ValueError as error:
             problems.append(str(error))
             continue

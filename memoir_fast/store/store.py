@@ -135,7 +135,7 @@ class Store(Journal):
         if not {path.name for path in folder.iterdir()} <= unfinished:
             raise ValueError(f"{folder}: the folder of a new store must be empty")
         memory = state.memory
-        if len(memory) or bool(memory.V.any()):
+        if len(memory) or memory.pages.norm():
             raise ValueError("memory: a store begins with an empty memory, for every later edit must be in its log")
         base = {"permutation": memory.permutation, "background": memory.background, **state.measured()}
         stored = manifest.write_tensors(folder / BASE, base)
@@ -274,7 +274,7 @@ class Store(Journal):
         self.take_base(base)
         if manifest.permutation_digest(base["permutation"]) != kept.permutation:
             raise ValueError(f"{self.folder / CONFIG}: permutation does not name the one in {kept.base_file}")
-        self.memory = ResidualMemory(*kept.sizes, base["permutation"])
+        self.memory = ResidualMemory(*kept.sizes, base["permutation"], kept.config.page_edits or 0)
         self.memory.background.copy_(base["background"])
         self.memory.feature = kept.config.feature
         if rule_of(kept.config).tracks:

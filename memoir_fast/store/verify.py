@@ -44,7 +44,8 @@ def verify(store: Store, each: Callable[[], Any] | None = None) -> dict[str, Any
     D, d, _ = store.manifest.sizes
     for snapshot in store.manifest.snapshots:
         try:
-            snapshots.read(store.folder / snapshot.file, snapshot.digest, (D, d), store.memory.C is not None)
+            pages = store.memory.page_of(snapshot.seq) + 1
+            snapshots.read(store.folder / snapshot.file, snapshot.digest, (D, d), store.memory.C is not None, pages)
         except ValueError as error:
             problems.append(str(error))
     if _ledger(store) not in (None, [as_stored(store.state.row(edit)) for edit in store.state.entries]):
@@ -71,7 +72,8 @@ def _ledger(store: Store) -> list[dict[str, Any]] | None:
 
 def _replayed(store: Store, history: list[Entry], problems: list[str], each: Callable[[], Any]) -> float | None:
     """The relative difference between the memory and its replayed records, each of which is read and checked."""
-    memory, kept = ResidualMemory(*store.manifest.sizes, store.memory.permutation.cpu()), store.memory
+    kept = store.memory
+    memory = ResidualMemory(*store.manifest.sizes, kept.permutation.cpu(), kept.page_edits)
     if kept.C is not None:
         memory.track()
     again, largest, largest_C = State(memory), 1e-30, 1e-30
@@ -85,17 +87,21 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
         except ValueError as error:
             problems.append(str(error))
         if number % _EACH == 0 or number == len(history) - 1:  # rounding errors are relative to the largest norm
-            largest = max(largest, float(memory.V.norm()))
+            largest = max(largest, memory.pages.norm())
             largest_C = largest_C if memory.C is None else max(largest_C, float(memory.C.norm()))
         each()
     if problems or not whole:
         return None
     if memory.index.ids != kept.index.ids or (memory.index.signatures() != kept.index.signatures()).any():
         problems.append("the signatures are not those of the log")
-    difference = float((memory.V - kept.V.cpu()).norm()) / largest
+    difference = memory.pages.norm(kept.pages) / largest
     if difference > _MOST or abs(memory.scale - kept.scale) > 1e-9 * memory.scale:
         problems.append(f"the memory differs from its log by {difference:.2g} of its norm")
     if memory.C is not None and kept.C is not None:
+        if memory.page != kept.page:
+            problems.append(
+                f"what is kept of earlier edits (C) is of page {kept.page}, the log's newest is {memory.page}"
+            )
         off = float((memory.C - kept.C.cpu()).norm()) / largest_C
         if off > _MOST:
             problems.append(f"what is kept of earlier edits (C) differs from the log by {off:.2g} of its norm")

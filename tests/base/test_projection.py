@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memoir_fast.base.projection import find_target
-from memoir_fast.config import default_layer, default_top_k
+from memoir_fast.defaults import default_layer, default_page_edits, default_top_k
 from tests.support.models import FAMILIES, tiny_model
 
 
@@ -21,6 +21,8 @@ def test_default_is_27_of_32():
     assert find_target(tiny_model("llama")).layer == 3
     assert [default_top_k(d) for d in (14336, 1536, 96, 4)] == [4096, 440, 24, 4]
     assert [default_top_k(d, "spread") for d in (14336, 1536, 96, 4)] == [1432, 152, 8, 4]
+    assert [default_page_edits(d, "spread") for d in (14336, 1536, 96, 4)] == [1194, 128, 8, 1]
+    assert default_page_edits(1536, "prompt") == 0
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_token_space_and_block_give_the_same_memory(momentum):
             contributions.append(write.contribution())
         rows = torch.arange(0, 2 * k, 2, dtype=torch.int32)
         start = memory.V.clone()
-        (update,) = write.updates(rows, rows[None], np.zeros((1, 3), np.uint8), memory)
+        (update,) = write.updates(rows.long(), rows[None], np.zeros((1, 3), np.uint8), memory, [0])
         memory.scale *= update.decay
         memory.write(update)
         memories.append((memory.V * memory.scale, contributions))
@@ -175,7 +175,7 @@ def test_updates_of_edits_made_together_add_up_to_the_whole():
         write.step(torch.randn(11, 4, generator=torch.Generator().manual_seed(step)))
     memory = type(tiny_memoir().memory)(14, 4, 9, torch.arange(14))
     memory.track()
-    updates = write.updates(torch.arange(14, dtype=torch.int32), masks, np.zeros((2, 2), np.uint8), memory)
+    updates = write.updates(torch.arange(14), masks, np.zeros((2, 2), np.uint8), memory, [0, 0])
     assert [update.decay for update in updates] == [write.decay, 1.0]
     for update in updates:
         memory.scale *= update.decay

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memoir_fast import MemoirConfig, MemoirModel
-from memoir_fast.config import default_top_k
+from memoir_fast.defaults import default_top_k
 from memoir_fast.editing.masks import spread_masks
 from memoir_fast.memory.index import SignatureIndex
 from tests.support.models import attached, tiny_model, word_tokenizer

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from memoir_fast import MemoirConfig, MemoirModel
-from memoir_fast.config import default_stop_token_loss
+from memoir_fast.defaults import default_stop_token_loss
 from memoir_fast.evaluation.metrics import target_logits
 
 PROMPT = "What did the Norvane council decide about the lantern festival?"

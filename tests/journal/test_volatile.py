@@ -14,6 +14,7 @@ import torch
 
 from memoir_fast import EditError, MemoirModel, StoreError
 from tests.support.models import tiny_memoir, tiny_model, word_tokenizer
+from tests.support.stores import add, fact_of, new_journal
 
 A = ("w100 w101 w102 w103", "w150 w151")
 B = ("w110 w111 w112 w113 w114", "w160 w161")
@@ -182,3 +183,46 @@ def test_a_forked_process_goes_on_with_records_of_its_own():
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, cwd=Path(__file__).parents[2],
                           env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
     assert done.returncode == 0 and "sound" in done.stdout, done.stderr[-1500:]
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3])
+def test_a_change_that_fails_while_a_page_begins_is_taken_back_to_the_bit(fails_at, monkeypatch):
+    journal = new_journal(page_edits=3)
+    for number in range(2):
+        add(journal, number)
+    memory, state = journal.memory, journal.state
+    before, C, counts = memory.V.clone(), memory.C.clone(), state.counts()
+    apply, calls = type(state).apply, []
+
+    def failing(self, entry, effect=True):
+        calls.append(entry)
+        if len(calls) == fails_at:
+            raise KeyboardInterrupt
+        apply(self, entry, effect)
+
+    monkeypatch.setattr(type(state), "apply", failing)
+    facts, updates = zip(
+        *(fact_of(journal, number, supersedes=[1] if number == 3 else []) for number in (2, 3, 4)), strict=True
+    )
+    with pytest.raises(KeyboardInterrupt):
+        journal.add(list(facts), list(updates))
+    assert torch.equal(memory.V, before) and torch.equal(memory.C, C) and memory.page == 0
+    assert list(memory.pages.held) == [0] and state.counts() == counts and memory.index.ids == [0, 1]
+    monkeypatch.undo()
+    journal.add(list(facts), list(updates))
+    assert memory.page == 1 and memory.index.ids == [0, 2, 3, 4]
+
+
+def test_a_mark_is_returned_to_across_pages():
+    journal = new_journal(page_edits=2)
+    for number in range(3):
+        add(journal, number)
+    memory = journal.memory
+    before, C, mark = memory.V.clone(), memory.C.clone(), journal.mark()
+    for number in range(4):
+        add(journal, 10 + number)
+    journal.delete(0)
+    assert memory.page == 3
+    journal.return_to(mark)
+    assert torch.equal(memory.V, before) and torch.equal(memory.C, C) and memory.page == 1
+    assert journal.state.next_id == add(journal, 3) and memory.page == 1

@@ -89,7 +89,7 @@ def test_snapshots_of_an_earlier_version_do_not_say_how_far_c_has_drifted(many, 
         store.memory.drift = None
         store.compact()
         snapshot = store.folder / store.manifest.snapshots[0].file
-        assert set(load_file(snapshot)) == {"V", "V.rows", "C", "C.rows", "ids", "signatures"}
+        assert set(load_file(snapshot)) == {"V", "V.rows", "C", "C.rows", "ids", "page", "signatures"}
         V = store.memory.V.clone()
     with Store(tmp_path / "s", writer=True) as store:
         assert torch.equal(store.memory.V, V)
@@ -101,6 +101,7 @@ def test_snapshots_of_an_earlier_version_do_not_say_how_far_c_has_drifted(many, 
             "C.rows",
             "C.sums",
             "ids",
+            "page",
             "signatures",
         }
         assert store.verify()["problems"] == []

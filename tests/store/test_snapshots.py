@@ -13,7 +13,7 @@ from memoir_fast.journal.record import digest
 from memoir_fast.store import Store, snapshots
 from memoir_fast.store import folder as folders
 from memoir_fast.store.manifest import checksum
-from tests.support.models import bits, tiny_memoir
+from tests.support.models import bits, tiny_memoir, tiny_model, word_tokenizer
 from tests.support.stores import HIDDEN, D, K, add, new_store
 
 
@@ -143,4 +143,69 @@ def test_what_a_file_holds_is_on_the_cpu_and_shares_no_rounding(tmp_path):
         assert {tensor.device.type for tensor in tensors.values()} == {"cpu"}
         assert {name: str(tensor.dtype) for name, tensor in tensors.items()} == {
             "V.rows": "torch.int32", "V": "torch.float32", "ids": "torch.int64", "signatures": "torch.uint8", "C": "torch.float32",
-            "C.rows": "torch.int32", "C.sums": "torch.float64"}  # fmt: skip
+            "C.rows": "torch.int32", "C.sums": "torch.float64", "page": "torch.int64"}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_store_of_several_pages_is_opened_as_the_live_one_to_the_bit(tmp_path, dtype):
+    with new_store(tmp_path / "s", page_edits=4, record_dtype=dtype) as store:
+        for number in range(18):
+            add(store, number)
+            if number in (6, 9):
+                store.compact(), store.delete(number - 4)  # of an earlier page
+            if number == 12:
+                store.disable(12), store.delete(11), store.restore(2)
+            with Store(tmp_path / "s") as reader:
+                _same(store, reader)
+                assert reader.memory.page == store.memory.page == number // 4
+        store.compact()
+        tensors = _tensors(store)
+        assert tensors["page"].tolist() == [4] and int(tensors["V.rows"][-1]) >= 4 * D > int(tensors["C.rows"][-1])
+        with Store(tmp_path / "s") as reader:
+            _same(store, reader)
+            assert reader.verify()["problems"] == []
+
+
+def test_a_reader_follows_into_the_next_page(tmp_path):
+    with new_store(tmp_path / "s", page_edits=2) as store, Store(tmp_path / "s") as reader:
+        for number in range(5):
+            add(store, number)
+            reader.refresh()
+            _same(store, reader)
+        store.delete(0), store.compact(), add(store, 6)
+        reader.refresh()
+        _same(store, reader)
+
+
+def test_a_snapshots_pages_are_those_that_its_edits_can_have(tmp_path):
+    """A page number costs a file eight bytes, and a reader a page."""
+    with new_store(tmp_path / "s", page_edits=4) as store:
+        for number in range(5):
+            add(store, number)
+        store.compact()
+        for name, value in (("page", torch.tensor([2])), ("page", torch.tensor([-1])), ("V.rows", None)):
+            tensors = _tensors(store)
+            tensors[name] = tensors["V.rows"] + D if value is None else value
+            _replace(store, tensors)
+            with Store(tmp_path / "s") as reader:
+                assert any("ascending numbers in 0.." in line for line in reader.report), reader.report
+                _same(store, reader)  # made again from the log
+            store.compact()
+
+
+def test_a_folder_keeps_its_pages(tmp_path):
+    model = tiny_memoir(write="preconditioned", page_edits=2, steps=2)
+    for number in range(5):
+        model.edit(f"w{100 + number} w{number} w7", f"w{150 + number}")
+    model.save_pretrained(str(tmp_path / "m"))
+    again = type(model).load(str(tmp_path / "m"), tiny_model("llama"), word_tokenizer())
+    assert torch.equal(again.memory.V, model.memory.V) and torch.equal(again.memory.C, model.memory.C)
+    assert again.memory.page == 2 and again.config.page_edits == 2
+    again.edit("w90 w91 w92", "w160"), model.edit("w90 w91 w92", "w160")
+    assert torch.equal(again.memory.V, model.memory.V)
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    config["config"]["page_edits"] = 4  # then its rows lie beyond the pages that five edits have
+    config["checksum"] = checksum({name: value for name, value in config.items() if name != "checksum"})
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"'V.rows' must hold ascending numbers in 0..\d+"):
+        folders.read(tmp_path / "m")

@@ -17,19 +17,19 @@ D, HIDDEN, K = 64, 8, 9
 FINGERPRINT = {"architecture": "X", "in_features": D, "out_features": HIDDEN}
 
 
-def new_store(folder, conflict: str = "keep", **options) -> Store:
+def new_store(folder, conflict: str = "keep", page_edits: int = 0, **options) -> Store:
     torch.manual_seed(0)
-    config = MemoirConfig(layer="model.layers.1.mlp.down_proj", top_k=K, write="preconditioned")
-    memory = ResidualMemory(D, HIDDEN, K)
+    config = MemoirConfig(layer="model.layers.1.mlp.down_proj", top_k=K, write="preconditioned", page_edits=page_edits)
+    memory = ResidualMemory(D, HIDDEN, K, page_edits=page_edits)
     memory.track()
     state = MemoryState(config, FINGERPRINT, memory, ["a"], np.zeros((3, 8), np.uint8), VolatileJournal(memory))
     return Store.create(folder, state, conflict, **options)
 
 
-def new_journal(conflict: str = "keep") -> VolatileJournal:
+def new_journal(conflict: str = "keep", page_edits: int = 0) -> VolatileJournal:
     """The same without files."""
     torch.manual_seed(0)
-    memory = ResidualMemory(D, HIDDEN, K)
+    memory = ResidualMemory(D, HIDDEN, K, page_edits=page_edits)
     memory.track()
     journal = VolatileJournal(memory)
     journal.conflict = conflict

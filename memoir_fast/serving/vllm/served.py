@@ -65,15 +65,25 @@ class Table:
         tensors: as `tables_of` makes them; the names with their prefix.
         columns: the input features that this process holds.
         generation: counts the tables.
+        page_edits: how many edits share a page, see `ResidualMemory`.
     """
 
-    def __init__(self, tensors: dict[str, torch.Tensor], columns: slice, generation: int, device: torch.device | str):
+    def __init__(
+        self,
+        tensors: dict[str, torch.Tensor],
+        columns: slice,
+        generation: int,
+        device: torch.device | str,
+        page_edits: int = 0,
+    ):
         V, background, permutation, ids, signatures, scale, threshold, tags, *_ = (tensors[PREFIX + n] for n in NAMES)
         self.generation, self.columns = generation, columns
-        self.V = V[columns].to(device, copy=True)  # a loader may hand out memory that it maps or uses again
+        self.dimension = len(background)
+        # Each page's rows that this process holds; copies, since a loader may hand out memory that it maps or uses again.
+        self.pages = [page[columns].to(device, copy=True) for page in V.split(self.dimension)]
+        self.page_edits = page_edits
         self.background, self.permutation = background.to(device), permutation.to(device)
         self.scale = float(scale)
-        self.dimension = len(background)
         self.tags: dict[str, list[str]] = json.loads(bytes(tags.numpy()).decode())
         self.ids = ids.tolist()
         self.threshold = dict(zip(self.ids, threshold.tolist(), strict=False))  # empty where words route
@@ -96,11 +106,15 @@ class Table:
             self._chosen[wanted] = self.index.subset([i for i in self.ids if wanted.admits(self.tags.get(str(i), []))])
         return self._chosen[wanted]
 
+    def page_of(self, edit: int) -> int:
+        """The page that an edit's rows are in."""
+        return edit // self.page_edits if self.page_edits else 0
+
     def reader(self, edit: int, score: float, begin: int) -> Reader:
         """What a request reads of a stored edit from position `begin` on. Raises ValueError for an unknown id."""
         assert self.index is not None
         bits = np.unpackbits(self.index.signature(edit), bitorder="little", count=self.dimension)[self.columns]
-        indices = torch.from_numpy(np.flatnonzero(bits).astype(np.int32)).to(self.V.device)
+        indices = torch.from_numpy(np.flatnonzero(bits).astype(np.int32)).to(self.pages[0].device)
         return Reader(self, edit, score, indices, begin)
 
 
@@ -164,7 +178,8 @@ class Served:
             raise ValueError(f"{self.settings['in_features']} features cannot be split among {self.ranks} processes")
         generation = 0 if self.table is None else self.table.generation + 1
         words = None if self.words is None else self.words.prepare(tensors)
-        table = Table(tensors, slice(self.rank * size, (self.rank + 1) * size), generation, self.device)
+        columns = slice(self.rank * size, (self.rank + 1) * size)
+        table = Table(tensors, columns, generation, self.device, self.settings["page_edits"])
         self._next = table, words
         return len(table.ids)
 
@@ -223,22 +238,24 @@ class Served:
         matched = [(row, reader) for row in rows if (reader := self.readers.get(row.request)) is not None]
         if not matched:
             return
-        lines = {(reader.table.generation, reader.edit): reader for _, reader in matched}
-        for generation in {generation for generation, _ in lines}:
-            mine = {key: reader for key, reader in lines.items() if key[0] == generation}
+        lines: dict[tuple[int, int], dict[int, Reader]] = {}  # by table and page
+        for _, reader in matched:
+            lines.setdefault((reader.table.generation, reader.table.page_of(reader.edit)), {})[reader.edit] = reader
+        for (_, page), mine in lines.items():
             table = next(iter(mine.values())).table
             if self.ranks == 1:
-                self._add(out, x, table, [(reader.edit, reader.indices) for reader in mine.values()], matched)
+                self._add(out, x, table, page, [(edit, reader.indices) for edit, reader in mine.items()], matched)
             else:  # the masks' parts in these columns differ in length
-                for reader in mine.values():
+                for edit, reader in mine.items():
                     if len(reader.indices):
-                        self._add(out, x, table, [(reader.edit, reader.indices)], matched)
+                        self._add(out, x, table, page, [(edit, reader.indices)], matched)
 
     @staticmethod
     def _add(
         out: torch.Tensor,
         x: torch.Tensor,
         table: Table,
+        page: int,
         masks: list[tuple[int, torch.Tensor]],
         matched: list[tuple[Row, Reader]],
     ) -> None:
@@ -249,7 +266,8 @@ class Served:
                 silent = min(max(0, reader.begin - row.computed), row.tokens)
                 route[row.start + silent : row.start + row.tokens] = line[reader.edit]
         indices = torch.stack([mask for _, mask in masks])
-        ops.masked_matmul_(out, x.contiguous(), table.V, indices, torch.from_numpy(route).to(x.device), table.scale)
+        route_, V = torch.from_numpy(route).to(x.device), table.pages[page]
+        ops.masked_matmul_(out, x.contiguous(), V, indices, route_, table.scale)
 
     # ---- the decision --------------------------------------------------------------------------------------------
 

@@ -1,0 +1,114 @@
+"""The residual weight in pages. Edits of different pages share no weight, so that however many come, an edit meets only those of its own page."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+_MOST_ROWS = (1 << 31) - 1  # files number rows with 32 bits
+
+
+class Pages:
+    """Pages of (D, d) float32, by number, each of them made of zeros when it is first written to.
+
+    Row `p * D + j` stands for feature j's weights in page p.
+
+    Args:
+        in_features: D.
+        out_features: d.
+
+    Attributes:
+        held: the pages by number, ascending; page 0 is always there.
+    """
+
+    def __init__(self, in_features: int, out_features: int):
+        self._size, self._width = in_features, out_features
+        self.held: dict[int, torch.Tensor] = {0: zeros(in_features, out_features)}
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.held[0].device
+
+    @property
+    def whole(self) -> torch.Tensor:
+        """((last + 1) * D, d): all rows. With one page that page itself, to be changed in place; otherwise a copy."""
+        if len(self.held) == 1:
+            return self.held[0]
+        found = torch.zeros((max(self.held) + 1) * self._size, self._width, device=self.device)
+        for number, page in self.held.items():
+            found[number * self._size : (number + 1) * self._size] = page
+        return found
+
+    def to(self, device: torch.device) -> None:
+        """Move them to a device."""
+        self.held = {number: page.to(device) for number, page in self.held.items()}
+
+    def at(self, number: int) -> torch.Tensor:
+        """A page (D, d) to write to. Raises ValueError for a number that no file could name."""
+        if number not in self.held:
+            self.check(number)
+            self.held[number] = zeros(self._size, self._width).to(self.device)
+            self.held = dict(sorted(self.held.items()))
+        return self.held[number]
+
+    def check(self, number: int) -> None:
+        """Raise ValueError for the number of a page whose rows no file could name."""
+        if (number + 1) * self._size > _MOST_ROWS:
+            raise ValueError(
+                f"page {number} of the memory: a memory ends at page {_MOST_ROWS // self._size - 1}; make another memory for the next edits, "
+                "or one with a larger page_edits"
+            )
+
+    def of_rows(self, rows: torch.Tensor) -> torch.Tensor:
+        """(n, d): a copy of rows (n,), ascending or not; zeros where a page is not there yet."""
+        numbers = torch.div(rows, self._size, rounding_mode="floor")
+        found = torch.empty(len(rows), self._width, device=self.device)
+        for number in numbers.unique().tolist():
+            here = numbers == number
+            page = self.held.get(number)
+            found[here] = 0.0 if page is None else page[(rows[here] - number * self._size).long()]
+        return found
+
+    def put(self, rows: torch.Tensor, values: torch.Tensor) -> None:
+        """Set rows (n,) to values (n, d)."""
+        rows, values = rows.long().to(self.device), values.to(self.device)
+        numbers = torch.div(rows, self._size, rounding_mode="floor")
+        for number in numbers.unique().tolist():
+            here = numbers == number
+            self.at(number)[rows[here] - number * self._size] = values[here]
+
+    def norm(self, other: Pages | None = None) -> float:
+        """The Frobenius norm of all of it, or of its difference to other pages, which may be on another device."""
+        squares, empty = 0.0, zeros(1, 1)
+        for number in self.held.keys() | (set() if other is None else other.held.keys()):
+            page = self.held.get(number, empty)
+            if other is not None:
+                page = page - other.held.get(number, empty).to(self.device)
+            squares += float(page.norm()) ** 2
+        return squares**0.5
+
+    def copied(self, numbers: set[int]) -> Pages:
+        """The same pages, of which those with these numbers may be written to without a change of these."""
+        made = Pages.__new__(Pages)
+        made._size, made._width = self._size, self._width
+        made.held = {number: page.clone() if number in numbers else page for number, page in self.held.items()}
+        return made
+
+    def keep_to(self, last: int) -> None:
+        """Forget the pages after `last`."""
+        self.held = {number: page for number, page in self.held.items() if number <= last}
+
+    def clear(self) -> None:
+        """Forget what was written."""
+        self.keep_to(0)
+        self.held[0].zero_()
+
+
+def zeros(rows: int, columns: int) -> torch.Tensor:
+    """(rows, columns) float32 zeros whose memory is taken when they are first written: an empty memory beside a large model costs nothing,
+    and neither does one that a file only claims. torch.zeros writes all of them."""
+    count, line = rows * columns, 64  # bytes that torch aligns tensors to
+    raw = np.zeros(count + line // 4, np.float32)
+    first = -raw.ctypes.data % line // 4
+    return torch.from_numpy(raw[first : first + count]).view(rows, columns)
