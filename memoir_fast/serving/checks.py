@@ -23,10 +23,12 @@ def check_tables(tensors: dict[str, torch.Tensor], section: dict[str, Any]) -> N
         raise ValueError(f"the memory's tensors lack {', '.join(missing)}: export the store again")
     D, d, n = section["in_features"], section["out_features"], tensors[PREFIX + "ids"].numel()
     by_words, size = section["router"] == "tokens", section["page_edits"]
-    last = max(tensors[PREFIX + "ids"].tolist(), default=0) // size if size else 0
-    rows = D * max(last + 1, tensors[PREFIX + "V"].shape[0] // D)  # V may have later pages, whose edits are gone
+    pages = 1
+    if size:  # V may have later pages, whose edits are gone
+        last = max(tensors[PREFIX + "ids"].tolist(), default=0) // size
+        pages = max(last + 1, tensors[PREFIX + "V"].shape[0] // D)
     shapes: dict[str, tuple[int, ...]] = {
-        "V": (rows, d), "background": (D,), "permutation": (D,), "ids": (n,), "signatures": (n, (D + 7) // 8), "scale": (1,),
+        "V": (pages * D, d), "background": (D,), "permutation": (D,), "ids": (n,), "signatures": (n, (D + 7) // 8), "scale": (1,),
         "threshold": (0 if by_words else n,), "rate": (2 if by_words else 0,),
     }  # fmt: skip
     for name in NAMES:

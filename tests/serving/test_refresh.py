@@ -265,7 +265,7 @@ def test_a_store_of_the_same_model_may_take_the_place(served, tmp_path):
     with Store(tmp_path / "store") as store:
         tables = tables_of(store)
     for worker in engine.workers:
-        assert worker.table.ids == [1, 2] and torch.equal(worker.table.V, tables[PREFIX + "V"])
+        assert worker.table.ids == [1, 2] and torch.equal(torch.cat(worker.table.pages), tables[PREFIX + "V"])
         assert (worker.table.index.signatures() == tables[PREFIX + "signatures"].numpy()).all()
         if worker.words is not None:
             keys = worker.words.rule.keys

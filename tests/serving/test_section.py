@@ -34,7 +34,7 @@ def test_words_choose_before_an_early_layer_and_masks_before_none(section):
 
 @pytest.mark.parametrize("change", [
     {"format_version": 4}, {"format": "x"}, {"in_features": -1}, {"in_features": 1 << 20}, {"in_features": True}, {"in_features": "48"},
-    {"out_features": 0}, {"top_k": 10**9}, {"top_k": "x" * 5000}, {"top_k": None}, {"router": "both"}, {"router": []}, {"feature": {}}, {"acts": None},
+    {"out_features": 0}, {"top_k": 10**9}, {"top_k": "x" * 5000}, {"top_k": None}, {"router": "both"}, {"router": []}, {"feature": {}}, {"acts": None}, {"page_edits": -1}, {"page_edits": None},
     {"chat_template": "yes"}, {"target": 7}, {"store": None}, {"fingerprint": []}, {"seq": 1.5}, {"depth": -1}, {"depth": "x" * 5000},
     {"depth": 2}, {"depth": True}, {"target": "model.layers.1.mlp.up_proj"}, {"target": "layers.x.mlp.down_proj"}, {"target": "model.layers.4.mlp.down_proj"},
     {"target": "model.layers.999999999999.mlp.down_proj"}, {"target": "model.layers.-1.mlp.down_proj"},

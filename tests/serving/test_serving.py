@@ -30,9 +30,10 @@ EDITS = [("w100 w101 w102 w103", "w150 w151"), ("w110 w111 w112 w113 w114", "w16
 UNRELATED = "w30 w31 w32 w33 w34 w35"
 
 
-@pytest.fixture(params=["all", "answer"])
+@pytest.fixture(params=[("all", 0), ("answer", 0), ("answer", 1)], ids=["all", "answer", "pages"])
 def edited(request, tmp_path):
-    model = tiny_memoir("llama", threshold=0.7, acts=request.param)
+    acts, page_edits = request.param
+    model = tiny_memoir("llama", threshold=0.7, acts=acts, page_edits=page_edits)
     model.create_store(str(tmp_path / "store"))
     model.edit(*EDITS[0], tags=["a"])
     model.edit(*EDITS[1], tags=["b"])
@@ -80,7 +81,7 @@ def _expected(model, rows, x, out, edits):
             )  # a plain prompt's last word is its last token
             route = -(torch.arange(row.tokens) + row.computed < first).int()
             wanted[part] += reference.masked_matmul(
-                x[part], memory.V, memory.indices_of(edit)[None], route, memory.scale
+                x[part], memory.pages.held[memory.page_of(edit)], memory.indices_of(edit)[None], route, memory.scale
             )
     return wanted
 

@@ -17,4 +17,5 @@ def served_settings(model: MemoirModel) -> dict[str, Any]:
         "top_k": config.top_k,
         "feature": config.feature,
         "acts": config.acts,
+        "page_edits": config.page_edits,
     }
