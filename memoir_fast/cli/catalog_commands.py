@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..defaults import default_page_edits
 from ..store.plan import Plan, taken_by
 from .parsers import Command, Commands, count, store_option
+from .plan_command import pages
 from .plan_command import tell as tell_plan
 from .terminal import say, shown, told, write_json
 
@@ -96,7 +98,12 @@ def describe(options: argparse.Namespace, costs: bool = False) -> None:
     )
     listed = ", ".join(f"{number} {status}" for status, number in counts.items()) or "no edits"
     say(options, f"{options.store}: {listed}; beside {shown(str(kept.fingerprint.get('target')), 60)} of a "
-        f"{shown(str(kept.fingerprint.get('architecture')), 40)}, k = {kept.config.top_k}, {actual['bytes'] / 1e6:.1f} MB{tuned}")  # fmt: skip
+        f"{shown(str(kept.fingerprint.get('architecture')), 40)}, k = {kept.config.top_k}{pages(kept.config.page_edits)}, "
+        f"{actual['bytes'] / 1e6:.1f} MB{tuned}")  # fmt: skip
+    room = default_page_edits(kept.sizes[0], "spread")
+    if not kept.config.page_edits and kept.config.masks == "spread" and counts.get("active", 0) > room:
+        say(options, f"  crowded: its {counts['active']} edits share one page, which has room for about {room}; early ones fade. A new store has "
+            "pages, so that its edits do not (make them again there)")  # fmt: skip
     if getattr(options, "lookup", False):
         from ..ops.search import engines
 

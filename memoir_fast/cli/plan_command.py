@@ -69,9 +69,14 @@ def _plan(options: argparse.Namespace) -> None:
     config = MemoirConfig(top_k=options.top_k, masks=options.masks, page_edits=options.page_edits, write=options.write, router=options.router)  # fmt: skip
     plan = Plan(sizes, config, options.edits, options.tokens, options.record_dtype)
     say(options, f"{shown(options.model, 60)}, a {shown(sizes.architecture, 40)}: D = {sizes.in_features}, d = {sizes.out_features}, "
-        f"k = {plan.top_k}; the memory is in layer {sizes.layer} of {sizes.layers}")  # fmt: skip
+        f"k = {plan.top_k}{pages(plan.page_edits)}; the memory is in layer {sizes.layer} of {sizes.layers}")  # fmt: skip
     tell(options, plan)
     write_json(options, plan.value())
+
+
+def pages(edits: int | None) -> str:
+    """What a line about a memory says of its pages; nothing where all edits share one."""
+    return f", pages of {edits} edits" if edits else ""
 
 
 def tell(options: argparse.Namespace, plan: Plan, actual: dict[str, Any] | None = None) -> None:

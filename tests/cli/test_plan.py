@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from memoir_fast.store import Store
 from tests.cli.support import Commands
-from tests.support.stores import add, new_store
+from tests.support.stores import K, add, new_store
 
 _CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
            "num_hidden_layers": 32, "vocab_size": 128_256}  # fmt: skip
@@ -40,7 +41,7 @@ def test_it_needs_a_configuration_and_neither_weights_nor_torch(large):
     done = subprocess.run([sys.executable, "-c", code, "plan", "--model", large], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not {"torch", "transformers", "safetensors"} & set(done.stdout.splitlines()[-1].split())
-    assert "D = 14336, d = 4096, k = 1432; the memory is in layer 27 of 32" in done.stdout
+    assert "D = 14336, d = 4096, k = 1432, pages of 1194 edits; the memory is in layer 27 of 32" in done.stdout
     assert time.perf_counter() - began < 10  # it takes 0.2 s; a machine at work may be slow
 
 
@@ -91,3 +92,18 @@ def test_info_shows_the_same_beside_what_is_there(run, tmp_path):
     assert f"{log / 1e6:.3f}" in run("info", "--store", str(tmp_path / "s"))
     with Store(tmp_path / "s") as store:
         assert store.manifest.record_dtype == "bfloat16"
+
+
+def test_info_says_when_one_page_is_crowded(run, tmp_path):
+    """As stores were made before memories had pages: five edits' room at 64 features."""
+    with new_store(tmp_path / "s") as store:
+        store.configure(replace(store.manifest.config, masks="spread"))
+        for number in range(6):
+            add(store, number)
+            said = run("info", "--store", str(store.folder))
+            assert ("crowded: its 6 edits share one page, which has room for about 5" in said) == (number == 5)
+    with new_store(tmp_path / "paged", page_edits=2) as store:
+        for number in range(6):
+            add(store, number)
+        said = run("info", "--store", str(store.folder))
+        assert f"k = {K}, pages of 2 edits" in said and "crowded" not in said
