@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 import sys
 import warnings
 from collections.abc import Iterable
@@ -291,6 +292,13 @@ class MemoirConfig:
             ValueError: a setting fixed when the memory was made (`SHAPING`) would change, or a value is not accepted.
         """
         check_names(settings)
+        number, layer = settings.get("layer"), self.layer
+        if (
+            isinstance(layer, str)
+            and type(number) is int
+            and re.findall(r"(?<=\.)\d+(?=\.)", layer)[:1] == [str(number)]
+        ):
+            settings = {**settings, "layer": layer}  # the same layer, by its number
         for name in settings.keys() & set(SHAPING):
             if settings[name] != getattr(self, name):
                 raise ValueError(

@@ -2,7 +2,7 @@
 
 Rows of four data sets, interleaved in proportion to their sizes, are edited one after the other into a store, in the model's chat template and with
 the library's defaults. At every checkpoint the model answers questions freely, each in a chat of its own: those of the first and the last
-hundred rows, and of rows spread evenly over all; at the halves also their rewordings and unrelated questions. Rows whose fact a later row replaced
+hundred rows, and of rows drawn from all; at the halves also their rewordings and unrelated questions. Rows whose fact a later row replaced
 are counted and not asked. For each group stands how many questions read their own edit: what an answer lost to routing, it did not lose to fading.
 A stopped run goes on where it was.
 """
@@ -10,6 +10,7 @@ A stopped run goes on where it was.
 from __future__ import annotations
 
 import json
+import random
 import statistics
 import time
 from dataclasses import asdict
@@ -40,13 +41,13 @@ def interleaved(data: Path, count: int) -> list[tuple[str, tasks.Row]]:
     return [(SETS[number], row) for _, number, row in placed[:count]]
 
 
-def groups(count: int, spread: int) -> dict[str, list[int]]:
+def groups(count: int, drawn: int) -> dict[str, list[int]]:
     """name -> numbers of rows."""
     size, spread = min(HUNDRED, count), min(spread, count)
     return {
         "first": list(range(size)),
         "last": list(range(count - size, count)),
-        "spread": sorted({round((number + 0.5) * count / spread - 0.5) for number in range(spread)}),
+        "drawn": sorted(random.Random(count).sample(range(count), spread)),  # evenly spaced ones would be of one data set
     }
 
 
@@ -83,9 +84,9 @@ def asked(model, facts, ids: list[int], numbers: list[int], whole: bool) -> dict
     return found
 
 
-def checkpoint(model, facts, ids: list[int], whole: bool, spread: int) -> dict:
+def checkpoint(model, facts, ids: list[int], whole: bool, drawn: int) -> dict:
     """What is measured after len(ids) edits."""
-    found = {name: asked(model, facts, ids, numbers, whole) for name, numbers in groups(len(ids), spread).items()}
+    found = {name: asked(model, facts, ids, numbers, whole) for name, numbers in groups(len(ids), drawn).items()}
     return {"edits": len(ids), "pages": len(model.memory.pages.held), **found}
 
 
@@ -115,7 +116,7 @@ def stream(args, model, facts, found: dict, save) -> None:
         count = number + 1
         if count % args.every == 0 or count == len(facts):
             whole = count in (len(facts) // 2, len(facts))
-            found["checkpoints"].append(checkpoint(model, facts, found["ids"], whole, args.spread if whole else HUNDRED))  # fmt: skip
+            found["checkpoints"].append(checkpoint(model, facts, found["ids"], whole, args.drawn if whole else HUNDRED))  # fmt: skip
             print(json.dumps(found["checkpoints"][-1]), flush=True)
         if count % 25 == 0 or count == len(facts):
             save()
@@ -126,7 +127,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder of the JSONL files")
     parser.add_argument("--folder", required=True, help="where the run is kept")
     parser.add_argument("--every", type=int, default=500, help="edits between two checkpoints")
-    parser.add_argument("--spread", type=int, default=300, help="rows asked that are spread over all, at the halves")
+    parser.add_argument("--drawn", type=int, default=300, help="rows asked that are drawn from all, at the halves")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of MemoirConfig")
     args = parser.parse_args()
     recorder, folder = harness.Recorder("long_stream", args), Path(args.folder)

@@ -53,7 +53,7 @@ def test_a_stream_goes_on_where_it_was_and_ends_in_a_row(data, monkeypatch):
         str(data / "row.json"),
     ]
     settings = ["layer=1", "top_k=24", "steps=3", "page_edits=4", 'router="tokens"']
-    options = [*files, "--every", "4", "--spread", "5", *(text for one in settings for text in ("--set", one))]
+    options = [*files, "--every", "4", "--drawn", "5", *(text for one in settings for text in ("--set", one))]
 
     def stopped(*args, **kwargs):
         raise KeyboardInterrupt
