@@ -43,11 +43,11 @@ def interleaved(data: Path, count: int) -> list[tuple[str, tasks.Row]]:
 
 def groups(count: int, drawn: int) -> dict[str, list[int]]:
     """name -> numbers of rows."""
-    size, spread = min(HUNDRED, count), min(spread, count)
+    size, drawn = min(HUNDRED, count), min(drawn, count)
     return {
         "first": list(range(size)),
         "last": list(range(count - size, count)),
-        "drawn": sorted(random.Random(count).sample(range(count), spread)),  # evenly spaced ones would be of one data set
+        "drawn": sorted(random.Random(count).sample(range(count), drawn)),  # evenly spaced ones would be of one data set
     }
 
 
