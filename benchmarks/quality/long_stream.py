@@ -47,7 +47,9 @@ def groups(count: int, drawn: int) -> dict[str, list[int]]:
     return {
         "first": list(range(size)),
         "last": list(range(count - size, count)),
-        "drawn": sorted(random.Random(count).sample(range(count), drawn)),  # evenly spaced ones would be of one data set
+        "drawn": sorted(
+            random.Random(count).sample(range(count), drawn)
+        ),  # evenly spaced ones would be of one data set
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.results_page import chat, gpu, quality, routing, speed
+from benchmarks.results_page import chat, gpu, quality, routing, speed, stores
 from benchmarks.results_page.text import NOT_TRACED
 
 
@@ -25,6 +25,7 @@ def made(results: Path) -> str:
         *quality.sections(results),
         *routing.sections(results),
         *chat.sections(results),
+        *stores.sections(results),
         *speed.sections(results),
         *gpu.sections(results),
         *tail,

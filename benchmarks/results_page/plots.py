@@ -12,6 +12,7 @@ from benchmarks import rows
 from benchmarks.results_page import streams as of
 from benchmarks.results_page.routing import RULES
 from benchmarks.results_page.speed import EDITORS, last
+from benchmarks.results_page.stores import GROUPS
 
 # ---- what is drawn -----------------------------------------------------------------------------------------------
 
@@ -86,6 +87,14 @@ def routing(results: Path) -> dict:
     return {"panels": panels}
 
 
+def long_stream(results: Path) -> dict:
+    """Questions answered with exactly the target, along the latest long stream."""
+    found = rows.read("long_stream", results)[-1:]
+    marks = [mark for row in found for mark in row.result["checkpoints"]]
+    lines = {name: [mark[group]["prompt"]["exact and ended"] for mark in marks] for group, name in GROUPS.items()}
+    return {"edits": [mark["edits"] for mark in marks], "lines": lines}
+
+
 PLOTS = {
     "routing": routing,
     "ops": ops,
@@ -93,6 +102,7 @@ PLOTS = {
     "scaling": scaling,
     "retention": retention,
     "overlaps": overlaps,
+    "long_stream": long_stream,
 }
 
 
@@ -176,6 +186,18 @@ def draw_scaling(plt, data: dict):
     axes.set_xlabel("stored edits")
     axes.set_ylabel("milliseconds")
     axes.legend()
+    return figure
+
+
+def draw_long_stream(plt, data: dict):
+    figure, axes = plt.subplots(figsize=(5, 3))
+    for label, values in data["lines"].items():
+        axes.plot(data["edits"], values, marker="o", label=label)
+    axes.set_ylim(0.5, 1.01)
+    axes.set_xlabel("edits")
+    axes.set_ylabel("answered with exactly the target")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left")
     return figure
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import rows
-from benchmarks.results_page.text import source_line, table
+from benchmarks.results_page.text import number, source_line, table
 
 RULES = {
     "words": "words (default)",
@@ -41,6 +41,7 @@ def sections(results: Path) -> list[str]:
         "new rows may give slightly worse results. Stored edits: " + ", ".join(f"{name} {count}" for name, count in stored.items()) + ".", "",
         *(line for row in latest.values() for line in _of_model(row)),
         *_left_out(results),
+        *_cost(results),
     ]  # fmt: skip
 
 
@@ -61,6 +62,31 @@ def _left_out(results: Path) -> list[str]:
             *source_line(row),
         ]
     ]  # fmt: skip
+
+
+def _cost(results: Path) -> list[str]:
+    """What finding an edit by words costs, of the latest run."""
+    lines = []
+    for row in rows.read("routing_cost", results)[-1:]:
+        found = [
+            [
+                name.replace("_", ", "),
+                f"{part['tokens']:.0f}",
+                number(part["base_ms"]),
+                number(part["routing_ms"]),
+                number(part["share"]),
+            ]
+            for name, part in row.result["routers"]["tokens"].items()
+        ]
+        lines += [
+            "### What finding an edit by words adds to the time to the first token",
+            "",
+            f"CPU time of the process, {row.settings['stored']} stored edits, medians (`python -m benchmarks.speed.routing_cost`).",
+            "",
+            *table(["prompts", "tokens", "base model ms", "routing ms", "share"], found),
+            *source_line(row),
+        ]
+    return lines  # fmt: skip
 
 
 def _of_model(row: rows.Row) -> list[str]:

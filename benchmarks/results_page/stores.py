@@ -1,0 +1,70 @@
+"""The sections on thousands of edits in one store: what of them stays, and what a call costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import rows
+from benchmarks.results_page.text import number, source_line, table
+
+GROUPS = {"first": "first hundred", "last": "last hundred", "drawn": "drawn from all"}
+PARTS = {"prompt": "questions", "rephrase": "rewordings"}
+
+
+def sections(results: Path) -> list[str]:
+    return [*_long_stream(results), *_calls(results)]
+
+
+def _long_stream(results: Path) -> list[str]:
+    """What stays of the latest long stream."""
+    found = rows.read("long_stream", results)[-1:]
+    if not found:
+        return []
+    row = found[0]
+    curve = [
+        [
+            str(mark["edits"]),
+            str(mark["pages"]),
+            *(number(mark[group]["prompt"]["exact and ended"]) for group in GROUPS),
+        ]
+        for mark in row.result["checkpoints"]
+    ]
+    whole = [mark for mark in row.result["checkpoints"] if "average" in mark["drawn"]]
+    lines = [
+        [str(mark["edits"]), name, str(scores["rows"]), str(scores["replaced"]),
+         *(number(scores[part][what]) for part in PARTS for what in ("exact and ended", "read")),
+         number(scores["unrelated"]), number(scores["average"])]
+        for mark in whole for group, name in GROUPS.items() for scores in [mark[group]]
+    ]  # fmt: skip
+    last = whole[-1]["drawn"]
+    by_set = [[name, *(number(last[part]["by set"].get(name)) for part in PARTS)] for name in row.settings["sets"]]
+    head = ["edits", "rows", "number", "replaced", "questions: ended", "read", "rewordings: ended", "read", "unrelated unchanged", "average"]  # fmt: skip
+    return [
+        "## Thousands of edits", "", *source_line(row),
+        f"Rows of {', '.join(row.settings['sets'])}, interleaved, were edited one after the other in chats, with the defaults (`python -m "
+        "benchmarks.quality.long_stream`). At each checkpoint questions were asked in chats of their own; this is the share that was answered with exactly "
+        "the target. Rows whose fact a later row replaced are not asked.", "",
+        *table(["edits", "pages", *GROUPS.values()], curve), "![answers along the stream](images/long_stream.svg)", "",
+        "At the halves, rewordings and unrelated questions were asked too. \"Read\": the share that reads its own edit; \"average\": the mean of "
+        "questions, rewordings and unrelated ones.", "", *table(head, lines),
+        "The rows drawn from all at the end, by data set (many of CounterFact's rewordings stand behind a foreign sentence):", "",
+        *table(["data set", *PARTS.values()], by_set),
+    ]  # fmt: skip
+
+
+def _calls(results: Path) -> list[str]:
+    """What each call on a store costs."""
+    found = rows.read("scaling_store", results)[-1:]
+    if not found:
+        return []
+    made = found[0].result["rows"]
+    head = ["call", *(f"{one['edits']} edits" for one in made), f"{made[-1]['edits']} : {made[0]['edits']}"]
+    lines = [
+        [call, *(number(one["ms"][call]) for one in made), number(made[-1]["ms"][call] / made[0]["ms"][call])]
+        for call in made[0]["ms"]
+    ]
+    return [
+        "## What a call on a store costs", "", *source_line(*found),
+        "Milliseconds of wall time, medians, by the number of stored edits (generated questions with random updates; `python -m benchmarks.speed.scaling "
+        "--store`). \"Edit, without its optimisation\" is what a store and the look-up add to an edit.", "", *table(head, lines),
+    ]  # fmt: skip
