@@ -89,8 +89,10 @@ def routing(results: Path) -> dict:
 
 def long_stream(results: Path) -> dict:
     """Questions answered with exactly the target, along the latest long stream."""
-    found = rows.read("long_stream", results)[-1:]
-    marks = [mark for row in found for mark in row.result["checkpoints"]]
+    found = rows.read("long_stream", results)
+    if not found:
+        return {}
+    marks = found[-1].result["checkpoints"]
     lines = {name: [mark[group]["prompt"]["exact and ended"] for mark in marks] for group, name in GROUPS.items()}
     return {"edits": [mark["edits"] for mark in marks], "lines": lines}
 
@@ -125,6 +127,8 @@ def draw_all(results: Path, folder: Path) -> None:
     with matplotlib.rc_context({"svg.hashsalt": "memoir_fast", "svg.fonttype": "none", "font.size": 9}):
         for name, collect in PLOTS.items():
             data = collect(results)
+            if not data:
+                continue
             figure = globals()[f"draw_{name}"](plt, data)
             figure.tight_layout()
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Description": digest(name, data)})
