@@ -60,7 +60,9 @@ def test_plots_are_the_same_each_time(tmp_path):
     pytest.importorskip("matplotlib")
     for folder in ("a", "b"):
         plots.draw_all(rows.RESULTS, tmp_path / folder)
-    for name in plots.PLOTS:
+    drawn = sorted(path.stem for path in (tmp_path / "a").iterdir())
+    assert len(drawn) >= 6
+    for name in drawn:
         first, second = ((tmp_path / folder / f"{name}.svg").read_bytes() for folder in ("a", "b"))
         assert first == second and len(first) > 5000
 
