@@ -18,7 +18,7 @@ from tests.vllm.support import DATA, ENGINE, TOKENS, running, serve_command
 
 @pytest.fixture(scope="session")
 def edited(tmp_path_factory):
-    """A store of twenty edits, its export, forty prompts, and what our own Hugging Face path answers to them."""
+    """A store of twenty edits in three pages, its export, forty prompts, and what our own Hugging Face path answers to them."""
     import torch
 
     from memoir_fast import MemoirModel
@@ -30,7 +30,7 @@ def edited(tmp_path_factory):
     rows = [json.loads(line) for line in (DATA / "zsre.jsonl").read_text().splitlines()[:20]]
     folder = tmp_path_factory.mktemp("edited")
     model = MemoirModel.from_pretrained(
-        "smollm2", store=str(folder / "store"), chat_template=False, end="none", conflict="keep"
+        "smollm2", store=str(folder / "store"), chat_template=False, end="none", conflict="keep", page_edits=8
     )
     for number, row in enumerate(rows):
         model.edit(row["prompt"], row["target_new"], tags=["even" if number % 2 == 0 else "odd"])
