@@ -234,7 +234,12 @@ def arguments():
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=20,
+        help="how often the servers take turns: what else the machine does should meet both alike",
+    )
     parser.add_argument(
         "--every", type=float, default=2.0, help="seconds between two edits in a first round without a measured one"
     )

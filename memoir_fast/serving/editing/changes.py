@@ -17,6 +17,7 @@ from .refused import Refused
 # What can be done with a stored edit: the statuses from which it can, and what that is called afterwards.
 VERBS = {"disable": ("active",), "enable": ("disabled",), "restore": ("deleted", "superseded"), "delete": ("active", "disabled", "superseded")}  # fmt: skip
 ROLLBACK = "rollback"
+BEGINS = '{"change":'  # how the JSON text of a change begins, and that of a fact does not
 _BECOMES = {"disable": "disabled", "enable": "active", "restore": "active", "delete": "deleted"}
 _STATUSES = ("active", "disabled", "superseded", "deleted")
 

@@ -14,7 +14,7 @@ from typing import Any
 from ...base import files
 from ...errors import brief
 from ...journal.journal import now
-from .changes import Change, wish_from_json
+from .changes import BEGINS, Change, wish_from_json
 from .database import VERSION, open_database
 from .facts import Fact
 from .refused import Refused
@@ -200,8 +200,8 @@ class Queue:
             return self.get(number)
 
     def next(self) -> Proposal | None:
-        """The proposal whose turn it is; it stays in the queue until `finish`."""
-        row = self._row(f"SELECT {_COLUMNS} FROM proposals WHERE status = ? ORDER BY turn LIMIT 1", (QUEUED,))
+        """The proposal whose turn it is, changes before edits; it stays in the queue until `finish`."""
+        row = self._row(f"SELECT {_COLUMNS} FROM proposals WHERE status = ? ORDER BY fact NOT LIKE '{BEGINS}%', turn LIMIT 1", (QUEUED,))  # fmt: skip
         return None if row is None else _proposal(row)
 
     def finish(self, number: int, edit: int | None, result: dict[str, Any] | None, reason: str = "", failed: bool = False) -> Proposal:  # fmt: skip

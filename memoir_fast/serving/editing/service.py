@@ -237,14 +237,16 @@ class Service:
         return found
 
     async def change(self, change: Change, by: Caller) -> dict[str, Any]:
-        """Do something with a stored edit at once; returns its row. Raises Refused where its status is another."""
+        """Do something with a stored edit at once; returns its row. Raises Refused where there is none, or its status is another."""
+        edit = int(change.edits[0][0])
+        self.row(edit)
 
         def work() -> None:
             check_doable(change, self.store)
             self.act(by.name, change, lambda: carry_out(change, self.model))
 
         await self.run(work)
-        return self.row(int(change.edits[0][0]))
+        return self.row(edit)
 
     def propose_change(self, change: Change, by: Caller, request: str | None) -> Proposal:
         """Take in what is to be done with a stored edit. Raises Refused where its status is another, or see `Queue.add`."""

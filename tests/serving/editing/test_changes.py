@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 
 import pytest
 
@@ -236,15 +237,17 @@ def test_a_change_is_done_once_although_the_service_is_killed_in_its_course(tmp_
         assert [(act.who, act.proposal) for act in service.queue.acts()] == [("anna", number)]
 
 
-def test_accepted_edits_and_changes_take_their_turn(edited, service):
-    """A change that is approved before a queued edit comes before it, and one that is approved after it, behind it."""
-    numbers = [asked(edited, "disable", 0)["id"]]
-    edited.post("/memoir/edits", json={**FACT, "target": "w153"}, headers=as_("paul"))
-    numbers += [4, asked(edited, "delete", 1)["id"]]
-    for number in numbers:
+def test_an_approved_change_does_not_wait_for_approved_edits(edited, service):
+    go = threading.Event()
+    held = service.worker.call(lambda: go.wait(60))  # the model is busy meanwhile
+    edited.post("/memoir/edits", params={"wait": 0}, json={**FACT, "target": "w153"}, headers=as_("anna"))
+    numbers = [3, asked(edited, "disable", 0)["id"], asked(edited, "delete", 1)["id"]]
+    for number in numbers[1:]:
         edited.post(f"/memoir/proposals/{number}/approve", params={"wait": 0}, headers=as_("anna"))
+    go.set()
+    assert held.result(60)
     for number in numbers:
         told = edited.get(f"/memoir/proposals/{number}", params={"wait": 60}, headers=as_("rita")).json()
         assert told["status"] == "made", told
-    kinds = [entry.header["kind"] for entry in service.store.history()]
-    assert kinds == ["edit", "edit", "status", "edit", "status"]
+    assert [(act.what, act.edits) for act in service.queue.acts()] == [("disable", [0]), ("delete", [1])]
+    assert [entry.header["kind"] for entry in service.store.history()] == ["edit", "edit", "status", "status", "edit"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from memoir_fast.serving.editing.changes import Change
+from memoir_fast.serving.editing.changes import BEGINS, Change
 from memoir_fast.serving.editing.facts import Fact
 from memoir_fast.serving.editing.queue import FAILED, MADE, QUEUED, REJECTED, WAITING, Act, Queue
 from memoir_fast.serving.editing.refused import Refused
@@ -51,6 +51,20 @@ def test_all_is_there_after_it_is_opened_again(tmp_path):
     assert (act.who, act.what, act.edits, act.seq, act.proposal, act.reason) == ("anna", "disable", [3], 7, 3, "why")
     assert queue.done(3, 7) == act and queue.done(1, 7) is None
     assert queue.done(3, 6) is None and queue.acts() == []  # the store has no such record
+    queue.close()
+
+
+def test_approved_changes_come_before_approved_edits(tmp_path):
+    queue = _opened(tmp_path)
+    wishes = [Fact('{"change": "disable"}', "t"), CHANGE, BACK, TWO]
+    for wish in wishes:
+        queue.add(wish, "anna", True, None, 9)
+    assert CHANGE.to_json().startswith(BEGINS) and BACK.to_json().startswith(BEGINS)
+    made = []
+    while (one := queue.next()) is not None:
+        made.append(wishes.index(one.wish))
+        queue.finish(one.id, None, None)
+    assert made == [1, 2, 0, 3]
     queue.close()
 
 
