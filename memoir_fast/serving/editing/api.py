@@ -62,7 +62,6 @@ def needs(role: str) -> Any:
 
 Reader = Annotated[Caller, needs("read")]
 Proposer = Annotated[Caller, needs("propose")]
-Approver = Annotated[Caller, needs("approve")]
 
 
 def routes(service: Service) -> APIRouter:
@@ -235,11 +234,12 @@ async def told(service: Service, proposal: Proposal, response: Response, asked: 
     return found
 
 
-def seq_of(service: Service, proposal: Proposal) -> int | None:
-    """The store's record of what was made of a proposal; None where nothing was written."""
+def seq_of(service: Service, proposal: Proposal) -> int:
+    """The store's record of what was made of a proposal."""
     if isinstance(proposal.wish, Change):
         return int((proposal.result or {})["seq"])
-    return None if proposal.edit is None else int(service.row(proposal.edit)["seq"])
+    assert proposal.edit is not None, "every edit that was made has a number"
+    return int(service.row(proposal.edit)["seq"])
 
 
 def _fields(proposal: Proposal) -> dict[str, Any]:

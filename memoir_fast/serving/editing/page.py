@@ -251,7 +251,7 @@ def _named(service: Service, proposal: Proposal) -> dict[str, str]:
         return {"what": "new edit", "prompt": wish.prompt, "target": wish.target}
     if wish.edit is None:
         return {"what": f"{wish.name} ({len(wish.edits)} edits)", "prompt": "", "target": ""}
-    row = service.row(wish.edit)
+    [row] = trying.shown(service, wish.edits)
     return {"what": f"{wish.name} edit {wish.edit}", "prompt": row["prompt"], "target": row["target"]}
 
 

@@ -173,6 +173,7 @@ async def roll_back(service: Service, to: str, by: Caller, confirm: str | None, 
 
 
 def shown(service: Service, edits: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-    """What becomes of some edits, for people."""
-    rows = [(service.row(edit), becomes) for edit, becomes in edits]
-    return [{"edit": row["id"], "prompt": row["prompt"], "target": row["target"], "status": row["status"], "becomes": becomes} for row, becomes in rows]  # fmt: skip
+    """What becomes of some edits, for people; also of those that the store, put back from a copy, does not have any more."""
+    lost = {"prompt": "", "target": "", "status": "not in the store any more"}
+    rows = [(edit, service.shelf.row(edit) or lost, becomes) for edit, becomes in edits]
+    return [{"edit": edit, **{name: row[name] for name in lost}, "becomes": becomes} for edit, row, becomes in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from memoir_fast.base import files
 from memoir_fast.store import Catalog
 from tests.serving.editing.support import FACT, OTHER, as_, client_of, opened, service_of
+from tests.serving.editing.test_page import Browser
 from tests.support.stores import contents
 
 
@@ -251,3 +253,22 @@ def test_an_approved_change_does_not_wait_for_approved_edits(edited, service):
         assert told["status"] == "made", told
     assert [(act.what, act.edits) for act in service.queue.acts()] == [("disable", [0]), ("delete", [1])]
     assert [entry.header["kind"] for entry in service.store.history()] == ["edit", "edit", "status", "status", "edit"]
+
+
+def test_a_change_of_an_edit_that_a_store_put_back_from_a_copy_does_not_have_fails_and_is_listed(tmp_path):
+    with client_of(service_of(tmp_path, opened(tmp_path))) as client:
+        client.post("/memoir/edits", json=FACT, headers=as_("anna"))
+    shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    with client_of(service_of(tmp_path, opened(tmp_path))) as client:
+        client.post("/memoir/edits", json=OTHER, headers=as_("anna"))
+        for edit in (0, 1):
+            asked(client, "disable", edit)
+    shutil.rmtree(tmp_path / "store")
+    shutil.move(tmp_path / "copy", tmp_path / "store")
+    service = service_of(tmp_path, opened(tmp_path))
+    with client_of(service, page=True) as client:
+        anna = Browser(client, "anna")
+        assert "disable edit 1" in anna.get("/memoir/page/proposals").text
+        assert "not in the store any more" in anna.get("/memoir/page/proposals/4").text
+        assert "edit 1 is not in the store any more" in decided(client, 4, status=409)["error"]["message"]
+        assert decided(client, 3)["status"] == "made" and statuses(service) == {0: "disabled"}
