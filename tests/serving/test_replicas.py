@@ -90,7 +90,7 @@ def lines(path: Path) -> list[dict]:
     return []
 
 
-def wait_for(seq: int, folder: Path, names: list[str], seconds: float = 120) -> None:
+def wait_for(seq: int, folder: Path, names: list[str], seconds: float = 600) -> None:
     until = time.monotonic() + seconds
     while any(
         max((one["seq"] for one in lines(folder / f"{name}.jsonl") if one["by"] == "told"), default=-1) < seq
