@@ -24,12 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import harness
-from benchmarks.library import Store, load_facts
+from benchmarks.library import Store, answers, load_facts
 from benchmarks.speed.serving import commands, server, until_up
 from memoir_fast import EditRequest, MemoirModel
 
 EDITED, BASE, SERVICE = 8101, 8102, 8103  # ports
 KEY = "only-for-this-benchmark-1"
+TAG = "serving_load"  # of the edits that are asked for
 
 
 @dataclass
@@ -87,23 +88,42 @@ def apart(facts: list) -> list:
     return found
 
 
+def answered(model: MemoirModel, edits: dict[int, EditRequest], most: int) -> list[int]:
+    """Those of some edits that are all answered by their targets while no other edit is in force, at most so many; the others are taken back."""
+    left = dict(edits)
+    while True:
+        told = model.ask([request.prompt for request in left.values()], max_new_tokens=32) if left else []
+        pairs = zip(left.items(), told, strict=True)
+        right = [edit for (edit, request), answer in pairs if answers.begins_with(answer, request.target)][:most]
+        if len(right) == len(left):
+            return right
+        for edit in left.keys() - set(right):  # what is in force changes thereby, so that the rest is asked again
+            model.delete(edit)
+        left = {edit: left[edit] for edit in right}
+
+
 def prepared(args) -> tuple[list[tuple[int, str, str]], list[str]]:
-    """The store with the edits, all of them taken back: (id, question, target) of each that answers its question; and unrelated questions."""
+    """The store with the edits, all of them taken back: (id, question, target) of each; and unrelated questions.
+
+    A store that is there is used again, with the edits that carry the tag.
+    """
     facts = apart([fact for fact in load_facts(args.facts) if fact.unrelated])
-    with Store(args.store) if Path(args.store).exists() else contextlib.nullcontext() as store:
-        made = store is not None and [row["target"] for row in map(store.state.row, store.state.entries)]
-    if not made:
-        requests = [EditRequest(fact.prompt, fact.target) for fact in facts[: args.edits]]
-        with MemoirModel.from_pretrained(args.model, store=args.store, conflict="keep") as model:
-            model.edit_many(requests, verify=False)
+    if not Path(args.store).exists():
+        requests = [EditRequest(fact.prompt, fact.target) for fact in facts[: args.edits + args.edits // 4]]
+        with MemoirModel.from_pretrained(args.model, store=args.store, conflict="keep", precision="fast") as model:
+            made = model.edit_many(requests, verify=False)
+            for edit in answered(model, dict(zip([one.id for one in made], requests, strict=True)), args.edits):
+                model.tag(edit, [TAG])
             model.close()
     with Store(args.store, writer=True) as store:
         for edit in store.state.active():
             store.delete(edit)
-        rows = [store.state.row(edit) for edit in store.state.entries]
-    return [(row["id"], row["prompt"], row["target"]) for row in rows[: args.edits]], [
-        fact.unrelated for fact in facts[: args.edits]
-    ]
+        rows = [row for row in map(store.state.row, store.state.entries) if TAG in row["tags"]][: args.edits]
+    if not rows:
+        raise SystemExit(
+            f"--store {args.store}: no edit in it carries the tag {TAG}: name a folder that does not exist"
+        )
+    return [(row["id"], row["prompt"], row["target"]) for row in rows], [fact.unrelated for fact in facts[: len(rows)]]
 
 
 @contextlib.contextmanager
@@ -180,7 +200,7 @@ def measured(
     args, questions: list[tuple[int | None, str]], edits: Edits
 ) -> tuple[list[list[Asked]], list[list[Asked]]]:
     """(the edited server's rounds, the unedited one's), taken in turns; the edits arrive in the edited one's."""
-    size, number = args.requests // args.rounds, -(-args.edits // args.rounds)
+    size, number = args.requests // args.rounds, -(-len(edits.left) // args.rounds)
     ours, theirs = [], []
     for port in (EDITED, BASE):  # not counted
         asyncio.run(load(port, questions[:32], args.concurrency, args.tokens))
@@ -214,7 +234,12 @@ def arguments():
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=20,
+        help="how often the servers take turns: what else the machine does should meet both alike",
+    )
     parser.add_argument(
         "--every", type=float, default=2.0, help="seconds between two edits in a first round without a measured one"
     )
@@ -243,7 +268,7 @@ def main() -> None:
     print(json.dumps({**found, "wrong": found["wrong"][:10]}, indent=1))
     assert len(all_ours) == len(all_theirs), "a request was lost"
     found["wrong"] = len(found["wrong"])
-    settings = {"model": args.model, "edits": args.edits, "requests": len(all_ours), "concurrency": args.concurrency, "tokens": args.tokens, "rounds": args.rounds,
+    settings = {"model": args.model, "edits": len(facts), "requests": len(all_ours), "concurrency": args.concurrency, "tokens": args.tokens, "rounds": args.rounds,
                 "facts": Path(args.facts).name}  # fmt: skip
     recorder.write(settings, found)
 

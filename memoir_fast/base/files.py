@@ -114,6 +114,19 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)  # also releases the lock
 
 
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file against others that call this, until it is closed or the process ends. Returns whether it was free.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def replace_shared(path: Path, data: bytes) -> None:
     """Write a file (of a cache) that other processes may write at the same time; the last one wins.
 

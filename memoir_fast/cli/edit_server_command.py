@@ -27,7 +27,9 @@ def add(commands: Commands, command: Command) -> None:
     service.add_argument("--keys", metavar="FILE", help='who may do what, in JSON: {"ann": {"role": "approve", "key": "..."}}, roles read, '
                          "propose, approve (default: the variable MEMOIR_FAST_EDIT_KEYS)")  # fmt: skip
     service.add_argument("--page", action="store_true", help="also offer the reviewers' page, at /memoir")
-    service.add_argument("--review", action="store_true", help="every edit waits until somebody else approves it")
+    service.add_argument(
+        "--review", action="store_true", help="every edit and every change waits until somebody else approves it"
+    )
     service.add_argument("--vllm-url", metavar="URL", help="vLLM's server that takes up each change at once, such as http://127.0.0.1:8000; "
                          "its key is read from the variable VLLM_API_KEY (default: none)")  # fmt: skip
     service.add_argument(

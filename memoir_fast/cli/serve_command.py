@@ -50,7 +50,9 @@ def add(commands: Commands, command: Command) -> None:
         "--edit-device", metavar="DEVICE", help="where its copy of the model goes, such as cpu or cuda:1 (default: cpu)"
     )
     editing.add_argument("--edit-page", action="store_true", help="with the reviewers' page, at /memoir")
-    editing.add_argument("--edit-review", action="store_true", help="every edit waits until somebody else approves it")
+    editing.add_argument(
+        "--edit-review", action="store_true", help="every edit and every change waits until somebody else approves it"
+    )
     serve.add_argument("vllm", nargs="*", metavar="-- VLLM ARGUMENT", help="handed to vLLM's server as they are")
 
 

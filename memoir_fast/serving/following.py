@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +17,8 @@ from urllib.parse import urlencode
 from ..errors import StoreError, quoted
 from ..store import Store, is_store, replica
 from ..store.manifest import MOST_BASE, MOST_CONFIG, Manifest
+from . import place
 from .client import Client, NotAnswered
-from .place import beside
 from .replication import CONFIG_PATH, RECORDS_PATH, SEQ, SETTINGS, TENSORS_PATH
 
 KEY = "MEMOIR_FAST_FOLLOW_KEY"  # the variable with the key of the editing service
@@ -95,6 +94,7 @@ class Follower:
         self.origin, self.folder, self._tell = origin, folder, tell
         self.trouble, self._settings = "", ""
         self._stopped = threading.Event()
+        place.tidy(folder)
         if is_store(folder) and not _ours(folder):
             raise ValueError(
                 f"--store: {folder} is a store of its own, not the copy of one: name another folder for the copy"
@@ -164,10 +164,10 @@ class Follower:
             raise _AnotherStore("its base file is another one under the same name")
         changed = replica.told(before, False) != replica.told(now, False)
         if changed:
-            with tempfile.TemporaryDirectory(prefix=".memoir-fast-base-", dir=self.folder.resolve().parent) as aside:
+            with place.working(self.folder) as aside:
                 base = None
                 if before.base != now.base:
-                    base = Path(aside) / "base"
+                    base = aside / "base"
                     self.origin.tensors(now.base, base)
                 replica.take_settings(self.store, now, base)
             _LOG.info("the settings of %s are taken over", self.origin.url)
@@ -180,13 +180,13 @@ class Follower:
         kept, digest = self.origin.settings()
         if self.store is not None:
             replica.check_same_memory(self.folder, self.store.manifest, kept)
-        with beside(self.folder, _ours, "--store", "no copy of a store") as new:
+        with place.beside(self.folder, _ours, "--store", "no copy of a store") as new:
             files = [(kept.base_file, kept.base), *((one.file, one.digest) for one in kept.snapshots)]
-            with tempfile.TemporaryDirectory(prefix=".memoir-fast-base-", dir=new.parent) as aside:
+            with place.working(self.folder) as aside:
                 for name, wanted in files:
-                    self.origin.tensors(wanted, Path(aside) / name)
+                    self.origin.tensors(wanted, aside / name)
                 replica.make(
-                    new, kept, [(name, Path(aside) / name) for name, _ in files], self._pages(digest), self.origin.url
+                    new, kept, [(name, aside / name) for name, _ in files], self._pages(digest), self.origin.url
                 )
             if self.store is not None:
                 self.store.close()

@@ -85,11 +85,14 @@ def test_a_correction_goes_live_while_vllm_serves(edited, tmp_path):
         made = ask("anna", f"/proposals/{waiting['id']}/approve")
         assert (made["status"], made["edit"], made["live"]) == ("made", 20, True), made
         assert _asked(url, PROMPT)[1].startswith(TARGET) and _asked(url, REWORDED)[1].startswith(TARGET)
-        assert ask("anna", "/edits/20/disable")["live"] is True
+        waiting = ask("paul", "/edits/20/disable?reason=a+test")
+        assert waiting["status"] == "waiting" and _asked(url, PROMPT)[1].startswith(TARGET)
+        assert ask("anna", f"/proposals/{waiting['id']}/approve")["live"] is True
         assert _asked(url, PROMPT)[1] == before and counters(url)["edits"] == 20
-        shown = ask("anna", "/rollback", {"to": 20})
+        shown = ask("paul", "/rollback", {"to": 20})
         assert [(one["edit"], one["becomes"]) for one in shown["changes"]] == [(20, "active")]
-        assert ask("anna", "/rollback", {"to": 20, "confirm": shown["confirm"]})["live"] is True
+        waiting = ask("paul", "/rollback", {"to": 20, "confirm": shown["confirm"]})
+        assert ask("anna", f"/proposals/{waiting['id']}/approve")["live"] is True
         assert _asked(url, PROMPT)[1].startswith(TARGET)
         asking.stop()
         assert set(asking.statuses) == {200} and len(asking.statuses) > 3  # none was lost

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.security import HTTPBearer
 
 from . import schemas, trying
+from .changes import Change
 from .facts import REVIEW, Fact
 from .keys import Caller
 from .queue import FAILED, MADE, WAITING, Proposal
@@ -22,7 +23,18 @@ Before = Annotated[
     int | None, Query(ge=0, lt=1 << 53, description="only those with smaller numbers: `next` of the page before")
 ]
 Wait = Annotated[float, Query(ge=0, le=_LONGEST_WAIT, description="seconds to wait for the edit to be made")]
+Why = Annotated[str, Query(max_length=2_000, description="why; kept with who did it")]
+Once = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="of what is proposed: the same request again gets the answer to the first",
+    ),
+]
 Search = Annotated[list[str], Query(max_length=32, default_factory=list)]
+_WAITS: dict[str, Any] = {"model": schemas.Proposed, "description": "it waits for approval or for its turn"}
 FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.Failure} for status in (401, 403, 404, 409, 413, 422, 429, 503)
 }
@@ -50,7 +62,6 @@ def needs(role: str) -> Any:
 
 Reader = Annotated[Caller, needs("read")]
 Proposer = Annotated[Caller, needs("propose")]
-Approver = Annotated[Caller, needs("approve")]
 
 
 def routes(service: Service) -> APIRouter:
@@ -64,12 +75,12 @@ def routes(service: Service) -> APIRouter:
 
 def _edits(router: APIRouter, service: Service) -> None:
     @router.post("/edits", summary="Propose an edit", status_code=201, response_model=schemas.Proposed,
-                 responses={202: {"model": schemas.Proposed, "description": "it waits for approval or for its turn"}})  # fmt: skip
+                 responses={202: _WAITS})  # fmt: skip
     async def propose(body: schemas.NewEdit, by: Proposer, response: Response, wait: Wait = _USUAL_WAIT,
-                      idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None) -> dict[str, Any]:  # fmt: skip
+                      once: Once = None) -> dict[str, Any]:  # fmt: skip
         fact = Fact(**body.model_dump())
-        made, _ = await asyncio.to_thread(service.propose, fact, by, idempotency_key)
-        return await _told(service, await service.ended(made.id, wait), response)
+        made, _ = await asyncio.to_thread(service.propose, fact, by, once)
+        return await told(service, await service.ended(made.id, wait), response)
 
     @router.get("/edits", summary="Search the stored edits, the newest first", response_model=schemas.Edits)
     async def edits(_: Reader, q: Search, tag: Search, status: Annotated[list[schemas.EditStatus], Query(default_factory=list)], author: str | None = None, key: str | None = None,
@@ -81,16 +92,17 @@ def _edits(router: APIRouter, service: Service) -> None:
     async def one(edit: Number, _: Reader) -> dict[str, Any]:
         return await asyncio.to_thread(with_history, service, edit)
 
-    async def change(edit: Number, verb: Literal["disable", "enable", "restore"], by: Approver) -> dict[str, Any]:
-        return await changed(service, verb, edit, by)
+    async def change(edit: Number, verb: Literal["disable", "enable", "restore"], by: Proposer, response: Response, reason: Why = "", once: Once = None) -> dict[str, Any]:  # fmt: skip
+        return await changed(service, Change.of(verb, edit, reason), by, once, response)
 
-    async def delete(edit: Number, by: Approver) -> dict[str, Any]:
-        return await changed(service, "delete", edit, by)
+    async def delete(
+        edit: Number, by: Proposer, response: Response, reason: Why = "", once: Once = None
+    ) -> dict[str, Any]:
+        return await changed(service, Change.of("delete", edit, reason), by, once, response)
 
-    router.post("/edits/{edit}/{verb}", summary="Disable, enable or restore an edit", response_model=schemas.Changed)(
-        change
-    )
-    router.delete("/edits/{edit}", summary="Take an edit back", response_model=schemas.Changed)(delete)
+    answers: dict[str, Any] = {"response_model": schemas.Changed | schemas.Proposed, "responses": {202: _WAITS}}
+    router.post("/edits/{edit}/{verb}", summary="Disable, enable or restore an edit, or propose it", **answers)(change)
+    router.delete("/edits/{edit}", summary="Take an edit back, or propose it", **answers)(delete)
 
 
 def _proposals(router: APIRouter, service: Service) -> None:
@@ -102,17 +114,20 @@ def _proposals(router: APIRouter, service: Service) -> None:
         limit: Limit = 50,
     ) -> dict[str, Any]:
         rows = await asyncio.to_thread(service.queue.newest, status, before, limit + 1)
-        return {"proposals": rows[:limit], "next": rows[limit - 1].id if len(rows) > limit else None}
+        return {
+            "proposals": [_fields(row) for row in rows[:limit]],
+            "next": rows[limit - 1].id if len(rows) > limit else None,
+        }
 
     @router.get("/proposals/{number}", summary="A proposal and what became of it", response_model=schemas.Proposed)
     async def one(number: Number, _: Reader, response: Response, wait: Wait = 0) -> dict[str, Any]:
-        return await _told(service, await service.ended(number, wait), response, asked=True)
+        return await told(service, await service.ended(number, wait), response, asked=True)
 
     async def decide(number: Number, verdict: Literal["approve", "reject"], by: Proposer, response: Response, body: schemas.Reason | None = None,
                      wait: Wait = _USUAL_WAIT) -> dict[str, Any]:  # fmt: skip
         reason = "" if body is None else body.reason
         await asyncio.to_thread(service.decide, number, by, verdict == "approve", reason)
-        return await _told(service, await service.ended(number, wait), response)
+        return await told(service, await service.ended(number, wait), response)
 
     router.post("/proposals/{number}/{verdict}", summary="Approve or reject a proposal", response_model=schemas.Proposed,
                 responses={202: {"model": schemas.Proposed, "description": "approved; it waits for its turn"}})(decide)  # fmt: skip
@@ -123,22 +138,23 @@ def _looking(router: APIRouter, service: Service) -> None:
         "/preview", summary="What edits and changes would do; nothing is kept", response_model=schemas.Previewed
     )
     async def preview(body: schemas.PreviewOf, _: Proposer) -> dict[str, Any]:
-        facts = [Fact(**edit.model_dump()).checked() for edit in body.edits]
+        wanted: list[Fact | Change] = [Fact(**edit.model_dump()).checked() for edit in body.edits]
+        wanted += [Change.of(change.verb, change.edit) for change in body.changes]
         if body.proposal is not None:
-            facts.append((await asyncio.to_thread(service.queue.get, body.proposal)).fact)
-        changes = [(change.verb, change.edit) for change in body.changes]
+            wanted.append((await asyncio.to_thread(service.queue.get, body.proposal)).wish)
+        facts = [one for one in wanted if isinstance(one, Fact)]
+        changes = [one for one in wanted if isinstance(one, Change)]
         if not facts and not changes:
             raise Refused(422, "nothing to preview: give edits, a proposal or changes")
         wishes = trying.Wishes(facts, changes, body.questions, body.stored, body.max_new_tokens)
         return await trying.try_out(service, wishes)
 
-    @router.post(
-        "/rollback",
-        summary="Give every edit the status that it had at a point; first a preview",
-        response_model=schemas.RolledBack,
-    )
-    async def rollback(body: schemas.Rollback, by: Approver) -> dict[str, Any]:
-        done = await trying.roll_back(service, str(body.to), by, body.confirm, body.empty)
+    @router.post("/rollback", summary="Give every edit the status that it had at a point, or propose it; first a preview",
+                 response_model=schemas.RolledBack | schemas.Proposed, responses={202: _WAITS})  # fmt: skip
+    async def rollback(body: schemas.Rollback, by: Proposer, response: Response, once: Once = None) -> dict[str, Any]:
+        done = await trying.roll_back(service, str(body.to), by, body.confirm, body.empty, body.reason, once)
+        if isinstance(done, Proposal):
+            return await told(service, done, response)
         return {**done, **(await liveness(service) if done["done"] else {})}
 
     @router.get("/route", summary="Which edit a prompt reads, and why", response_model=schemas.Routed)
@@ -165,18 +181,25 @@ def found(service: Service, before: int | None, limit: int, **wanted: Any) -> di
 
 def with_history(service: Service, edit: int) -> dict[str, Any]:
     """A stored edit with what happened to it, and who did it where it was done through the service."""
-    row, who = service.row(edit), {act.seq: act.who for act in service.queue.acts()}
+    row, acts = service.row(edit), {act.seq: act for act in service.queue.acts()}
     review, events = row["metadata"].get(REVIEW), service.shelf.events(edit)
+    history = []
+    for event in events:
+        act = acts.get(event.seq)
+        asked = None if act is None or act.proposal is None else service.queue.get(act.proposal)
+        history.append({
+            **{name: getattr(event, name) for name in ("at", "what", "seq", "by")}, "who": act and act.who, "reason": act.reason if act else "",
+            "proposal": asked and asked.id, "proposed_by": asked and asked.proposed_by})  # fmt: skip
     if events and isinstance(review, dict) and isinstance(review.get("approved_by"), str):
-        who[events[0].seq] = review["approved_by"]
-    history = [{"at": e.at, "what": e.what, "seq": e.seq, "by": e.by, "who": who.get(e.seq)} for e in events]
+        history[0]["who"] = review["approved_by"]
     return {**row, "history": history}
 
 
-async def changed(service: Service, verb: str, edit: int, by: Caller) -> dict[str, Any]:
-    """Do something with a stored edit, and say whether it is live."""
-    row = await service.change(verb, edit, by)
-    return {"edit": row, **await liveness(service)}
+async def changed(service: Service, change: Change, by: Caller, once: str | None, response: Response) -> dict[str, Any]:
+    """Do something with a stored edit and say whether it is live, or, where somebody else has to approve, propose it."""
+    if service.may_decide(by):
+        return {"edit": await service.change(change, by), **await liveness(service)}
+    return await told(service, await asyncio.to_thread(service.propose_change, change, by, once), response)
 
 
 async def liveness(service: Service, seq: int | None = None) -> dict[str, Any]:
@@ -190,14 +213,14 @@ async def liveness(service: Service, seq: int | None = None) -> dict[str, Any]:
     }
 
 
-async def _told(service: Service, proposal: Proposal, response: Response, asked: bool = False) -> dict[str, Any]:
+async def told(service: Service, proposal: Proposal, response: Response, asked: bool = False) -> dict[str, Any]:
     """A proposal as an answer to whoever proposed or decided it, or, if `asked`, to whoever asks what became of it.
 
     Raises:
         Refused: it failed, and its client waited for it.
     """
     response.headers["location"] = f"/memoir/proposals/{proposal.id}"
-    found: dict[str, Any] = vars(proposal) | {"fact": vars(proposal.fact)}
+    found = _fields(proposal)
     if proposal.is_open and not asked:
         response.status_code = 202
     if proposal.status == WAITING:
@@ -206,10 +229,27 @@ async def _told(service: Service, proposal: Proposal, response: Response, asked:
         return {**found, "note": f"it waits for its turn: GET /memoir/proposals/{proposal.id}?wait=60"}
     if proposal.status == FAILED and not asked:
         raise Refused((proposal.result or {}).get("code", 422), f"proposal {proposal.id} failed: {proposal.reason}")
-    if proposal.status == MADE and proposal.edit is not None:
-        row = service.row(proposal.edit)
-        return {**found, **await liveness(service, row["seq"])}
+    if proposal.status == MADE:
+        return {**found, **await liveness(service, seq_of(service, proposal))}
     return found
+
+
+def seq_of(service: Service, proposal: Proposal) -> int:
+    """The store's record of what was made of a proposal."""
+    if isinstance(proposal.wish, Change):
+        return int((proposal.result or {})["seq"])
+    assert proposal.edit is not None, "every edit that was made has a number"
+    return int(service.row(proposal.edit)["seq"])
+
+
+def _fields(proposal: Proposal) -> dict[str, Any]:
+    """A proposal as the schema shows it."""
+    wish, found = proposal.wish, {name: value for name, value in vars(proposal).items() if name != "wish"}
+    if isinstance(wish, Fact):
+        return {**found, "kind": wish.kind, "fact": vars(wish), "change": None}
+    edits = [{"edit": edit, "becomes": status} for edit, status in wish.edits]
+    change = {"change": wish.change, "edits": edits, "to": wish.to, "reason": wish.reason}
+    return {**found, "kind": wish.kind, "fact": None, "change": change}
 
 
 def _time(text: str | None) -> str | None:

@@ -17,9 +17,16 @@ SCHEMA = (
     "CREATE UNIQUE INDEX by_request ON proposals (proposed_by, request)",
     "CREATE INDEX by_status ON proposals (status)",
     "CREATE TABLE acts (id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, edits TEXT NOT NULL, "
-    "seq INTEGER NOT NULL)",
+    "seq INTEGER NOT NULL, proposal INTEGER, reason TEXT NOT NULL DEFAULT '')",
 )  # fmt: skip
-VERSION = 1
+VERSION = 2
+# Of version 1: its last table, and what makes it this version's.
+_BEFORE = (*SCHEMA[:-1], SCHEMA[-1].replace(", proposal INTEGER, reason TEXT NOT NULL DEFAULT ''", ""))
+_UPGRADE = (
+    "ALTER TABLE acts ADD COLUMN proposal INTEGER",
+    "ALTER TABLE acts ADD COLUMN reason TEXT NOT NULL DEFAULT ''",
+    "UPDATE about SET version = 2",
+)
 _SQLITES_OWN = ("sqlite_sequence",)  # SQLite makes it for AUTOINCREMENT
 
 
@@ -41,16 +48,16 @@ def open_database(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=10, check_same_thread=False, isolation_level=None)
     try:
         connection.execute("PRAGMA trusted_schema=OFF")
-        made = _made_by_us(connection)
+        made = _version_made(connection)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")  # what was acknowledged is on the disk
-        if not made:
+        if made and connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("quick_check failed")
+        if made < VERSION:
             connection.execute("BEGIN IMMEDIATE")
-            for statement in SCHEMA:
+            for statement in _UPGRADE if made else SCHEMA:
                 connection.execute(statement)
             connection.execute("COMMIT")
-        elif connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-            raise sqlite3.DatabaseError("quick_check failed")
     except sqlite3.Error as error:
         connection.close()
         raise ValueError(
@@ -60,12 +67,15 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _made_by_us(connection: sqlite3.Connection) -> bool:
-    """False for an empty database. Raises sqlite3.DatabaseError for another's."""
+def _version_made(connection: sqlite3.Connection) -> int:
+    """Which version of ours a database is; 0 if it is empty. Raises sqlite3.DatabaseError for another's."""
     rows = connection.execute("SELECT name, sql FROM sqlite_master LIMIT 20").fetchall()
     found = sorted(" ".join(str(sql).split()) for name, sql in rows if name not in _SQLITES_OWN)
     if not rows:
-        return False
-    if found != sorted(" ".join(one.split()) for one in SCHEMA):
-        raise sqlite3.DatabaseError("its tables are not those that this library makes")
-    return True
+        return 0
+    for version, schema in ((VERSION, SCHEMA), (1, _BEFORE)):
+        if found == sorted(" ".join(one.split()) for one in schema):
+            if version == 1 and connection.execute("SELECT version FROM about WHERE version != 1").fetchone():
+                break
+            return version
+    raise sqlite3.DatabaseError("its tables are not those that this library makes")

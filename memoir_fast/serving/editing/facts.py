@@ -7,7 +7,6 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...base.json_text import parse
 from ...editing.request import EditRequest
 from ...journal.edit_writer import note_of
 from .refused import Refused
@@ -31,6 +30,11 @@ class Fact:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def kind(self) -> str:
+        """What it is called among the kinds of proposals."""
+        return "edit"
+
+    @property
     def request(self) -> EditRequest:
         """As the editor takes it. Raises ValueError or TypeError where it is not accepted."""
         return EditRequest(self.prompt, self.target, tuple(self.rephrasings), tuple(self.not_prompts), self.subject, self.key)  # fmt: skip
@@ -49,11 +53,6 @@ class Fact:
     def to_json(self) -> str:
         """As it is kept."""
         return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Fact:
-        """What `to_json` wrote. Raises ValueError or TypeError for anything else, but for values, which `checked` looks at."""
-        return cls(**parse(text, "fact"))
 
     @property
     def digest(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -11,16 +12,19 @@ from fastapi.responses import RedirectResponse, Response
 
 from . import api, trying
 from .api import Before, Number
+from .changes import VERBS, Change
+from .facts import Fact
 from .forms import fact_of, read_form, read_own_form
 from .gate import PAGE, Gate
 from .keys import Keys
-from .queue import STATUSES, WAITING, Proposal
+from .queue import MADE, QUEUED, STATUSES, WAITING, Proposal
 from .refused import Refused
 from .rendering import rendered
-from .service import VERBS, Service
+from .service import Service
 from .sessions import COOKIE, LASTS, Session, Sessions
 
 _AT_ONCE = 25  # rows of a list
+_LONGEST_REASON = 2_000  # characters
 _WAIT = 60.0  # seconds for which an approval waits for its edit
 _EDIT_STATUSES = ("active", "disabled", "superseded", "deleted")
 Text = Annotated[str, Query(max_length=2_000)]
@@ -107,33 +111,38 @@ def _edits(router: APIRouter, service: Service) -> None:
     @router.get("/page/edits/{edit}")
     async def one(edit: Number, session: Logged) -> Response:
         row = await asyncio.to_thread(api.with_history, service, edit)
-        verbs = (
-            [verb for verb, statuses in VERBS.items() if row["status"] in statuses]
-            if session.caller.may("approve")
-            else []
-        )
-        return rendered("edit", session=session, here="edits", row=row, verbs=verbs, live=_live(service, row["seq"]))
+        verbs = [verb for verb, statuses in VERBS.items() if row["status"] in statuses]
+        waiting = await asyncio.to_thread(service.queue.newest, (WAITING, QUEUED), None, service.rules.most_open)
+        return rendered("edit", session=session, here="edits", row=row, verbs=verbs if session.caller.may("propose") else [], live=_live(service, row["seq"]),
+                        decides=service.may_decide(session.caller), waiting=[one for one in waiting if _is_about(one, edit)])  # fmt: skip
 
     @router.post("/page/edits/{edit}/{verb}")
     async def change(
         edit: Number, verb: Literal["disable", "enable", "restore", "delete"], request: Request, session: Logged
     ) -> Response:
-        await read_own_form(request, session)
-        _needs(session, "approve")
-        done = await api.changed(service, verb, edit, session.caller)
-        return _back(session, f"/page/edits/{edit}", f"Edit {edit} is {done['edit']['status']} now{_and_live(done)}.")
+        form = await read_own_form(request, session)
+        _needs(session, "propose")
+        asked = Change.of(verb, edit, form.get("reason", "").strip()[:_LONGEST_REASON])
+        if not service.may_decide(session.caller):
+            made = await asyncio.to_thread(service.propose_change, asked, session.caller, None)
+            return _back(session, f"/page/proposals/{made.id}", await _told(service, made))
+        row, live = await service.change(asked, session.caller), await api.liveness(service)
+        return _back(session, f"/page/edits/{edit}", f"Edit {edit} is {row['status']} now{_and_live(live)}.")
 
 
 def _proposals(router: APIRouter, service: Service) -> None:
     @router.get("/page/proposals")
     async def proposals(session: Logged, status: Text = WAITING, before: Before = None) -> Response:
         rows = await asyncio.to_thread(service.queue.newest, [status] if status else [], before, _AT_ONCE + 1)
-        return rendered("proposals", session=session, here="proposals", status=status, statuses=STATUSES, rows=rows[:_AT_ONCE],
+        return rendered("proposals", session=session, here="proposals", status=status, statuses=STATUSES,
+                        rows=[(row, _named(service, row)) for row in rows[:_AT_ONCE]],
                         next=rows[_AT_ONCE - 1].id if len(rows) > _AT_ONCE else None)  # fmt: skip
 
     async def shown(number: int, session: Session, preview: Any = None, questions: str = "") -> Response:
         proposal = await asyncio.to_thread(service.queue.get, number)
-        return rendered("proposal", session=session, here="proposals", proposal=proposal, preview=preview, questions=questions,
+        wish = proposal.wish
+        changes = await asyncio.to_thread(trying.shown, service, wish.edits) if isinstance(wish, Change) else None
+        return rendered("proposal", session=session, here="proposals", proposal=proposal, preview=preview, questions=questions, changes=changes,
                         may_approve=_may_approve(service, proposal, session))  # fmt: skip
 
     @router.get("/page/proposals/{number}")
@@ -144,8 +153,8 @@ def _proposals(router: APIRouter, service: Service) -> None:
     async def preview(number: Number, request: Request, session: Logged) -> Response:
         form = await read_own_form(request, session)
         _needs(session, "propose")
-        fact = (await asyncio.to_thread(service.queue.get, number)).fact
-        return await shown(number, session, await _tried(service, fact, form), form.get("questions", ""))
+        wish = (await asyncio.to_thread(service.queue.get, number)).wish
+        return await shown(number, session, await _tried(service, wish, form), form.get("questions", ""))
 
     @router.post("/page/proposals/{number}/{verdict}")
     async def decide(
@@ -181,17 +190,30 @@ def _looking(router: APIRouter, service: Service) -> None:
 
     @router.get("/page/rollback")
     async def rollback(session: Logged) -> Response:
-        _needs(session, "approve")
-        return rendered("rollback", session=session, here="rollback", to="", shown=None)
+        _needs(session, "propose")
+        return rendered(
+            "rollback", session=session, here="rollback", to="", shown=None, decides=service.may_decide(session.caller)
+        )
 
     @router.post("/page/rollback")
     async def back(request: Request, session: Logged) -> Response:
         form = await read_own_form(request, session)
-        _needs(session, "approve")
-        to = form.get("to", "").strip()
-        done = await trying.roll_back(service, to, session.caller, form.get("confirm"), form.get("empty") == "yes")
+        _needs(session, "propose")
+        to, reason = form.get("to", "").strip(), form.get("reason", "").strip()[:_LONGEST_REASON]
+        done = await trying.roll_back(
+            service, to, session.caller, form.get("confirm"), form.get("empty") == "yes", reason
+        )
+        if isinstance(done, Proposal):
+            return _back(session, f"/page/proposals/{done.id}", await _told(service, done))
         if not done["done"]:
-            return rendered("rollback", session=session, here="rollback", to=to, shown=done)
+            return rendered(
+                "rollback",
+                session=session,
+                here="rollback",
+                to=to,
+                shown=done,
+                decides=service.may_decide(session.caller),
+            )
         told = await api.liveness(service)
         return _back(session, "", f"Rolled back to {to}: {len(done['changes'])} edits changed{_and_live(told)}.")
 
@@ -209,9 +231,28 @@ def _may_approve(service: Service, proposal: Proposal, session: Session) -> bool
     return session.caller.may("approve") and not (own and service.rules.review)
 
 
-async def _tried(service: Service, fact: Any, form: dict[str, str]) -> dict[str, Any]:
-    questions = [line.strip() for line in form.get("questions", "").split("\n") if line.strip()]
-    return await trying.try_out(service, trying.Wishes([fact], (), [*fact.request.wordings, *questions][:64]))
+async def _tried(service: Service, wish: Fact | Change, form: dict[str, str]) -> dict[str, Any]:
+    more = [line.strip() for line in form.get("questions", "").split("\n") if line.strip()]
+    facts, changes = ([wish], []) if isinstance(wish, Fact) else ([], [wish])
+    asked = trying.Wishes(facts, changes)
+    return await trying.try_out(
+        service, replace(asked, questions=[*trying.own_questions(service, asked), *more][: trying.ASKED])
+    )
+
+
+def _is_about(proposal: Proposal, edit: int) -> bool:
+    return isinstance(proposal.wish, Change) and any(one == edit for one, _ in proposal.wish.edits)
+
+
+def _named(service: Service, proposal: Proposal) -> dict[str, str]:
+    """What a list shows of a proposal."""
+    wish = proposal.wish
+    if isinstance(wish, Fact):
+        return {"what": "new edit", "prompt": wish.prompt, "target": wish.target}
+    if wish.edit is None:
+        return {"what": f"{wish.name} ({len(wish.edits)} edits)", "prompt": "", "target": ""}
+    [row] = trying.shown(service, wish.edits)
+    return {"what": f"{wish.name} edit {wish.edit}", "prompt": row["prompt"], "target": row["target"]}
 
 
 def _live(service: Service, seq: int) -> bool | None:
@@ -225,9 +266,10 @@ async def _told(service: Service, proposal: Proposal) -> str:
         return f"{name} waits for approval."
     if proposal.is_open:
         return f"{name} is approved and waits for its turn."
-    if proposal.edit is not None and proposal.status == "made":
-        told = await api.liveness(service, service.row(proposal.edit)["seq"])
-        return f"{name} is made, as edit {proposal.edit}{_and_live(told)}. {proposal.reason}"
+    if proposal.status == MADE:
+        told = await api.liveness(service, api.seq_of(service, proposal))
+        how = f"made, as edit {proposal.edit}" if isinstance(proposal.wish, Fact) else "done"
+        return f"{name} is {how}{_and_live(told)}. {proposal.reason}"
     return f"{name} is {proposal.status}. {proposal.reason}"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from ...base import files
 from ...errors import brief
 from ...journal.journal import now
+from .changes import BEGINS, Change, wish_from_json
 from .database import VERSION, open_database
 from .facts import Fact
 from .refused import Refused
@@ -21,23 +22,25 @@ from .refused import Refused
 # A proposal waits for approval, is queued once it is accepted, and ends as one of the others.
 WAITING, QUEUED, MADE, FAILED, REJECTED = STATUSES = ("waiting", "queued", "made", "failed", "rejected")
 _ALL = 1 << 53
+_ACT = "at, who, what, edits, seq, proposal, reason"
 _COLUMNS = "id, status, fact, proposed_by, proposed_at, decided_by, decided_at, edit, result, reason, finished_at"
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A proposed edit and what became of it.
+    """A proposed edit, or change of stored ones, and what became of it.
 
     Attributes:
-        id: its number; status: one of `STATUSES`; fact: what is to be edited.
+        id: its number; status: one of `STATUSES`; wish: what is to be edited or changed.
         proposed_by, decided_by: names of keys; proposed_at, decided_at, finished_at: ISO 8601, UTC.
-        edit: the stored edit, once there is one; result: what making it told, see `EditResult`, or {"code": HTTP status} of one that failed.
+        edit: the stored edit that was made or changed, once that is done. result: what making an edit told, see `EditResult`; of a change that was
+            made {"seq": the store's record of it}; of what failed {"code": HTTP status}.
         reason: why it was rejected or failed, or what a person should know.
     """
 
     id: int
     status: str
-    fact: Fact
+    wish: Fact | Change
     proposed_by: str
     proposed_at: str
     decided_by: str | None = None
@@ -55,13 +58,19 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Act:
-    """Something that a person did to stored edits: at, who, what, to which edits, and the store's record of it."""
+    """Something that a person did to stored edits: at, who, what, to which edits, and the store's record of it.
+
+    Attributes:
+        proposal: the number of the proposal that asked for it, None where nobody had to be asked; reason: why, in the words of whoever asked.
+    """
 
     at: str
     who: str
     what: str
     edits: list[int]
     seq: int
+    proposal: int | None = None
+    reason: str = ""
 
 
 class Queue:
@@ -93,7 +102,7 @@ class Queue:
             raise ValueError(f"--queue {path}: {why}: give another file")
         try:
             for one in self.newest((WAITING, QUEUED), None, _ALL):
-                one.fact.checked()
+                one.wish.checked()
         except (Refused, ValueError, TypeError) as error:
             self.close()
             raise ValueError(
@@ -107,11 +116,26 @@ class Queue:
 
     # ---- proposals -----------------------------------------------------------------------------------------------
 
-    def add(self, fact: Fact, by: str, accepted: bool, request: str | None, most: int) -> tuple[Proposal, bool]:
+    def known(self, wish: Fact | Change, by: str, request: str | None) -> Proposal | None:
+        """The proposal that a request made, if it was taken in before. request: its idempotency key, None for none.
+
+        Raises:
+            Refused: the idempotency key was used for something else.
+        """
+        if request is None:
+            return None
+        row = self._row("SELECT id, digest FROM proposals WHERE proposed_by = ? AND request = ?", (by, request))
+        if row is not None and row[1] != wish.digest:
+            raise Refused(422, f"Idempotency-Key: it was used for another request (proposal {row[0]}): take a new one")
+        return None if row is None else self.get(row[0])
+
+    def add(
+        self, wish: Fact | Change, by: str, accepted: bool, request: str | None, most: int
+    ) -> tuple[Proposal, bool]:
         """Take in a proposal; once this returns it is on the disk.
 
         Args:
-            fact: checked; by: whose key it came with; accepted: it need not wait for approval.
+            wish: checked; by: whose key it came with; accepted: it need not wait for approval.
             request: the client's idempotency key, None for none; most: how many may be open.
 
         Returns:
@@ -121,16 +145,9 @@ class Queue:
             Refused: the idempotency key was used for something else, or the queue is full.
         """
         with self._lock:
-            if request is not None:
-                known = self._row(
-                    "SELECT id, digest FROM proposals WHERE proposed_by = ? AND request = ?", (by, request)
-                )
-                if known is not None and known[1] != fact.digest:
-                    raise Refused(
-                        422, f"Idempotency-Key: it was used for another request (proposal {known[0]}): take a new one"
-                    )
-                if known is not None:
-                    return self.get(known[0]), False
+            known = self.known(wish, by, request)
+            if known is not None:
+                return known, False
             if self.count((WAITING, QUEUED)) >= most:
                 raise Refused(503, f"the queue is full: {most} proposals are open. Approve or reject some, or ask again later", wait=30)  # fmt: skip
             at = now()
@@ -139,7 +156,7 @@ class Queue:
             cursor = self._write(
                 "INSERT INTO proposals (status, fact, digest, proposed_by, proposed_at, request, decided_by, decided_at, turn, result, reason) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'null', '')",
-                (status, fact.to_json(), fact.digest, by, at, request, *decided),
+                (status, wish.to_json(), wish.digest, by, at, request, *decided),
             )  # fmt: skip
             return self.get(int(cursor.lastrowid or 0)), True
 
@@ -183,24 +200,24 @@ class Queue:
             return self.get(number)
 
     def next(self) -> Proposal | None:
-        """The proposal whose turn it is; it stays in the queue until `finish`."""
-        row = self._row(f"SELECT {_COLUMNS} FROM proposals WHERE status = ? ORDER BY turn LIMIT 1", (QUEUED,))
+        """The proposal whose turn it is, changes before edits; it stays in the queue until `finish`."""
+        row = self._row(f"SELECT {_COLUMNS} FROM proposals WHERE status = ? ORDER BY fact NOT LIKE '{BEGINS}%', turn LIMIT 1", (QUEUED,))  # fmt: skip
         return None if row is None else _proposal(row)
 
     def finish(self, number: int, edit: int | None, result: dict[str, Any] | None, reason: str = "", failed: bool = False) -> Proposal:  # fmt: skip
-        """Say what became of an accepted proposal."""
+        """Say what became of an accepted proposal. reason: what a person should know; without one, whoever approved is left with the last word."""
         with self._lock:
-            self._write("UPDATE proposals SET status = ?, edit = ?, result = ?, reason = ?, finished_at = ? WHERE id = ?",
-                        (FAILED if failed else MADE, edit, json.dumps(result), reason, now(), number))  # fmt: skip
+            self._write("UPDATE proposals SET status = ?, edit = ?, result = ?, reason = CASE ? WHEN '' THEN reason ELSE ? END, finished_at = ? WHERE id = ?",
+                        (FAILED if failed else MADE, edit, json.dumps(result), reason, reason, now(), number))  # fmt: skip
             return self.get(number)
 
     # ---- acts ----------------------------------------------------------------------------------------------------
 
-    def note(self, who: str, what: str, edits: Sequence[int], seq: int) -> int:
-        """Keep who does what to which edits, before it is done; returns the act's number. seq: the record that it will be."""
+    def note(self, who: str, what: str, edits: Sequence[int], seq: int, proposal: int | None = None, reason: str = "") -> int:  # fmt: skip
+        """Keep who does what to which edits, before it is done; returns the act's number. seq: the record that it will be; the rest as in `Act`."""
         with self._lock:
-            cursor = self._write("INSERT INTO acts (at, who, what, edits, seq) VALUES (?, ?, ?, ?, ?)",
-                                 (now(), who, what, json.dumps(list(edits)), seq))  # fmt: skip
+            cursor = self._write("INSERT INTO acts (at, who, what, edits, seq, proposal, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                                 (now(), who, what, json.dumps(list(edits)), seq, proposal, reason))  # fmt: skip
             return int(cursor.lastrowid or 0)
 
     def forget(self, act: int) -> None:
@@ -214,8 +231,14 @@ class Queue:
     def acts(self) -> list[Act]:
         """All acts, in order."""
         with self._lock:
-            rows = self._connection.execute("SELECT at, who, what, edits, seq FROM acts ORDER BY id").fetchall()
-        return [Act(at, who, what, json.loads(edits), seq) for at, who, what, edits, seq in rows]
+            rows = self._connection.execute(f"SELECT {_ACT} FROM acts ORDER BY id").fetchall()
+        return [_act(row) for row in rows]
+
+    def done(self, number: int, seq: int) -> Act | None:
+        """What was done at the request of a proposal, None if nothing was. seq: of the store's last record; acts beyond it were not done."""
+        self.forget_after(seq)
+        row = self._row(f"SELECT {_ACT} FROM acts WHERE proposal = ?", (number,))
+        return None if row is None else _act(row)
 
     # ---- parts ---------------------------------------------------------------------------------------------------
 
@@ -242,4 +265,9 @@ class Queue:
 def _proposal(row: tuple[Any, ...]) -> Proposal:
     number, status, fact, *rest = row
     by, at, decided_by, decided_at, edit, result, reason, finished = rest
-    return Proposal(number, status, Fact.from_json(fact), by, at, decided_by, decided_at, edit, json.loads(result), reason, finished)  # fmt: skip
+    return Proposal(number, status, wish_from_json(fact), by, at, decided_by, decided_at, edit, json.loads(result), reason, finished)  # fmt: skip
+
+
+def _act(row: tuple[Any, ...]) -> Act:
+    at, who, what, edits, *rest = row
+    return Act(at, who, what, json.loads(edits), *rest)

@@ -64,6 +64,7 @@ class Rollback(Given):
     to: Annotated[str | int, Field(description="an edit's id, or a time like 2026-01-31T12:00:00+00:00")]
     confirm: Annotated[str | None, Field(description="the word that the preview gave")] = None
     empty: Annotated[bool, Field(description="let a time before the first edit delete every edit")] = False
+    reason: Annotated[str, Field(max_length=2_000, description="why; kept with who did it")] = ""
 
 
 class Reason(Given):
@@ -89,13 +90,17 @@ class Edit(BaseModel):
 
 
 class Event(BaseModel):
-    """Something that happened to an edit: when, what, in which record of the store, because of which other edit, and at whose order."""
+    """Something that happened to an edit: when, what, in which record of the store, because of which other edit, and at whose order; where a
+    proposal asked for it, its number, who proposed it, and why."""
 
     at: str
     what: str
     seq: int
     by: int | None = None
     who: str | None = None
+    proposal: int | None = None
+    proposed_by: str | None = None
+    reason: str = ""
 
 
 class EditWithHistory(Edit):
@@ -120,12 +125,31 @@ class Changed(BaseModel):
     note: str = ""
 
 
+class Becomes(BaseModel):
+    """An edit, and the status that it is to get."""
+
+    edit: int
+    becomes: EditStatus
+
+
+class ProposedChange(BaseModel):
+    """What is to become of stored edits. change: disable, enable, restore, delete or rollback, which goes back to the point `to`."""
+
+    change: str
+    edits: list[Becomes]
+    to: str
+    reason: str
+
+
 class Proposed(BaseModel):
-    """A proposal. status: waiting (for approval), queued, made, failed or rejected. live: whether vLLM serves the edit."""
+    """A proposal: of an edit (`fact`), or of a change of stored ones (`change`). status: waiting (for approval), queued, made, failed or rejected.
+    edit: the one that was made or changed. live: whether vLLM serves that."""
 
     id: int
     status: str
-    fact: NewEdit
+    kind: str
+    fact: NewEdit | None
+    change: ProposedChange | None
     proposed_by: str
     proposed_at: str
     decided_by: str | None

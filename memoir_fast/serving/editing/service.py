@@ -16,6 +16,7 @@ from ...journal.edit_record import EditResult
 from ...model import MemoirModel
 from ...store import Store
 from ...text.answers import begins_with, equals
+from .changes import Change, carry_out, check_doable, check_verb
 from .facts import REVIEW, Fact
 from .feed import Feed
 from .keys import Caller
@@ -27,8 +28,6 @@ from .worker import Worker
 
 _LOG = logging.getLogger("memoir_fast.editing")
 _LIVE_WITHIN = 5.0  # seconds for which an answer waits for vLLM
-# What can be done with a stored edit: the statuses from which it can, and what that is called afterwards.
-VERBS = {"disable": ("active",), "enable": ("disabled",), "restore": ("deleted", "superseded"), "delete": ("active", "disabled", "superseded")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Rules:
     """What the operator decides.
 
     Attributes:
-        review: every edit waits for approval, by another key than the one that proposed it.
+        review: every edit, and every change of stored ones, waits for approval, by another key than the one that proposed it.
         most_open: how many proposals may wait or be queued.
     """
 
@@ -84,16 +83,19 @@ class Service:
 
     # ---- proposals -----------------------------------------------------------------------------------------------
 
-    def propose(self, fact: Fact, by: Caller, request: str | None) -> tuple[Proposal, bool]:
-        """Take in a fact: queued where the caller may approve and no review is asked for, otherwise waiting. Returns it, and whether it is new.
+    def may_decide(self, by: Caller) -> bool:
+        """Whether what a caller asks for is done at once, because nobody else has to approve it."""
+        return by.may("approve") and not self.rules.review
+
+    def propose(self, wish: Fact | Change, by: Caller, request: str | None) -> tuple[Proposal, bool]:
+        """Take in an edit or a change: queued where the caller may decide, otherwise waiting. Returns it, and whether it is new.
 
         Raises:
             Refused: it cannot be stored, or see `Queue.add`.
         """
-        accepted = by.may("approve") and not self.rules.review
-        made, new = self.queue.add(fact.checked(), by.name, accepted, request, self.rules.most_open)
+        made, new = self.queue.add(wish.checked(), by.name, self.may_decide(by), request, self.rules.most_open)
         if new:
-            _LOG.info("proposal %d by %s is %s", made.id, by.name, made.status)
+            _LOG.info("proposal %d (%s) by %s is %s", made.id, wish.kind, by.name, made.status)
             self.worker.wake()
         return made, new
 
@@ -140,12 +142,13 @@ class Service:
     # ---- the worker's part ---------------------------------------------------------------------------------------
 
     def _step(self) -> bool:
-        """Make the next edit of the queue. Raises StoreError where the store cannot be written: it stays in the queue."""
+        """Make the next edit of the queue, or its next change. Raises StoreError where the store cannot be written: it stays in the queue."""
         proposal = self.queue.next()
         if proposal is None:
             return False
         try:
-            done = self._make(proposal)
+            wish = proposal.wish
+            done = self._carry_out(proposal, wish) if isinstance(wish, Change) else self._make(proposal, wish)
         except Exception as error:
             self._stored()
             told = refusal(error)
@@ -154,18 +157,35 @@ class Service:
             if told is None:
                 _LOG.exception("proposal %d failed by a bug of memoir_fast", proposal.id)
             reason = told.message if told is not None else "a bug of memoir_fast; the service's log tells more"
-            stored = self.shelf.made_of(self._name(proposal))  # what failed may have come after it
-            code = None if stored is not None else {"code": 500 if told is None else told.status}
-            done = self.queue.finish(proposal.id, stored, code, reason, failed=stored is None)
+            done = self._ended_anyhow(proposal, {"code": 500 if told is None else told.status}, reason)
         _LOG.info("proposal %d is %s%s", done.id, done.status, "" if done.edit is None else f" as edit {done.edit}")
         self._ended(done)
         return True
 
-    def _make(self, proposal: Proposal) -> Proposal:
+    def _ended_anyhow(self, proposal: Proposal, failed: dict[str, Any], reason: str) -> Proposal:
+        """Say what became of a proposal in whose course something failed: that may have come after it was done."""
+        act = self.queue.done(proposal.id, self.store.state.seq)
+        if act is not None and isinstance(proposal.wish, Change):
+            return self.queue.finish(proposal.id, proposal.wish.edit, {"seq": act.seq}, reason)
+        stored = self.shelf.made_of(self._name(proposal))
+        return self.queue.finish(proposal.id, stored, None if stored is not None else failed, reason, failed=stored is None)  # fmt: skip
+
+    def _carry_out(self, proposal: Proposal, change: Change) -> Proposal:
+        """Do an accepted change, unless it was done before the process was killed."""
+        act = self.queue.done(proposal.id, self.store.state.seq)
+        if act is None:
+            check_doable(change, self.store)
+            self.act(
+                proposal.decided_by or proposal.proposed_by, change, lambda: carry_out(change, self.model), proposal.id
+            )
+        self._stored()
+        return self.queue.finish(proposal.id, change.edit, {"seq": self.store.state.seq if act is None else act.seq})
+
+    def _make(self, proposal: Proposal, fact: Fact) -> Proposal:
         """Make an accepted edit, unless it was made before the process was killed. One that neither converged nor answers is taken back."""
-        fact, made = proposal.fact, self.shelf.made_of(self._name(proposal))
+        made = self.shelf.made_of(self._name(proposal))
         result = (
-            self._edited(proposal)
+            self._edited(proposal, fact)
             if made is None
             else _told_by(self.store.state.row(made), self.model.config.stop_loss)
         )
@@ -186,9 +206,8 @@ class Service:
         note = "" if result.took else f"not every answer is the target: {_wrong(result)}"
         return self.queue.finish(proposal.id, result.id, asdict(result), note)
 
-    def _edited(self, proposal: Proposal) -> EditResult:
+    def _edited(self, proposal: Proposal, fact: Fact) -> EditResult:
         """Teach a fact; its metadata tells who proposed and who approved it."""
-        fact = proposal.fact
         review = {"proposal": self._name(proposal), "proposed_by": proposal.proposed_by, "proposed_at": proposal.proposed_at,
                   "approved_by": proposal.decided_by, "approved_at": proposal.decided_at}  # fmt: skip
         return self.model.edit_many([fact.request], author=fact.author or proposal.proposed_by, tags=fact.tags,
@@ -217,28 +236,38 @@ class Service:
             raise Refused(404, f"there is no edit {edit}: GET /memoir/edits lists them")
         return found
 
-    async def change(self, verb: str, edit: int, by: Caller) -> dict[str, Any]:
-        """Do one of `VERBS` with a stored edit; returns its row. Raises Refused where its status is another."""
+    async def change(self, change: Change, by: Caller) -> dict[str, Any]:
+        """Do something with a stored edit at once; returns its row. Raises Refused where there is none, or its status is another."""
+        edit = int(change.edits[0][0])
         self.row(edit)
-        await self.run(lambda: self._change(verb, edit, by))
+
+        def work() -> None:
+            check_doable(change, self.store)
+            self.act(by.name, change, lambda: carry_out(change, self.model))
+
+        await self.run(work)
         return self.row(edit)
 
-    def _change(self, verb: str, edit: int, by: Caller) -> None:
-        check_verb(verb, edit, self.store.state.statuses[edit])
-        self.act(by, verb, [edit], lambda: getattr(self.model, verb)(edit))
+    def propose_change(self, change: Change, by: Caller, request: str | None) -> Proposal:
+        """Take in what is to be done with a stored edit. Raises Refused where its status is another, or see `Queue.add`."""
+        edit = int(change.edits[0][0])
+        status = self.row(edit)["status"]
+        if self.queue.known(change, by.name, request) is None:
+            check_verb(change.change, edit, status)
+        return self.propose(change, by, request)[0]
 
-    def act(self, by: Caller, what: str, edits: list[int], change: Callable[[], Any]) -> Any:
-        """In the worker: change the store, and keep who did it; both or neither."""
-        act = self.queue.note(by.name, what, edits, self.store.state.seq + 1)
+    def act(self, who: str, change: Change, do: Callable[[], Any], proposal: int | None = None) -> None:
+        """In the worker: change the store, and keep who did it; both or neither. proposal: the number of the one that asked for it."""
+        edits = [edit for edit, _ in change.edits]
+        act = self.queue.note(who, change.name, edits, self.store.state.seq + 1, proposal, change.reason)
         try:
-            found = change()
+            do()
         except BaseException:
             self.queue.forget(act)
             raise
         finally:
             self._stored()
-        _LOG.info("%s by %s: edits %s", what, by.name, edits[:20])
-        return found
+        _LOG.info("%s by %s: edits %s", change.name, who, edits[:20])
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """Run something in the worker. Raises Refused where it cannot be done."""
@@ -276,12 +305,6 @@ class Service:
             if live is None
             else {"seq": live.served, "live": live.served >= self.shelf.seq, "trouble": live.trouble},
         }
-
-
-def check_verb(verb: str, edit: int, status: str) -> None:
-    """Raise Refused unless one of `VERBS` can be done with an edit of this status."""
-    if status not in VERBS[verb]:
-        raise Refused(409, f"edit {edit} is {status}; {verb} needs one that is {' or '.join(VERBS[verb])}")
 
 
 def _told_by(row: dict[str, Any], stop_loss: float) -> EditResult:

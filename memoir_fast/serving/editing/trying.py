@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ...journal.edit_record import EditResult
-from ...journal.past import changes_to, check_meant, past_state, point
 from ...journal.preview import preview
+from .changes import ROLLBACK, Change, carry_out, check_doable, roll_back_to
 from .facts import Fact
 from .keys import Caller
+from .queue import Proposal
 from .refused import Refused
-from .service import Service, check_verb
+from .service import Service
 
+ASKED = 64  # questions that a preview asks by itself
 _STORED = 200  # stored questions that a preview looks at, the newest
 
 
@@ -24,13 +25,13 @@ class Wishes:
     """What a preview is asked for.
 
     Attributes:
-        facts: to be edited; changes: (verb, edit) to be done, verbs as in `VERBS`.
-        questions: to be asked before and after; without any, the facts' own wordings.
+        facts: to be edited; changes: of stored edits.
+        questions: to be asked before and after; without any, the wordings of those facts and edits, sixty-four at most.
         stored: also look which stored questions would read another edit; max_new_tokens: of an answer.
     """
 
     facts: Sequence[Fact] = ()
-    changes: Sequence[tuple[str, int]] = ()
+    changes: Sequence[Change] = ()
     questions: Sequence[str] = ()
     stored: bool = True
     max_new_tokens: int = 32
@@ -68,14 +69,16 @@ async def try_out(service: Service, wishes: Wishes) -> dict[str, Any]:
     Raises:
         Refused: an edit cannot be made, or a change cannot be done.
     """
-    for verb, edit in wishes.changes:
-        check_verb(verb, edit, service.row(edit)["status"])
+    for edit in (edit for one in wishes.changes for edit, _ in one.edits):
+        service.row(edit)
     found: dict[str, Any] = await service.run(lambda: _tried(service, wishes))
     return found
 
 
 def _tried(service: Service, wishes: Wishes) -> dict[str, Any]:
     model = service.model
+    for one in wishes.changes:
+        check_doable(one, service.store)
     made: list[EditResult] = []
     after: list[dict[str, Any]] = []
     stored = _stored_questions(service) if wishes.stored else []
@@ -83,13 +86,13 @@ def _tried(service: Service, wishes: Wishes) -> dict[str, Any]:
     before = model.route(texts, top=1) if texts else []
 
     def change() -> None:
-        for verb, edit in wishes.changes:
-            getattr(model, verb)(edit)
+        for one in wishes.changes:
+            carry_out(one, model)
         if wishes.facts:
             made.extend(model.edit_many([fact.request for fact in wishes.facts]))
         after.extend(model.route(texts, top=1) if texts else [])
 
-    questions = list(wishes.questions) or [text for fact in wishes.facts for text in fact.request.wordings]
+    questions = list(wishes.questions) or own_questions(service, wishes)
     rows = preview(model, list(dict.fromkeys(questions)), change, wishes.max_new_tokens)
     told = [{"prompt": fact.prompt, "target": fact.target, **_as_told(asdict(result))} for fact, result in zip(wishes.facts, made, strict=True)]  # fmt: skip
     return {
@@ -102,6 +105,13 @@ def _tried(service: Service, wishes: Wishes) -> dict[str, Any]:
         ],
         "looked_at": len(stored),
     }
+
+
+def own_questions(service: Service, wishes: Wishes) -> list[str]:
+    """The wordings of the facts and of the edits that would change."""
+    texts = [text for fact in wishes.facts for text in fact.request.wordings]
+    changed = [service.row(edit) for one in wishes.changes for edit, _ in one.edits]
+    return [*texts, *(text for row in changed for text in (row["prompt"], *row["rephrasings"]))][:ASKED]
 
 
 def _stored_questions(service: Service) -> list[tuple[int, str]]:
@@ -121,11 +131,11 @@ def _as_told(result: dict[str, Any]) -> dict[str, Any]:
     return {"would_be": result["id"], **{name: value for name, value in result.items() if name not in left_out}}
 
 
-async def roll_back(service: Service, to: str, by: Caller, confirm: str | None, empty: bool = False) -> dict[str, Any]:
-    """What a rollback would change, or, with the word of that preview in `confirm`, the rollback itself.
+async def roll_back(service: Service, to: str, by: Caller, confirm: str | None, empty: bool = False, reason: str = "", request: str | None = None) -> dict[str, Any] | Proposal:  # fmt: skip
+    """What a rollback would change, or, with the word of that preview in `confirm`, the rollback itself or, where somebody else has to approve, its proposal.
 
     Args:
-        to: an edit's id or a time; empty: that a time before the first edit deletes every edit is meant.
+        to: an edit's id or a time; empty: that a time before the first edit deletes every edit is meant; request: the idempotency key, None for none.
 
     Returns:
         "changes": [{"edit", "prompt", "target", "status", "becomes"}], "confirm": the word, "done": whether it was done.
@@ -133,35 +143,37 @@ async def roll_back(service: Service, to: str, by: Caller, confirm: str | None, 
     Raises:
         Refused: there is no such point; it would delete everything; or the store was changed since the preview.
     """
+    asked = Change(ROLLBACK, [], to, empty, confirm or "", reason)
+    decides = service.may_decide(by)
+    if confirm is not None and not decides:
+        known = await asyncio.to_thread(service.queue.known, asked, by.name, request)
+        if known is not None:
+            return known
 
-    def work() -> dict[str, Any]:
-        store = service.store
-        where: int | str = point(to)
-        past = past_state(store.state, store.history(), where, store)
-        changes = changes_to(store.state, past)
-        word = hashlib.sha256(json.dumps([to, store.state.seq, changes]).encode()).hexdigest()[:16]
-        rows = [(store.state.row(edit), status) for edit, status in changes]
-        shown = [{"edit": row["id"], "prompt": row["prompt"], "target": row["target"], "status": row["status"], "becomes": status} for row, status in rows]  # fmt: skip
-        found = {
-            "to": to,
-            "changes": shown,
-            "confirm": word,
-            "done": False,
-            "deletes_all": bool(rows) and not past.entries,
-        }
-        if confirm is None or not rows:
-            return found
-        if confirm != word:
+    def work() -> tuple[dict[str, Any], Change | None]:
+        back = roll_back_to(service.store, to, empty=empty or confirm is None)
+        found = {"to": to, "changes": shown(service, back.edits), "confirm": back.word, "done": False, "deletes_all": back.deletes_all}  # fmt: skip
+        if confirm is None or not back.edits:
+            return found, None
+        if confirm != back.word:
             raise Refused(
                 409,
                 "confirm: the edits have changed since that preview, or it was of another point: ask for the preview again",
             )
-        if not empty:
-            check_meant(store.state, past, where, '"empty": true')
-        service.act(
-            by, f"rollback to {to}", [edit for edit, _ in changes], lambda: service.model.rollback(where, empty)
-        )
-        return {**found, "done": True}
+        change = replace(asked, edits=back.edits)
+        if decides:
+            service.act(by.name, change, lambda: carry_out(change, service.model))
+        return {**found, "done": decides}, change
 
-    done: dict[str, Any] = await service.run(work)
-    return done
+    done, change = await service.run(work)
+    if change is None or decides:
+        return done
+    made, _ = await asyncio.to_thread(service.propose, change, by, request)
+    return made
+
+
+def shown(service: Service, edits: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """What becomes of some edits, for people; also of those that the store, put back from a copy, does not have any more."""
+    lost = {"prompt": "", "target": "", "status": "not in the store any more"}
+    rows = [(edit, service.shelf.row(edit) or lost, becomes) for edit, becomes in edits]
+    return [{"edit": edit, **{name: row[name] for name in lost}, "becomes": becomes} for edit, row, becomes in rows]

@@ -86,7 +86,7 @@ def test_a_review_by_keyboard(tmp_path, browser):
         assert "2 proposals wait for approval" in anna.text
         anna.press("2 proposals wait for approval")
         anna.shot("proposals")
-        anna.press("Proposal 1: w100 w101 w102")
+        anna.press("Proposal 1: new edit w100 w101 w102")
         anna.write("Further questions to ask before and after, one a line", "w100 w101 w102 w160")
         anna.press("Preview")
         assert "What it would change" in anna.text and "the new edit" in anna.text
@@ -95,7 +95,7 @@ def test_a_review_by_keyboard(tmp_path, browser):
         anna.press("Approve")
         assert "Proposal 1 is made, as edit 0" in anna.text
         anna.press("Proposals")
-        anna.press("Proposal 2: w110 w111")
+        anna.press("Proposal 2: new edit w110 w111")
         assert "<script>alert(1)</script>" in anna.text
         anna.press("Approve")
         anna.press("Edits")
@@ -116,6 +116,19 @@ def test_a_review_by_keyboard(tmp_path, browser):
         anna.press("Ask")
         assert "Words it shares" in anna.text and "w100, w101, w102" in anna.text
         anna.shot("route")
+        paul = Reviewer(browser, url)
+        paul.log_in("paul")
+        paul.press("Edit 0: w100 w101 w102")
+        paul.write("Reason", "recalled")
+        paul.press("Propose to disable")
+        assert "Proposal 3 waits for approval" in paul.text and "Take back" in paul.text
+        anna.press("Proposals")
+        anna.press("Proposal 3: disable edit 0 w100 w101 w102")
+        anna.press("Preview")
+        assert "What it would change" in anna.text
+        anna.shot("change")
+        anna.press("Approve")
+        assert "Proposal 3 is done" in anna.text
         anna.press("Log out")
         assert "Your key" in anna.text
         assert anna.refused == []

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from memoir_fast.serving.editing.sessions import LASTS, Sessions, same_word
-from tests.serving.editing.support import FACT, KEYS, as_, client_of, opened, service_of
+from tests.serving.editing.support import FACT, KEYS, OTHER, as_, client_of, opened, service_of
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;{{ 7*7 }}"
 
@@ -221,16 +221,48 @@ def test_a_reviewer_finds_approves_disables_and_rolls_back(client, tmp_path):
         and "Enable" in page.text
         and "Edit 0 is disabled now" not in page.text
     )
-    assert (
-        "Enable" not in paul.get("/memoir/page/edits/0").text
-        and "needs approve" in paul.post("/memoir/page/edits/0/enable", 403).text
-    )
+    assert "Enable" not in paul.get("/memoir/page/edits/0").text
     shown = anna.post("/memoir/page/rollback", to="0")
     word = next(one["value"] for one in shown.all("input") if one.get("name") == "confirm")
     assert "1 edit would change" in shown.text
     assert "Rolled back to 0: 1 edits changed" in anna.post("/memoir/page/rollback", to="0", confirm=word).text
     assert "Nothing would change" in anna.post("/memoir/page/rollback", to="0").text
     assert "neither an edit's id nor a time" in anna.post("/memoir/page/rollback", 422, to="yesterday").text
+
+
+def test_changes_are_proposed_looked_at_and_approved(client):
+    for fact in (FACT, OTHER):
+        client.post("/memoir/edits", json=fact, headers=as_("anna"))
+    rita, paul, anna = (Browser(client, name) for name in ("rita", "paul", "anna"))
+    assert "Propose to" not in rita.get("/memoir/page/edits/0").text
+    assert "needs propose" in rita.post("/memoir/page/edits/0/disable", 403).text
+    assert "needs propose" in rita.get("/memoir/page/rollback", 403).text
+    assert [one.get("formaction") for one in paul.get("/memoir/page/edits/0").all("button")][1:] == [
+        "/memoir/page/edits/0/disable", "/memoir/page/edits/0/delete"]  # fmt: skip
+    assert "Propose to disable" in paul.get("/memoir/page/edits/0").text
+    asked = paul.post("/memoir/page/edits/0/disable", reason=f"wrong {HOSTILE}")
+    assert "Proposal 3 waits for approval" in asked.text and f"wrong {HOSTILE}" in asked.text
+    assert "Approve" not in asked.text and "Take back" in asked.text
+    assert "Proposal 3 (disable) is waiting" in paul.get("/memoir/page/edits/0").text
+    shown = paul.post("/memoir/page/rollback", to="0")
+    assert "1 edit would change" in shown.text and "Propose to roll these edits back" in shown.text
+    word = next(one["value"] for one in shown.all("input") if one.get("name") == "confirm")
+    asked = paul.post("/memoir/page/rollback", to="0", confirm=word, reason="a bad batch")
+    assert "Proposal 4 waits for approval" in asked.text and "rollback to the point 0" in asked.text
+    assert "2 proposals wait" in anna.get("/memoir").text
+    listed = anna.get("/memoir/page/proposals").text
+    assert "disable edit 0" in listed and "rollback to 0 (1 edits)" in listed and FACT["prompt"] in listed
+    tried = anna.post("/memoir/page/proposals/3/preview", questions="w170 w171")
+    assert "What it would change" in tried.text and FACT["target"] in tried.text and "w170 w171" in tried.text
+    assert "1 edit would change" not in tried.text and "Tried with" not in tried.text
+    done = anna.post("/memoir/page/proposals/3/approve", reason="I looked")
+    assert "Proposal 3 is done" in done.text and "I looked" in done.text and "stored as" not in done.text
+    assert "Proposal 4 is rejected" in anna.post("/memoir/page/proposals/4/reject", reason="not needed").text
+    page = anna.get("/memoir/page/edits/0")
+    told = " ".join(page.text.split())
+    assert "anna for proposal 3 by paul" in told and HOSTILE in page.text and "disabled" in told
+    direct = anna.post("/memoir/page/edits/1/delete", reason="recalled")
+    assert "Edit 1 is deleted now" in direct.text and "recalled" in direct.text
 
 
 def test_every_text_is_escaped(client):

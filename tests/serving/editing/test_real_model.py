@@ -81,10 +81,14 @@ def _story(client, follower, store):
     assert (told["edit"], told["after"].strip()) == (0, "Lena Ortiz") and "Lena" not in told["before"]
     assert "norvane" in [word.lower().strip() for word in told["candidates"][0]["covered"]]
     assert client.get("/memoir/route", params={"prompt": FRANCE}, headers=as_("rita")).json()["edit"] is None
-    assert client.post("/memoir/edits/0/disable", headers=as_("anna")).json()["live"] is True
+    assert client.post("/memoir/edits/0/disable", headers=as_("paul")).json()["status"] == "waiting"
+    done = client.post("/memoir/proposals/2/approve", headers=as_("anna")).json()
+    assert (done["status"], done["live"]) == ("made", True) and follower.served == 2, done
     assert client.get("/memoir/route", params={"prompt": QUESTION}, headers=as_("rita")).json()["edit"] is None
     word = client.post("/memoir/rollback", json={"to": 0}, headers=as_("anna")).json()["confirm"]
-    assert client.post("/memoir/rollback", json={"to": 0, "confirm": word}, headers=as_("anna")).json()["live"] is True
+    back = client.post("/memoir/rollback", json={"to": 0, "confirm": word}, headers=as_("anna")).json()
+    assert (back["status"], back["kind"]) == ("waiting", "rollback"), back
+    assert client.post("/memoir/proposals/3/approve", headers=as_("abel")).json()["live"] is True
     assert Catalog(store).row(0)["status"] == "active" and follower.served == 3
 
 

@@ -85,15 +85,14 @@ def test_without_a_key_nothing_is_told(client, headers):
 
 
 _ROLES = [("propose", "POST", "/memoir/edits", FACT), ("propose", "POST", "/memoir/preview", {"edits": [FACT]}),
-          ("approve", "POST", "/memoir/edits/0/disable", None), ("approve", "DELETE", "/memoir/edits/0", None),
-          ("approve", "POST", "/memoir/rollback", {"to": 0}), ("propose", "POST", "/memoir/proposals/1/reject", None)]  # fmt: skip
+          ("propose", "POST", "/memoir/edits/0/disable", None), ("propose", "DELETE", "/memoir/edits/0", None),
+          ("propose", "POST", "/memoir/rollback", {"to": 0}), ("propose", "POST", "/memoir/proposals/1/reject", None)]  # fmt: skip
 
 
 @pytest.mark.parametrize("role, method, path, body", _ROLES)
 def test_a_role_that_does_not_suffice(client, role, method, path, body):
-    for name in ("rita", "paul") if role == "approve" else ("rita",):
-        answer = client.request(method, path, json=body, headers=as_(name))
-        assert answer.status_code == 403 and f"needs {role}" in _told(answer) and name in _told(answer)
+    answer = client.request(method, path, json=body, headers=as_("rita"))
+    assert answer.status_code == 403 and f"needs {role}" in _told(answer) and "rita" in _told(answer)
 
 
 def test_what_needs_no_key(client):

@@ -1,0 +1,15 @@
+BEGIN TRANSACTION;
+CREATE TABLE about (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, name TEXT NOT NULL, store TEXT NOT NULL);
+INSERT INTO "about" VALUES(1,2,'0123456789abcdef','a store');
+CREATE TABLE acts (id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, edits TEXT NOT NULL, seq INTEGER NOT NULL, proposal INTEGER, reason TEXT NOT NULL DEFAULT '');
+INSERT INTO "acts" VALUES(1,'2026-11-26T16:47:23.327611+00:00','anna','disable','[3]',7,2,'why');
+CREATE TABLE proposals (id INTEGER PRIMARY KEY AUTOINCREMENT, status TEXT NOT NULL, fact TEXT NOT NULL, digest TEXT NOT NULL, proposed_by TEXT NOT NULL, proposed_at TEXT NOT NULL, request TEXT, decided_by TEXT, decided_at TEXT, turn INTEGER, edit INTEGER, result TEXT NOT NULL, reason TEXT NOT NULL, finished_at TEXT);
+INSERT INTO "proposals" VALUES(1,'made','{"author": "a", "key": "k", "metadata": {"m": [1, null, "\u00fc"]}, "not_prompts": ["n"], "prompt": "p", "rephrasings": ["r"], "subject": "s", "tags": ["x"], "target": "t"}','171e21b4d6d3137be86c99d84d1ac7c152dd75bddb4ec2086bb85abfce246e99','paul','2026-11-26T16:47:23.321120+00:00','once','anna','2026-11-26T16:47:23.322896+00:00',1,4,'{"loss": 0.5}','fine','2026-11-26T16:47:23.323842+00:00');
+INSERT INTO "proposals" VALUES(2,'made','{"change": "disable", "confirm": "", "edits": [[3, "disabled"]], "empty": false, "reason": "why", "to": ""}','06115f7521db808c4bf5502b70047fd5d9cf22bb3850e38b05839495606cbb77','paul','2026-11-26T16:47:23.321869+00:00',NULL,'anna','2026-11-26T16:47:23.323492+00:00',2,3,'{"seq": 7}','looked at','2026-11-26T16:47:23.327998+00:00');
+INSERT INTO "proposals" VALUES(3,'waiting','{"change": "rollback", "confirm": "0123456789abcdef", "edits": [[3, "active"], [4, "deleted"]], "empty": false, "reason": "a bad batch", "to": "3"}','db217db0e9bdd97d69d61719f675c0f58fc50c6a706352ff69b3e43f92609b18','paul','2026-11-26T16:47:23.322388+00:00','back',NULL,NULL,NULL,NULL,'null','',NULL);
+CREATE UNIQUE INDEX by_request ON proposals (proposed_by, request);
+CREATE INDEX by_status ON proposals (status);
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('proposals',3);
+INSERT INTO "sqlite_sequence" VALUES('acts',1);
+COMMIT;
