@@ -12,7 +12,7 @@ from benchmarks import rows
 from benchmarks.results_page import streams as of
 from benchmarks.results_page.routing import RULES
 from benchmarks.results_page.speed import EDITORS, last
-from benchmarks.results_page.stores import GROUPS
+from benchmarks.results_page.stores import groups
 
 # ---- what is drawn -----------------------------------------------------------------------------------------------
 
@@ -93,7 +93,8 @@ def long_stream(results: Path) -> dict:
     if not found:
         return {}
     marks = found[-1].result["checkpoints"]
-    lines = {name: [mark[group]["prompt"]["exact and ended"] for mark in marks] for group, name in GROUPS.items()}
+    named = groups(marks[0])
+    lines = {name: [mark[group]["prompt"]["exact and ended"] for mark in marks] for group, name in named.items()}
     return {"edits": [mark["edits"] for mark in marks], "lines": lines}
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from benchmarks import rows
 from benchmarks.results_page.text import number, source_line, table
 
-GROUPS = {"first": "first hundred", "last": "last hundred", "drawn": "drawn from all"}
+# The first run took evenly spaced rows in the place of drawn ones: in an interleaved stream these are of some of the data sets only.
+GROUPS = {"first": "first hundred", "last": "last hundred", "drawn": "drawn from all", "spread": "evenly spaced"}
 PARTS = {"prompt": "questions", "rephrase": "rewordings"}
 
 
@@ -15,40 +16,45 @@ def sections(results: Path) -> list[str]:
     return [*_long_stream(results), *_calls(results)]
 
 
+def groups(mark: dict) -> dict[str, str]:
+    """The groups of rows that a checkpoint has, with their names."""
+    return {group: name for group, name in GROUPS.items() if group in mark}
+
+
 def _long_stream(results: Path) -> list[str]:
     """What stays of the latest long stream."""
     found = rows.read("long_stream", results)[-1:]
     if not found:
         return []
-    row = found[0]
+    row, marks = found[0], found[0].result["checkpoints"]
+    named = groups(marks[0])
     curve = [
-        [
-            str(mark["edits"]),
-            str(mark["pages"]),
-            *(number(mark[group]["prompt"]["exact and ended"]) for group in GROUPS),
-        ]
-        for mark in row.result["checkpoints"]
+        [str(mark["edits"]), str(mark["pages"]), *(number(mark[group]["prompt"]["exact and ended"]) for group in named)]
+        for mark in marks
     ]
-    whole = [mark for mark in row.result["checkpoints"] if "average" in mark["drawn"]]
+    whole = [mark for mark in marks if "average" in mark["first"]]
     lines = [
         [str(mark["edits"]), name, str(scores["rows"]), str(scores["replaced"]),
          *(number(scores[part][what]) for part in PARTS for what in ("exact and ended", "read")),
          number(scores["unrelated"]), number(scores["average"])]
-        for mark in whole for group, name in GROUPS.items() for scores in [mark[group]]
+        for mark in whole for group, name in named.items() for scores in [mark[group]]
     ]  # fmt: skip
-    last = whole[-1]["drawn"]
-    by_set = [[name, *(number(last[part]["by set"].get(name)) for part in PARTS)] for name in row.settings["sets"]]
+    by_set = [
+        [name, label, *(number(whole[-1][group][part]["by set"].get(name)) for part in PARTS)]
+        for name in row.settings["sets"]
+        for group, label in named.items()
+    ]
     head = ["edits", "rows", "number", "replaced", "questions: ended", "read", "rewordings: ended", "read", "unrelated unchanged", "average"]  # fmt: skip
     return [
         "## Thousands of edits", "", *source_line(row),
         f"Rows of {', '.join(row.settings['sets'])}, interleaved, were edited one after the other in chats, with the defaults (`python -m "
         "benchmarks.quality.long_stream`). At each checkpoint questions were asked in chats of their own; this is the share that was answered with exactly "
-        "the target. Rows whose fact a later row replaced are not asked.", "",
-        *table(["edits", "pages", *GROUPS.values()], curve), "![answers along the stream](images/long_stream.svg)", "",
+        "the target. Rows whose fact a later row replaced are not asked. Evenly spaced rows are of some of the data sets only.", "",
+        *table(["edits", "pages", *named.values()], curve), "![answers along the stream](images/long_stream.svg)", "",
         "At the halves, rewordings and unrelated questions were asked too. \"Read\": the share that reads its own edit; \"average\": the mean of "
         "questions, rewordings and unrelated ones.", "", *table(head, lines),
-        "The rows drawn from all at the end, by data set (many of CounterFact's rewordings stand behind a foreign sentence):", "",
-        *table(["data set", *PARTS.values()], by_set),
+        "At the end, by data set (many of CounterFact's rewordings stand behind a foreign sentence):", "",
+        *table(["data set", "rows", *PARTS.values()], by_set),
     ]  # fmt: skip
 
 
