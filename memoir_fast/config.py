@@ -292,13 +292,9 @@ class MemoirConfig:
             ValueError: a setting fixed when the memory was made (`SHAPING`) would change, or a value is not accepted.
         """
         check_names(settings)
-        number, layer = settings.get("layer"), self.layer
-        if (
-            isinstance(layer, str)
-            and type(number) is int
-            and re.findall(r"(?<=\.)\d+(?=\.)", layer)[:1] == [str(number)]
-        ):
-            settings = {**settings, "layer": layer}  # the same layer, by its number
+        number = settings.get("layer")
+        if type(number) is int and number == number_of_layer(self.layer):
+            settings = {**settings, "layer": self.layer}  # the same layer, by its number
         for name in settings.keys() & set(SHAPING):
             if settings[name] != getattr(self, name):
                 raise ValueError(
@@ -347,6 +343,12 @@ def check_names(settings: Iterable[str], also: Iterable[str] = ()) -> None:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"the settings are {', '.join(known)}"
             raise TypeError(f"unknown setting {name!r}: {hint}")
+
+
+def number_of_layer(path: Any) -> int | None:
+    """The decoder layer's number in the path of a projection (model.layers.27.mlp.down_proj); None where it has none, or this is no path."""
+    found = re.search(r"\.(\d+)\.", path) if isinstance(path, str) else None
+    return int(found[1]) if found else None
 
 
 def help_of(name: str) -> str:

@@ -8,6 +8,11 @@ import torch
 _MOST_ROWS = (1 << 31) - 1  # files number rows with 32 bits
 
 
+def page_of(edit: int, page_edits: int | None) -> int:
+    """The page that an edit's rows are in. page_edits: how many edits share one; 0 or None for all of them."""
+    return edit // page_edits if page_edits else 0
+
+
 class Pages:
     """Pages of (D, d) float32, by number, each of them made of zeros when it is first written to.
 

@@ -13,7 +13,7 @@ import torch
 from .. import ops
 from .drift import Drift
 from .index import SignatureIndex
-from .pages import Pages, zeros
+from .pages import Pages, page_of, zeros
 from .symmetric import add_within, mirror_, unpack_
 from .update import Update
 
@@ -97,7 +97,7 @@ class ResidualMemory:
 
     def page_of(self, edit_id: int) -> int:
         """The page that an edit's rows are in."""
-        return edit_id // self.page_edits if self.page_edits else 0
+        return page_of(edit_id, self.page_edits)
 
     def uses(self, page: int) -> np.ndarray:
         """(D,) int64, of the caller's own: how many of a page's stored edits have each feature in their mask."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..memory.pages import page_of
 from .tables import NAMES, PREFIX
 
 _DTYPES = {
@@ -22,11 +23,8 @@ def check_tables(tensors: dict[str, torch.Tensor], section: dict[str, Any]) -> N
     if missing:
         raise ValueError(f"the memory's tensors lack {', '.join(missing)}: export the store again")
     D, d, n = section["in_features"], section["out_features"], tensors[PREFIX + "ids"].numel()
-    by_words, size = section["router"] == "tokens", section["page_edits"]
-    pages = 1
-    if size:  # V may have later pages, whose edits are gone
-        last = max(tensors[PREFIX + "ids"].tolist(), default=0) // size
-        pages = max(last + 1, tensors[PREFIX + "V"].shape[0] // D)
+    by_words = section["router"] == "tokens"
+    pages = max(1, tensors[PREFIX + "V"].numel() // (D * d)) if section["page_edits"] else 1
     shapes: dict[str, tuple[int, ...]] = {
         "V": (pages * D, d), "background": (D,), "permutation": (D,), "ids": (n,), "signatures": (n, (D + 7) // 8), "scale": (1,),
         "threshold": (0 if by_words else n,), "rate": (2 if by_words else 0,),
@@ -42,6 +40,9 @@ def check_tables(tensors: dict[str, torch.Tensor], section: dict[str, Any]) -> N
     if not torch.equal(tensors[PREFIX + "permutation"].sort().values, torch.arange(D, dtype=torch.int32)):
         raise _wrong("permutation", f"is no permutation of {D} features")
     _check_edits(tensors, section["top_k"], by_words)
+    last = page_of(max(tensors[PREFIX + "ids"].tolist(), default=0), section["page_edits"])
+    if last >= pages:  # more may be there, whose edits are gone
+        raise _wrong("V", f"has {pages} pages, and an edit is in page {last}")
 
 
 def _check_edits(tensors: dict[str, torch.Tensor], top_k: int, by_words: bool) -> None:

@@ -28,6 +28,7 @@ from ..journal.edit_record import EditRecord
 from ..journal.memory_state import MemoryState, words_among
 from ..journal.record import Entry, check_header, digest
 from ..journal.volatile import VolatileJournal
+from ..memory.pages import page_of
 from ..memory.residual import ResidualMemory
 from . import snapshots
 from .manifest import MOST_BASE, MOST_CONFIG, SUMS, check_fits, checksum
@@ -187,9 +188,10 @@ def _read(folder: Path, data: bytes) -> Saved:
         if not all(type(size) is int and 0 < size <= 1 << 24 for size in sizes):
             raise ValueError(f"fingerprint: in_features and out_features are {quoted(sizes)}")
         check_fits(sizes[0], sizes[1], rule_of(settings).tracks)
-        size, made = settings.page_edits or 0, config["next_id"]
-        pages = made // size + 1 if size and type(made) is int and 0 <= made < 1 << 53 else 1
-        numbers = math.prod(sizes) * pages + (sizes[0] ** 2 if rule_of(settings).tracks else 0)
+        next_id = config["next_id"]
+        if type(next_id) is not int or not 0 <= next_id < 1 << 53:
+            raise ValueError(f"{folder / CONFIG}: next_id is {quoted(next_id)}, expected a number above every edit's")
+        numbers = math.prod(sizes) * _pages(settings, next_id) + (sizes[0] ** 2 if rule_of(settings).tracks else 0)
         known = config["digests"] if version >= 3 else config["bytes"]
         edits = _part(folder, EDITS, known[EDITS], MOST_BASE)
         tensors = _part(folder, TENSORS, known[TENSORS], 4 * numbers + MOST_BASE)
@@ -198,7 +200,7 @@ def _read(folder: Path, data: bytes) -> Saved:
             fingerprint=dict(config["fingerprint"]),
             scale=config["scale"],
             contexts=list(config["contexts"]),
-            next_id=config["next_id"],
+            next_id=next_id,
             edits=_json(edits, folder / EDITS, list),
             tensors=load(tensors),
         )
@@ -233,6 +235,11 @@ def load_state(folder: str | Path) -> MemoryState:
     return MemoryState(saved.config, saved.fingerprint, memory, saved.contexts, calibration, journal, words)
 
 
+def _pages(config: MemoirConfig, next_id: int) -> int:
+    """How many pages the edits with ids below `next_id` can have."""
+    return page_of(max(0, next_id - 1), config.page_edits) + 1
+
+
 def _check(folder: Path, saved: Saved) -> None:
     """Check the tensors' shapes, dtypes and values, and that they agree with the list of edits. Raises ValueError."""
     tensors, path = saved.tensors, folder / TENSORS
@@ -258,11 +265,11 @@ def _check(folder: Path, saved: Saved) -> None:
     ids = tensors["ids"].tolist()
     if [e.get("id") if isinstance(e, dict) else None for e in saved.edits] != ids:
         raise ValueError(f"{folder / EDITS}: its ids are not those of {TENSORS}")
-    if type(saved.next_id) is not int or not max(ids, default=-1) < saved.next_id < 1 << 53:
+    if not max(ids, default=-1) < saved.next_id:
         raise ValueError(f"{folder / CONFIG}: next_id is {quoted(saved.next_id)}, expected a number above every edit's")
-    size = saved.config.page_edits or 0
-    pages = max(0, saved.next_id - 1) // size + 1 if size else 1
-    snapshots.check_rows(tensors, path, dimension, pages)
+    snapshots.check_rows(
+        tensors, path, (dimension, hidden), rule_of(saved.config).tracks, _pages(saved.config, saved.next_id)
+    )
     for row in saved.edits:
         header = {**EditRecord.of(row).row(), "codes": row.get("codes", []), "kind": "edit"}
         try:

@@ -177,11 +177,11 @@ def is_snapshot(name: str) -> bool:
     return _SNAPSHOT.fullmatch(name) is not None
 
 
-def check_fits(in_features: int, out_features: int, tracked: bool) -> None:
-    """Raise ValueError for a memory that no known projection has, or this machine no room for. tracked: with C."""
+def check_fits(in_features: int, out_features: int, tracked: bool, pages: int = 1) -> None:
+    """Raise ValueError for a memory that no known projection has, or this machine no room for. tracked: with C; pages: how many it has."""
     D, d = in_features, out_features
-    numbers = D * d + (D * D if tracked else 0)
-    if max(D, d) > _WIDEST or max(D * d, numbers - D * d) > _LARGEST or 4 * numbers > _memory():
+    numbers = pages * D * d + (D * D if tracked else 0)
+    if max(D, d) > _WIDEST or max(D * d, D * D if tracked else 0) > _LARGEST or 4 * numbers > _memory():
         raise ValueError(f"in_features {D} and out_features {d} make a memory of {4 * numbers / 1e9:.1f} GB, more than this machine has, "
                          "or no projection of that size is known")  # fmt: skip
 

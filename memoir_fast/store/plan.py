@@ -6,13 +6,12 @@ The bytes of tensors are exact. What Python, SQLite and JSON take for an edit wa
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.sizes import Sizes
-from ..config import MemoirConfig
+from ..config import MemoirConfig, number_of_layer
 from ..defaults import default_masks, default_page_edits, default_top_k
 from ..editing.update_rule import rule_of
 from ..errors import quoted
@@ -215,10 +214,9 @@ class Plan:
             size: mean bytes of one in the log; 0 where there is none, for the tokens of a chat.
         """
         known = kept.fingerprint
-        number = re.search(r"\.(\d+)\.", str(known.get("target")))
         layers, vocabulary = (known.get(name) for name in ("layers", "vocabulary"))
         sizes = Sizes(str(known.get("architecture")), known["in_features"], known["out_features"], layers if type(layers) is int else 0,
-                      int(number[1]) if number else 0, vocabulary if type(vocabulary) is int else 0)  # fmt: skip
+                      number_of_layer(known.get("target")) or 0, vocabulary if type(vocabulary) is int else 0)  # fmt: skip
         made = cls(sizes, kept.config, edits, record_dtype=kept.record_dtype, snapshots=len(kept.snapshots))
         return made.with_records_of(size) if edits and size else made
 

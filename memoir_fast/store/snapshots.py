@@ -60,14 +60,17 @@ def shapes_of(tensors: dict[str, torch.Tensor], D: int, d: int, tracked: bool) -
     return shapes
 
 
-def check_rows(tensors: dict[str, torch.Tensor], path: Path, D: int, pages: int) -> None:
-    """Raise ValueError unless the rows and the page that a file names are within those of D features and this many pages, ascending; their
-    shapes and dtypes are as `shapes_of` says."""
+def check_rows(tensors: dict[str, torch.Tensor], path: Path, sizes: tuple[int, int], tracked: bool, pages: int) -> None:
+    """Raise ValueError unless the rows and the page that a file names are within those of (D, d) and this many pages, ascending, and there is room for
+    the pages that they are in; their shapes and dtypes are as `shapes_of` says."""
+    D = sizes[0]
     for name, most in ((ROWS, D * pages), (COLUMNS, D), (PAGE, pages)):
         rows = tensors.get(name)
         if rows is not None and len(rows):
             if int(rows[0]) < 0 or int(rows[-1]) >= most or not bool((rows[1:] > rows[:-1]).all()):
                 raise ValueError(f"{path}: tensor {name!r} must hold ascending numbers in 0..{most - 1}")
+    named = tensors[ROWS].div(D, rounding_mode="floor").unique() if ROWS in tensors else (0,)
+    manifest.check_fits(*sizes, tracked, len(named))
 
 
 def read(path: Path, digest: str, sizes: tuple[int, int], tracked: bool, pages: int) -> dict[str, torch.Tensor]:
@@ -76,7 +79,7 @@ def read(path: Path, digest: str, sizes: tuple[int, int], tracked: bool, pages: 
     D, d = sizes
     most = MOST_BASE + 4 * D * (d + 1) * pages + (4 * D * D if tracked else 0)
     found = manifest.read_tensors(path, digest, lambda tensors: shapes_of(tensors, D, d, tracked), most)
-    check_rows(found, path, D, pages)
+    check_rows(found, path, sizes, tracked, pages)
     return found
 
 

@@ -123,6 +123,7 @@ OTHERS = {
     "layer": ({"layer": 0}, r"target \(memory: 'model.layers.0.mlp.down_proj', model: 'model.layers.1.mlp.down_proj'\)"),
     "mask": ({"top_k": 12}, r"top_k \(memory: 12, model: 24\)"),
     "acts": ({"acts": "answer"}, r"acts \(memory: 'answer', model: 'all'\)"),
+    "pages": ({"page_edits": 3}, r"page_edits \(memory: 3, model: 0\)"),
 }  # fmt: skip
 
 
@@ -226,6 +227,20 @@ def test_each_tensor_is_checked_before_it_is_used(served):
         with pytest.raises(ValueError, match=rf"lack memoir\.{name}"):
             worker.load(wrong)
     assert worker.table.generation == 0 and (worker.words is None or worker.words.rule is rule)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda V, D: V[:D], lambda V, D: V[:-1], lambda V, D: V.new_ones(()), lambda V, D: V[:0], lambda V, D: V.T,
+])  # fmt: skip
+def test_the_pages_are_checked_before_they_are_used(tmp_path, place, damage):
+    model = _model(tmp_path / "store", page_edits=1)
+    model.edit("w110 w111 w112", "w160")
+    tables, section = tables_of(model.store), section_of(model.store, tmp_path / "store")
+    check_tables(tables, section)
+    V, D = tables[PREFIX + "V"], section["in_features"]
+    check_tables({**tables, PREFIX + "V": torch.cat([V, V[:D]])}, section)  # a page whose edits are gone
+    with pytest.raises(ValueError, match=r"memoir\.V .*export the store again"):
+        check_tables({**tables, PREFIX + "V": damage(V, D).clone()}, section)
 
 
 MALFORMED = [[["!"], [], "", 1], [["AAAA"], [], "", 1], [[], []], [[3], [], "", 1], [[], [], 3, 1], "text"]

@@ -39,10 +39,10 @@ def test_the_constants_are_those_of_the_modules_that_need_torch():
     assert inspect.signature(Store).parameters["compact_bytes"].default == planning.COMPACT_BYTES
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_small_models_store_is_as_planned(tmp_path, dtype):
+@pytest.mark.parametrize(("dtype", "page_edits"), [("float32", 0), ("bfloat16", 0), ("float32", 10)])
+def test_a_small_models_store_is_as_planned(tmp_path, dtype, page_edits):
     """The tensors alone: beside them the texts of so small a model weigh too much."""
-    model = tiny_memoir(router="mask", threshold=0.7, steps=2, write="preconditioned")
+    model = tiny_memoir(router="mask", threshold=0.7, steps=2, write="preconditioned", page_edits=page_edits)
     model.create_store(str(tmp_path / "s"), record_dtype=dtype)
     for number in range(25):
         model.edit(f"w{100 + number} w{number} w7", f"w{150 + number % 20}")

@@ -193,6 +193,15 @@ def test_a_snapshots_pages_are_those_that_its_edits_can_have(tmp_path):
             store.compact()
 
 
+def test_a_file_that_names_more_pages_than_there_is_room_for_is_refused(tmp_path):
+    """A row costs a file a few dozen bytes, and a reader a page."""
+    D, d, count = 1 << 15, 1 << 15, 1000  # 4 GiB a page
+    rows = torch.arange(count, dtype=torch.int32) * D
+    with pytest.raises(ValueError, match="more than this machine has"):
+        snapshots.check_rows({"V.rows": rows}, tmp_path, (D, d), False, count)
+    snapshots.check_rows({"V.rows": rows[:1]}, tmp_path, (D, d), False, count)
+
+
 def test_a_folder_keeps_its_pages(tmp_path):
     model = tiny_memoir(write="preconditioned", page_edits=2, steps=2)
     for number in range(5):

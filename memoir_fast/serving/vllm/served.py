@@ -16,6 +16,7 @@ import torch
 
 from ... import ops
 from ...memory.index import SignatureIndex
+from ...memory.pages import page_of
 from ...memory.selection import Tags
 from ...ops import reference
 from ..checks import check_tables
@@ -108,7 +109,7 @@ class Table:
 
     def page_of(self, edit: int) -> int:
         """The page that an edit's rows are in."""
-        return edit // self.page_edits if self.page_edits else 0
+        return page_of(edit, self.page_edits)
 
     def reader(self, edit: int, score: float, begin: int) -> Reader:
         """What a request reads of a stored edit from position `begin` on. Raises ValueError for an unknown id."""
