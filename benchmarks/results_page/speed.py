@@ -24,6 +24,8 @@ def sections(results: Path) -> list[str]:
         lookup,
         scaling,
         serving,
+        serving_load,
+        serving_prefix,
         checkouts,
     ):
         parts += section(results)
@@ -289,6 +291,38 @@ def serving(results: Path) -> list[str]:
         f"{r['unedited_requests_per_s']} requests per second (`python -m benchmarks.speed.serving`).", "",
         *table(["prompts", "time of a round", "median latency", "95th percentile"], lines),
         f"With a refresh in the middle of another {refresh['asked']} requests, {refresh['answered']} were answered.", "",
+    ]  # fmt: skip
+
+
+def serving_load(results: Path) -> list[str]:
+    run = last("serving_load", results)
+    if run is None:
+        return []
+    r, s = run.result, run.settings
+    lines = [[kind, *(f"{r[kind][name]:.2f} s" for name in ("median_s", "p95_s"))] for kind in ("unedited", "edited")]
+    lines.append(["cost", *(f"{r[f'{name}_cost']:+.1%}" for name in ("median_s", "p95_s"))])
+    return [
+        "### Edits that arrive under load", "", *source_line(run),
+        f"{s['requests']:,} chats at concurrency {s['concurrency']} to each of two servers that share a core, in {s['rounds']} rounds by turns; meanwhile "
+        f"{r['edits_arrived']} edits reached the edited one through the editing service. Every answer was checked against what was live when it was asked: "
+        f"{r['wrong']} were wrong, {r['answered']:,} of {s['requests']:,} were answered. An edit was live after {r['live_median_s']:.2f} s (median; at most "
+        f"{r['live_most_s']:.2f} s) (`python -m benchmarks.speed.serving_load`).", "",
+        *table(["server", "median latency", "95th percentile"], lines),
+    ]  # fmt: skip
+
+
+def serving_prefix(results: Path) -> list[str]:
+    run = last("serving_prefix", results)
+    if run is None:
+        return []
+    r, s = run.result, run.settings
+    lines = [[kind, *(f"{r[f'{kind}_{name}_s']:.1f} s" for name in ("uncached", "cached")), f"{r[f'{kind}_gain']:.2f}x"]
+             for kind in ("unedited", "edited")]  # fmt: skip
+    return [
+        "### Prefix caching", "", *source_line(run),
+        f"{s['requests']} chats behind a shared system prompt of about 500 tokens, with vLLM's prefix cache and without, in {s['rounds']} rounds (medians): "
+        f"the edited server has {r['share_of_gain']:.2f} of the unedited one's gain (`python -m benchmarks.speed.serving_prefix`).", "",
+        *table(["server", "without the cache", "with it", "gain"], lines),
     ]  # fmt: skip
 
 

@@ -254,3 +254,8 @@ def contiguous_input(module: nn.Module, args: tuple) -> tuple:
     sequence, which for a batch of eight takes twice as long as one product of a copy.
     """
     return tuple(a.contiguous() if isinstance(a, torch.Tensor) else a for a in args)
+
+
+def is_ours(hook: Any) -> bool:
+    """Whether an attachment put this hook, or this function, in its place."""
+    return isinstance(hook, _Hook) or hook is contiguous_input

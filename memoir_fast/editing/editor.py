@@ -25,6 +25,7 @@ from ..reading.features import tophash_segments
 from ..reading.router import Router
 from ..text.encoder import Encoder, Sequence
 from ..text.rewording import reworded
+from .below import Below
 from .layout import Layout, lay_out, packing_pays
 from .masks import spread_masks
 from .replay import Halved, Replay, halved_copies
@@ -83,6 +84,7 @@ class Editor:
     ):
         self.model, self.memory, self.router, self.target = model, memory, router, target
         self.encoder, self.contexts = encoder, contexts
+        self._below = Below(model, router, target)
         self._packs: bool | None = None
         self._passes = False  # whether the layers above were seen to pass gradients back
         self._halved: Halved | None = None
@@ -250,7 +252,7 @@ class Editor:
         kind: Callable[..., Suffix | Replay] = Replay
         fast = config.precision == "fast"  # computes in bfloat16 anyway, so bfloat16 weights are accepted
         if supports(self.model, self.target, (torch.float32, torch.bfloat16) if fast else (torch.float32,)):
-            kind = functools.partial(Suffix, sparse=fast)
+            kind = functools.partial(Suffix, sparse=fast, below=self._below)
         return kind(self.model, self.router, self.target, layout, halved=self._halves(config))
 
     # ---- choices made once per model -----------------------------------------------------------------------------

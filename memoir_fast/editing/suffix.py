@@ -16,7 +16,6 @@ same values.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
@@ -24,11 +23,11 @@ from typing import Any, Protocol, cast
 import torch
 from torch import nn
 
-from ..base.attachment import contiguous_input
+from ..base.attachment import is_ours
 from ..base.causal_lm import CausalLM
 from ..base.projection import Target, layers_of
-from ..reading.probe import run_to_projection
 from ..reading.router import Router
+from .below import Below
 from .layout import Layout
 from .parts import Norm, RmsNorm, affine, back
 from .places import Places
@@ -92,7 +91,7 @@ def supports(model: CausalLM, target: Target, dtypes: tuple[torch.dtype, ...] = 
 def _observed(module: nn.Module) -> bool:
     """Whether anything besides the module takes part in its forward pass: hooks, or accelerate's dispatch to
     devices."""
-    before = any(hook is not contiguous_input for hook in module._forward_pre_hooks.values())
+    before = any(not is_ours(hook) for hook in module._forward_pre_hooks.values())
     return before or bool(module._forward_hooks) or hasattr(module, "_hf_hook")
 
 
@@ -114,6 +113,7 @@ class Suffix:
         sparse: except in the first steps and every eighth, only the 4,096 likeliest tokens compete in the softmax; the
             others keep the probability mass that they had.
         halved: (layers, head) copies in bfloat16 for the matrix products, or None.
+        below: runs the layers up to the projection; None for one of its own.
 
     Attributes:
         activations: (R, T, D) the projection's input, fixed during the edit.
@@ -128,25 +128,14 @@ class Suffix:
         layout: Layout,
         sparse: bool = False,
         halved: Halved | None = None,
+        below: Below | None = None,
     ):
         self.layout = layout
         layers = layers_of(model, target)
-        own: Any = layers[target.layer]
         rows, width = layout.shape
-        owner = threading.get_ident()
-        seen: list[torch.Tensor] = []
-
-        def remember(module: nn.Module, args: tuple[Any, ...]) -> None:
-            if threading.get_ident() == owner:  # another thread may be reading through the same module
-                seen.append(args[0])
-
-        handle = own.post_attention_layernorm.register_forward_pre_hook(remember)
-        try:
-            activations, outputs = run_to_projection(model, router, layout.inputs)
-        finally:
-            handle.remove()
-        self.activations, self.outputs = activations.reshape(rows, width, -1), outputs.reshape(rows, width, -1)
-        residual = seen[0].reshape(rows * width, -1)[layout.tokens].float()
+        states = (below or Below(model, router, target)).states(layout)
+        self.activations, self.outputs = states.activations.view(rows, width, -1), states.outputs.view(rows, width, -1)
+        residual = states.residual[layout.tokens].float()
         inner = _inner(model, target)
         cos, sin = inner.rotary_emb(residual, layout.positions[None])
         every = Places(layout, torch.arange(len(layout.tokens), device=layout.tokens.device), (cos[0], sin[0]))
