@@ -30,7 +30,14 @@ from benchmarks.models import load_model
 from benchmarks.rivals.routers import Words
 from memoir_fast import MemoirConfig, MemoirModel, load_texts
 
-KINDS = {"rewording": True, "wording": True, "subject": False, "relation": False, "mention": False}  # kind -> is read
+KINDS = {
+    "rewording": True,
+    "wording": True,
+    "subject": False,
+    "relation": False,
+    "mention": False,
+    "namesake": False,
+}  # kind -> is read
 
 
 def relations_of(classes: set[str]) -> list[str]:

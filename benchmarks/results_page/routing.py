@@ -22,6 +22,7 @@ LEFT_OUT = {
     "subject": "the same question, another subject",
     "relation": "the same subject, another question",
     "mention": "a text that mentions the subject",
+    "namesake": "another thing, with one word of the subject's name",
 }
 MODELS = {"smollm2": "SmolLM2-135M-Instruct", "gemma": "Gemma 3 270M"}
 

@@ -23,7 +23,13 @@ def probabilities(query: PromptCode, stored: Sequence[PromptCode], classifier: C
     lines = np.stack([np.asarray(found[name], np.float32) for name in FEATURES], 1)
     missing = (found["content_asked"] > 0) & (found["content_soft"] >= 0.5 * found["content_asked"])
     mentions = missing & ~found["window_asks"] & (found["query_cover"] < 0.4)
-    return np.where(mentions, 0.0, classifier.probabilities(lines))
+    bare = (
+        (found["content_asked"] == 0)
+        & (found["names_present"] == 1)
+        & (found["key_types"] == 0)
+        & (found["key_asks"] == 0)
+    )
+    return np.where(mentions | (bare & (found["content_left_back"] > 0)), 0.0, classifier.probabilities(lines))
 
 
 def compared(query: PromptCode, stored: list[PromptCode]) -> dict[str, np.ndarray]:
@@ -55,6 +61,7 @@ def _key_side(pairs: Pairs) -> dict[str, np.ndarray]:
     together, spelled, coded, meant = map(pairs.to_key, (like.together, like.spelled, like.coded, like.meant))
     names, relation = pairs.key["name"] & present, present & ~pairs.key["name"]
     conflict = (like.excluding & pairs.inside[:, :, None]).any(1) & (together < 0.5)
+    as_names = (like.spelled * (pairs.query.name[None] & pairs.inside)[:, :, None]).max(1)
     return {
         "key_cover": _share(together, weight),
         "key_cover_lexical": _share(spelled, weight),
@@ -63,6 +70,7 @@ def _key_side(pairs: Pairs) -> dict[str, np.ndarray]:
         "key_weakest_lexical": _weakest(spelled, weight, present),
         "key_names": np.where(names.any(1), _share(spelled, weight * names), 1),
         "key_names_weakest": np.where(names, spelled, 1).min(1),
+        "key_names_named": np.where(names.any(1), _share(as_names, weight * names), 1),
         "key_relation": _share(np.maximum(together, 0.75 * meant), weight * relation),
         "key_relation_lexical": _share(spelled, weight * relation),
         "key_relation_code": _share(coded, weight * relation),

@@ -21,6 +21,7 @@ _IMPORTANCE = {
     "subject": 2.5,
     "relation": 0.5,
     "mention": 0.6,
+    "namesake": 2.0,
     "unrelated": 2.0,
 }
 

@@ -24,6 +24,17 @@ def only_mentions(found: dict[str, np.ndarray]) -> np.ndarray:
     return missing & ~found["window_asks"] & (found["query_cover"] < 0.4)
 
 
+def asks_more(found: dict[str, np.ndarray]) -> np.ndarray:
+    """(C,) bool: whether the stored prompt is a bare name ("Japan, in"), and the query says more than that.
+
+    Such a prompt asks for nothing by itself, so its only word is in any question about the same name.
+    """
+    bare = (
+        (found["content_asked"] == 0) & (found["names_present"] == 1) & (found["key_types"] == 0) & ~found["key_asks"]
+    )
+    return bare & (found["content_left_back"] > 0)
+
+
 def contradicted(found: dict[str, np.ndarray]) -> np.ndarray:
     """(C,) bool: whether the query demands a kind of answer that the stored answer certainly is not."""
     return (found["core_demands"] != 0) & ((found["core_demands"] & found["key_offers"]) == 0)

@@ -281,6 +281,21 @@ def answer_types(sentence: str) -> int:
     return sum(1 << number for number, (_, pattern) in enumerate(_TYPES) if pattern.search(sentence))
 
 
+_AUXILIARY = r"(?:is|are|was|were|does|do|did|can|could|will|would|should|has|have|had|may|must|isn't|aren't|doesn't|don't|didn't)"
+# "Where" and "when" begin statements too ("Where she is from, people speak"), if no auxiliary verb follows.
+_INQUIRES = re.compile(
+    r"(?:(?:please|so|and|but|ok|okay|hey|hi|hello|well|now|also|then|nq|question) )*"
+    r"(?:(?:in|at|on|by|for|from|to|of|with|under|since|until|during|through|about|into|over|after|before|up to) )?"
+    rf"(?:(?:who|whom|whose|who's|what|what's|whats|which|why|how|how's|where's|when's|(?:where|when) {_AUXILIARY}|{_AUXILIARY}) )"
+)
+
+
+@lru_cache(1 << 14)
+def inquires(sentence: str) -> bool:
+    """Whether a lower-case sentence begins as questions do, so that it is one without a question mark too."""
+    return _INQUIRES.match(sentence) is not None
+
+
 _HEAD = re.compile(
     r"\b(?:what|which)(?: is| are| was| were|'s)? (?:the |kind of |type of |sort of |name of the )*(?P<a>[a-z'-]+(?: [a-z'-]+){0,4}?)(?= (?:of|for|in|at|on|to|is|are|was|were|does|do|did|has|have|can|could|should|must|will|would|may|the|a|an|and|from|by|with)\b|$)"
     r"|\bhow (?P<b>[a-z]+)|^the (?P<c>[a-z'-]+(?: [a-z'-]+){0,2}) (?:of|for|in|at)\b|\b(?:name|tell me|give me) the (?P<d>[a-z'-]+(?: [a-z'-]+){0,2})(?= (?:of|for|in|at)\b)"

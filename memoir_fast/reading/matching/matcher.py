@@ -17,7 +17,7 @@ from ... import ops
 from ...errors import brief
 from .classifier import Classifier
 from .demands import ODDS
-from .judge import contradicted, only_mentions
+from .judge import asks_more, contradicted, only_mentions
 from .key_store import KeyStore
 from .prompt_codes import PromptCode, PromptCoder
 from .token_codes import TokenCoder, WordRarity
@@ -129,7 +129,7 @@ class Matcher:
         likely = self.classifier.probabilities(stacked(found))
         less = ODDS * likely / (ODDS * likely + 1 - likely)
         likely = np.where(contradicted(found), less, likely).round(9)
-        return np.where(only_mentions(found), 0.0, likely)
+        return np.where(only_mentions(found) | asks_more(found), 0.0, likely)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything that was measured, as tensors by name."""

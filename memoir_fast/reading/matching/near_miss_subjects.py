@@ -235,6 +235,19 @@ The actor was born into a family of bakers.|He studied law before he turned to m
         "\n", ""
     ).split("|")
 )
+# About other things: {w} is one word of a subject, in its plain sense.
+ELSEWHERE = tuple(
+    "where was {w} first played|what does the word {w} mean|How do you spell {w}?|who invented the {w}|which {w} is the largest in the world|what is a {w} made of|"
+    "Why is {w} so popular?|The word {w} comes from the language|The first {w} was built in|how many kinds of {w} are there?|What rhymes with {w}?|"
+    "The largest {w} in Europe stands in|The {w} was invented by|who sang the song about a {w}|What is the plural of {w}?|when did the first {w} appear on television|"
+    "The doctor first saw the {w} in|Is a {w} heavier than a chair?|What colour is the {w} in the painting?|how do you draw a {w}|who played the {w} in the film|"
+    "The opposite of {w} is|which country exports the most {w}|What is the French word for {w}?|In the old tale the {w} turns into|the king of {w} was married to|"
+    "where does the expression {w} come from|how much does a {w} weigh|What is the capital of the state with the most {w}?|who wrote the book about {w}|"
+    "what happened to the {w} after the war|The flag with a {w} on it belongs to|how long does it take to make {w}|which river flows past {w}|who founded the church of {w}|"
+    "what is the difference between {w} and stone|The patron saint of {w} is|how old is the oldest {w}|What do you call a group of {w}?|who won the {w} last year".split(
+        "|"
+    )
+)
 MENTIONS = tuple(
     "We talked about {s} for a while.|A friend of mine read something about {s}.|Write a short poem about {s}.|My notes on {s} are in the drawer.|The article compares {s} with others.|{s} was mentioned in the news.|"
     "Translate into French: {s} is great.|I like {s} very much.|Summarise what you think of {s}.|There was a discussion about {s} at lunch.|Is {s} interesting?|He dreamed of {s}.|How do you spell {s}?|"

@@ -16,7 +16,7 @@ from .near_miss_everyday import EVERYDAY
 from .near_miss_household import HOUSEHOLD
 from .near_miss_relations import RELATIONS
 from .near_miss_rewording import changed, reworded
-from .near_miss_subjects import CONTEXTS, MENTIONS, PREFIXES, SMALL_TALK, SUFFIXES, sibling, subjects
+from .near_miss_subjects import CONTEXTS, ELSEWHERE, MENTIONS, PREFIXES, SMALL_TALK, SUFFIXES, sibling, subjects
 
 CLASSES: dict[str, list[str]] = {
     name: lines.strip().splitlines() for name, lines in (RELATIONS | EVERYDAY | HOUSEHOLD).items()
@@ -104,7 +104,26 @@ def make_near_misses(
             queries += _background_queries(text, clauses, fact, list(background), rng)
         else:
             queries.append(Asked(text, *fact, "unrelated"))
+    queries += _namesakes(keys, list(background), random.Random(f"{seed}:namesakes"))
     return NearMisses(keys, queries)
+
+
+def _namesakes(keys: list[Asked], background: list[str], rng: random.Random) -> list[Asked]:
+    """Queries about other things that contain one word of a stored prompt's subject: "Where was chess first played?" beside a
+    fact about Chess Records."""
+    made = []
+    for key in keys:
+        words = [
+            w for w in re.findall(r"[^\W\d_]{4,}", key.subject) if w.lower() not in ("with", "from", "over", "under")
+        ]
+        if not words or rng.random() < 0.5:
+            continue
+        word = rng.choice(words)
+        asked = rng.choice(ELSEWHERE).replace("{w}", word if rng.random() < 0.25 else word.lower())
+        if background and rng.random() < 0.4:
+            asked = changed(rng.choice(background), [f"a {word.lower()}"], rng) or asked
+        made.append(varied(Asked(asked, "", "", "namesake"), rng, share=0.15))
+    return made
 
 
 def _background_queries(

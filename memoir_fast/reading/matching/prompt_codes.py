@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from .demands import demands
-from .lexicon import answer_types, asked_words, contrasts, is_content, meanings
+from .lexicon import answer_types, asked_words, contrasts, inquires, is_content, meanings
 from .senses import sense, width
 from .token_codes import TokenCoder, WordRarity
 from .words import Words
@@ -41,7 +41,7 @@ class PromptCode:
             sentence's first word, or a text in capitals).
         head: (W,) bool, whether it says what is asked for ("opening" and "time" in "What is the opening time of X?").
         sentence: (W,) int32, the number of its sentence.
-        asks: (S,) bool, whether the sentence ends with a question mark.
+        asks: (S,) bool, whether the sentence is a question: by its mark, or by how it begins.
         answer: (S,) uint16, the kinds of answer that it asks for, as bits (`lexicon.TYPES`).
         demands: (S,) uint8, the kinds of answer that it certainly demands, as bits (`demands.py`).
         text: hash of all words in order.
@@ -137,7 +137,7 @@ class PromptCoder:
             sense=np.array([sense(w) for w in small], np.int8).reshape(-1, width()),
             code=padded.view(np.uint64), coded=coded, weight=weight, number=number, name=number | capital | rare,
             head=heads(words.sentence, sentences),
-            sentence=np.array(words.sentence, np.int32), asks=np.array(words.asks, bool),
+            sentence=np.array(words.sentence, np.int32), asks=np.array([marked or inquires(s) for marked, s in zip(words.asks, sentences, strict=True)], bool),
             answer=np.array([answer_types(s) for s in sentences], np.uint16),
             demands=np.array([demands(s) for s in sentences], np.uint8),
             text=_hash(" ".join(small)),

@@ -26,7 +26,7 @@ FEATURES = (
     "rare_added typo_share key_words names_present key_weight core_share key_sense key_relation_sense query_relation_sense "
     "core_relation_sense key_left query_left left_sense left_sense_back left_code swap swap_both key_light query_light "
     "head_sense head_sense_back heads key_types query_types content_left content_left_back content_soft content_soft_back mean_left mean_relation "
-    "swap_modifier swap_head swap_count"
+    "swap_modifier swap_head swap_count key_names_named"
 ).split()  # fmt: skip
 
 Found = dict[str, np.ndarray]
@@ -87,6 +87,7 @@ def _key_side(pairs: Pairs) -> Found:
     cover, alike = _shares(best[: CODED + 1], weight), _shares(best[: CODED + 1], relation)
     weakest = _weakest(best[: SPELLED + 1], weight, present)
     named = _sum(names, axis=0, dtype=np.float32)
+    as_names = _max(pairs.like[SPELLED] * pairs.query_named[:, None], axis=0)
     conflict = _any(pairs.excluding, axis=0) & (together < 0.5) if pairs.excluding.any() else np.zeros((1, len(named)))
     return {
         "key_cover": cover[TOGETHER],
@@ -96,6 +97,7 @@ def _key_side(pairs: Pairs) -> Found:
         "key_weakest_lexical": weakest[SPELLED],
         "key_names": np.where(named > 0, _shares(spelled, weight * names), 1),
         "key_names_weakest": _least(spelled, names),
+        "key_names_named": np.where(named > 0, _shares(as_names, weight * names), 1),
         "key_relation": _shares(np.maximum(together, 0.75 * best[MEANT]), relation),
         "key_relation_lexical": alike[SPELLED],
         "key_relation_code": alike[CODED],

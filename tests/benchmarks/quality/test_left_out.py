@@ -19,7 +19,7 @@ def test_a_fold_is_fitted_on_the_other_classes_only():
 def test_reads_are_counted():
     right, wrong, none = (True, True), (True, False), (False, False)
     found = {"rewording": [right, right, wrong, none], "wording": [right], "subject": [none, none, none, wrong],
-             "relation": [wrong], "mention": [none]}  # fmt: skip
+             "relation": [wrong], "mention": [none], "namesake": [none]}  # fmt: skip
     scores = left_out.scores(found)
     assert scores["rewording"] == {"right": 0.5, "wrong": 0.25, "prompts": 4}
     assert scores["subject"] == {"kept_out": 0.75, "prompts": 4} and scores["relation"]["kept_out"] == 0

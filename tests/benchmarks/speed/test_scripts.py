@@ -39,12 +39,16 @@ def test_a_script_writes_its_row(module, tmp_path, monkeypatch):
     assert row.traced == rows.is_clean(row.commit)
 
 
-@pytest.mark.parametrize("kind", ["forward", "published", "exact", "fast"])
+@pytest.mark.parametrize("kind", ["forward", "published", "exact", "fast", "chat", "chat_fast"])
 def test_long_edits_are_measured_alone(kind, tmp_path):
     model, edits, background = tiny_files(tmp_path)[1::2]
     args = argparse.Namespace(model=model, edits=edits, background=background, count=1, steps=2)
     found = long_edits.alone(kind, args)
-    assert found["seconds"] > 0 and len(found["losses"]) == (kind != "forward")
+    assert (
+        found["seconds"] > 0
+        and len(found["losses"]) == (kind != "forward")
+        and ("accuracy" in found) == (kind != "forward")
+    )
 
 
 def test_the_factorisations_solve_one_system():

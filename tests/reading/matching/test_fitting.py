@@ -18,7 +18,7 @@ def test_one_seed_gives_the_same_texts_and_another_others():
     one, again, other = (make_near_misses(seed, relations=RELATIONS) for seed in (3, 3, 4))
     assert one == again != other
     kinds = {asked.kind.split("/")[0] for asked in one.queries}
-    assert {"wording", "rewording", "subject", "relation"} <= kinds
+    assert {"wording", "rewording", "subject", "relation", "namesake"} <= kinds
     facts = {asked.fact for asked in one.keys}
     right = [asked for asked in one.queries if asked.kind.split("/")[0] in ("wording", "rewording")]
     assert all(asked.fact in facts for asked in right) and {asked.relation for asked in one.keys} <= set(RELATIONS)

@@ -96,3 +96,36 @@ def test_several_prompts_read_together_say_what_each_says_alone(matcher):
     for one, (wording, code) in zip(prompts, matcher.read_all(prompts), strict=True):
         alone, same = matcher.read(*one)
         assert alone.tokens == wording.tokens and np.array_equal(alone.bits, wording.bits) and code.text == same.text
+
+
+def scores_of(real, smollm2, pairs):
+    """How likely each query asks for its stored prompt, by the shipped network."""
+    matcher, _ = real
+    with MemoirModel(*smollm2) as model:
+        sequences = [model.encoder.prompt(text) for pair in pairs for text in pair]
+        codes = [code for _, code in read_prompts(model.model, model.router, matcher, sequences, 16)]
+    return [
+        matcher.probabilities(query, KeyStore([key]), np.array([0]))[0]
+        for key, query in zip(codes[::2], codes[1::2], strict=True)
+    ]
+
+
+def test_a_word_of_a_name_in_another_sense_does_not_ask(real, smollm2):
+    pairs = [
+        ("Who manages Chestnut Records?", "where were chestnuts first planted"),
+        ("Who runs Marble Studios?", "what is marble made of"),
+        ("Who directed Silent Harbour?", "the harbour of the city is called"),
+        ("Who leads the Falcon team?", "how fast does a falcon fly"),
+    ]
+    assert max(scores_of(real, smollm2, pairs)) < 0.3
+    shorter = [
+        ("Who is the head of Norvane Robotics?", "who leads norvane"),
+        ("Who is Madonna?", "tell me who Madonna is"),
+    ]
+    assert min(scores_of(real, smollm2, shorter)) > 0.8
+
+
+def test_a_bare_name_is_asked_for_by_that_name_alone(real, smollm2):
+    more = [("Lisbon, in", "What currency is used in Lisbon?"), ("Peru, in", "which language do people in Peru speak")]
+    assert max(scores_of(real, smollm2, more)) == 0
+    assert min(scores_of(real, smollm2, [("Peru, in", "Peru is in"), ("Peru is located in", "where is Peru")])) > 0.8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from memoir_fast.reading.matching.lexicon import inquires
 from memoir_fast.reading.matching.senses import LENGTH, sense
 from memoir_fast.reading.matching.words import WordReader
 from tests.support.models import word_tokenizer
@@ -58,3 +59,17 @@ def test_senses_tell_like_words_from_others():
     for a, b, other in (("price", "cost", "river"), ("cook", "chef", "window"), ("founded", "established", "yellow")):
         assert cosine(a, b) > 0.4 > cosine(a, other)
     assert cosine("tables", "table") > 0.8 and not np.any(sense("xqzvw"))
+
+
+def test_questions_are_known_without_their_mark():
+    asked = ["how do you write forty in roman numerals", "nq question who sang the song", "so in which city is it", "where is peru",
+             "please can you say who leads it", "is it open on sundays", "when did it begin"]  # fmt: skip
+    told = [
+        "where she is from people speak",
+        "haim ramon writes in",
+        "the capital of peru is",
+        "when in rome",
+        "peru in",
+        "island life is",
+    ]
+    assert all(map(inquires, asked)) and not any(map(inquires, told))
