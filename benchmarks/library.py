@@ -8,8 +8,10 @@ from memoir_fast.compat.easyedit import BaseEditor, MEMOIRHyperParams, summary_m
 from memoir_fast.compat.tensors import import_memory
 from memoir_fast.defaults import default_wordings
 from memoir_fast.editing.layout import lay_out
+from memoir_fast.editing.replay import Replay
 from memoir_fast.editing.request import EditRequest
 from memoir_fast.editing.rules import preconditioned
+from memoir_fast.editing.suffix import Suffix
 from memoir_fast.editing.update_rule import settled
 from memoir_fast.evaluation import metrics
 from memoir_fast.evaluation.facts import load_facts
@@ -63,8 +65,10 @@ __all__ = [
     "KeyStore",
     "MEMOIRHyperParams",
     "PromptCode",
+    "Replay",
     "SignatureIndex",
     "Store",
+    "Suffix",
     "Threshold",
     "Update",
     "WordRule",

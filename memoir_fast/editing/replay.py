@@ -40,7 +40,10 @@ class Replay:
     Attributes:
         activations: (R, T, D) the projection's input, fixed during the edit.
         outputs: (R, T, d) the projection's output without the memory, fixed during the edit.
+        next_is_full: whether the whole vocabulary takes part in the next pass, as in every one here.
     """
+
+    next_is_full = True
 
     def __init__(self, model: CausalLM, router: Router, target: Target, layout: Layout, halved: Halved | None = None):
         self.model, self.router, self.target, self.layout, self.halved = model, router, target, layout, halved

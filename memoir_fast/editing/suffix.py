@@ -162,6 +162,11 @@ class Suffix:
         for block in self._blocks[-1:]:
             block.keep(hidden)
 
+    @property
+    def next_is_full(self) -> bool:
+        """Whether the whole vocabulary takes part in the next pass."""
+        return self._heads[0].next_is_full
+
     @torch.no_grad()
     def losses_and_gradient(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As `Replay.losses_and_gradient`: outputs (a, d) float32 to (m,) weighted losses and the gradient (a, d) of
@@ -317,10 +322,17 @@ class _Head:
         self._alone = alone
         self._some: torch.Tensor | None = None  # the candidates' rows of the matrix, kept if there is only one group
 
+    @property
+    def next_is_full(self) -> bool:
+        """Whether the whole vocabulary takes part in the next pass."""
+        step = self._steps + 1
+        return not self.sparse or step % _FULL_EVERY == 1 or step in _FULL_AT
+
     def losses_and_gradient(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """hidden (m, h) to the weighted losses (m,) and the gradient (m, h) of their sum."""
+        full = self.next_is_full
         self._steps += 1
-        if self.sparse and self._steps % _FULL_EVERY != 1 and self._steps not in _FULL_AT:
+        if not full:
             assert self._chosen is not None and self._places is not None
             some = self.weight[self._chosen] if self._some is None else self._some
             return self._pass(hidden, some, self._places, self._logits[: len(some)], self._rest)[:2]
