@@ -36,6 +36,7 @@ from .replay import Halved
 _FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _HEAD_BLOCK = 2048  # rows of the head's matrix at a time: a CPU multiplies blocks of this size fastest
 _HEAD_TARGETS = 256  # target tokens at a time: a passage of 1,300 of them would need a quarter of a gigabyte of logits
+_HEAD_LOGITS = 1 << 24  # and no more than 64 MB of their logits
 _CANDIDATES = 4096  # tokens that compete between two full passes over the vocabulary, with `sparse`
 _FULL_EVERY = 8  # steps between full passes; more of them at the start, where the answer moves most
 _FULL_AT = (1, 2, 3, 5)
@@ -291,9 +292,10 @@ class _Block:
 
 def _heads(weight: torch.Tensor, layout: Layout, sparse: bool) -> list[_Head]:
     """A head for each group of targets; they share one buffer for the logits, in turn."""
-    buffer = torch.empty(len(weight) * min(len(layout.labels), _HEAD_TARGETS), device=weight.device)
-    groups = zip(layout.labels.split(_HEAD_TARGETS), layout.weights.split(_HEAD_TARGETS), strict=True)
-    alone = len(layout.labels) <= _HEAD_TARGETS
+    size = min(_HEAD_TARGETS, max(1, _HEAD_LOGITS // len(weight)))
+    buffer = torch.empty(len(weight) * min(len(layout.labels), size), device=weight.device)
+    groups = zip(layout.labels.split(size), layout.weights.split(size), strict=True)
+    alone = len(layout.labels) <= size
     return [_Head(weight.detach(), labels, weights, sparse, alone, buffer) for labels, weights in groups]
 
 
