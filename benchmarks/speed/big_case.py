@@ -39,6 +39,7 @@ def measured(name: str, dtype: str, args: argparse.Namespace) -> dict[str, Any]:
         stack.enter_context(_cache(folder))  # what is measured of a random model is of no use to anybody
         planned = _planned(shape, args, folder)
         base_model = make_model(shape, DTYPES[dtype])
+        _answer(base_model, tokenizer)  # what a first pass loads is the base model's
         base, peak, began = resident(), Peak(), time.perf_counter()
         model = MemoirModel(base_model, tokenizer, MemoirConfig(layer=shape.layer, precision=args.precision))
         stack.callback(model.close), stack.callback(model.detach)
@@ -54,6 +55,12 @@ def measured(name: str, dtype: str, args: argparse.Namespace) -> dict[str, Any]:
         full = _filled(model, args.stored, base)
         found |= {**full, "record_bytes": record, "store_mb": _mb(_size(Path(folder) / "store")), "planned": planned}
         return found | {"off": _off(found, planned)}
+
+
+@torch.no_grad()
+def _answer(base_model: Any, tokenizer: Any) -> None:
+    tokens = tokenizer("The base model answers once before anything is measured.", return_tensors="pt")["input_ids"]
+    base_model(input_ids=tokens, use_cache=False)
 
 
 def _edited(model: MemoirModel, facts: list, base: int) -> tuple[list[Passes], dict[str, Any]]:
@@ -133,7 +140,17 @@ def _filled(model: MemoirModel, count: int, base: int) -> dict[str, Any]:
 def _planned(shape: Any, args: argparse.Namespace, folder: str) -> dict[str, Any]:
     """`memoir-fast plan` for as many edits, from the configuration alone."""
     config_of(shape).save_pretrained(f"{folder}/shape")
-    words = ["plan", "--model", f"{folder}/shape", "--edits", str(args.stored), "--record-dtype", args.record_dtype, "--json", f"{folder}/plan.json"]
+    words = [
+        "plan",
+        "--model",
+        f"{folder}/shape",
+        "--edits",
+        str(args.stored),
+        "--record-dtype",
+        args.record_dtype,
+        "--json",
+        f"{folder}/plan.json",
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
         command_line([*words, *([] if shape.layer is None else ["--layer", str(shape.layer)])])
     told = json.loads(Path(folder, "plan.json").read_text())

@@ -47,7 +47,7 @@ SHAPES = {
     "llama3-8b/8": Shape("llama", {**_LLAMA3, "num_hidden_layers": 8}, layer=3, about=_CUT),
     "gemma3-1b": Shape("gemma3_text", _GEMMA3, about="tied embeddings; edited through the model's own code"),
     "tiny": Shape("llama", {**_TINYLLAMA, "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4,
-                            "num_key_value_heads": 2, "initializer_range": 0.2}, about="for the tests"),
+                            "num_key_value_heads": 2, "initializer_range": 0.2}, layer=1, about="for the tests"),
 }  # fmt: skip
 
 

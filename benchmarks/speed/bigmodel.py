@@ -39,14 +39,19 @@ def told(found: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
+def options() -> argparse.ArgumentParser:
+    """The options of the benchmark."""
     parser = harness.arguments(__doc__, count=4)
     parser.add_argument("--cases", nargs="+", default=CASES, metavar="SHAPE:DTYPE", help=f"of {', '.join(SHAPES)} and {', '.join(big_case.DTYPES)}")  # fmt: skip
     parser.add_argument("--precision", choices=("exact", "fast"), default="exact")
     parser.add_argument("--record-dtype", choices=tuple(big_case.DTYPES), default="bfloat16")
     parser.add_argument("--stored", type=int, default=1000, help="edits that the filled memory holds")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = options().parse_args()
     if args.alone:
         print(json.dumps(big_case.measured(*args.alone.split(":"), args)))
         return

@@ -25,7 +25,8 @@ from .layout import Layout
 # bfloat16 copies of the layers above the target (by layer number) and of the head.
 Halved: TypeAlias = tuple[dict[int, nn.Module], nn.Module]
 Forward: TypeAlias = Callable[..., Any]
-_LOGITS = 1 << 23  # held at a time: 32 MB in float32. A passage of 350 targets has eleven times as many with a vocabulary of 262,144
+# Logits held at a time: 32 MB in float32. A passage of 350 targets has eleven times as many with a vocabulary of 262,144.
+_LOGITS = 1 << 23
 _LEAST_LOGIT = -46.0  # below the largest
 
 

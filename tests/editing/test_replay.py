@@ -5,9 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from memoir_fast.editing import replay, suffix
 from memoir_fast.editing.layout import lay_out
@@ -15,6 +12,7 @@ from memoir_fast.editing.replay import Replay, halved_copies
 from memoir_fast.editing.suffix import Suffix
 from memoir_fast.text.encoder import Sequence
 from tests.support.models import FAMILIES, attached, tiny_memoir
+from tests.support.wide import Largest, wide_model
 
 PAIRS = [("w100 w101 w102 w103", "w150 w151"), ("w100", "w152"), ("w104 w105 w101 w100 w109 w110", "w153 w154 w155")]
 
@@ -40,7 +38,8 @@ def outputs_of(ours, layout):
     return base + torch.randn(base.shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("limit", [1 << 23, 400, 1])  # all six targets at once, two of them (the vocabulary has 200 tokens), one
+# All six targets at once, two of them (the vocabulary has 200 tokens), one.
+@pytest.mark.parametrize("limit", [1 << 23, 400, 1])
 @pytest.mark.parametrize("layer", [0, 1, 3])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_and_gradient_are_autograds(family, layer, limit, monkeypatch):
@@ -94,22 +93,6 @@ def test_very_unlikely_tokens_make_no_denormal_numbers():
     assert torch.allclose(gradient, (logits.softmax(-1) - torch.tensor([[0.0, 1.0, 0.0, 0.0]])).detach(), atol=1e-12)
 
 
-class Largest(TorchDispatchMode):
-    """The bytes of the largest tensor that is made inside, forward or backward."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.there = {p.untyped_storage().data_ptr() for p in model.parameters()}
-        self.bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() not in self.there:
-                self.bytes = max(self.bytes, tensor.untyped_storage().nbytes())
-        return made
-
-
 def passage(vocabulary, targets):
     """An edit with a long target, in tokens from all over a vocabulary."""
     draw = torch.Generator().manual_seed(0)
@@ -117,20 +100,11 @@ def passage(vocabulary, targets):
     return Sequence(tokens, 8, (0, 8))
 
 
-def wide(family, vocabulary, dtype=torch.float32):
-    """A tiny model with a real vocabulary."""
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(family, vocab_size=vocabulary, hidden_size=32, intermediate_size=96, num_hidden_layers=4,
-                                  num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=1024, pad_token_id=0,
-                                  bos_token_id=1, eos_token_id=2, tie_word_embeddings=True, initializer_range=0.3)  # fmt: skip
-    return attached(AutoModelForCausalLM.from_config(config, dtype=dtype).eval())
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("family", "vocabulary"), [("gemma3_text", 262_144), ("llama", 128_256)])
 def test_the_logits_of_all_targets_are_never_held_at_once(family, vocabulary, dtype):
     targets = 300
-    model = wide(family, vocabulary, dtype)
+    model = attached(wide_model(family, vocabulary, dtype))
     layout = lay_out([[passage(vocabulary, targets)]], False, "cpu")
     kinds = [Replay] if family == "gemma3_text" else [Replay, Suffix]
     found = []
