@@ -28,6 +28,7 @@ from ..text.rewording import reworded
 from .below import Below
 from .layout import Layout, lay_out, packing_pays
 from .masks import spread_masks
+from .parts import has_bfloat16
 from .replay import Halved, Replay, halved_copies
 from .request import EditRequest
 from .rules import BlockWrite, TokenWrite, make_write, preconditioned
@@ -250,9 +251,8 @@ class Editor:
     def _replay(self, layout: Layout, config: MemoirConfig) -> Suffix | Replay:
         """The layers above the projection: hand-written for known architectures, otherwise the model's own code."""
         kind: Callable[..., Suffix | Replay] = Replay
-        fast = config.precision == "fast"  # computes in bfloat16 anyway, so bfloat16 weights are accepted
-        if supports(self.model, self.target, (torch.float32, torch.bfloat16) if fast else (torch.float32,)):
-            kind = functools.partial(Suffix, sparse=fast, below=self._below)
+        if supports(self.model, self.target):
+            kind = functools.partial(Suffix, sparse=config.precision == "fast", below=self._below)
         return kind(self.model, self.router, self.target, layout, halved=self._halves(config))
 
     # ---- choices made once per model -----------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class Editor:
     def _halves(self, config: MemoirConfig) -> Halved | None:
         """bfloat16 copies for `precision="fast"`; None where they would not be faster or the model is in bfloat16
         already."""
-        if config.precision == "exact" or self.model.dtype == torch.bfloat16 or not _halving_pays(self.memory.device):
+        if config.precision == "exact" or self.model.dtype == torch.bfloat16 or not has_bfloat16(self.memory.device):
             return None
         weights = [
             p for layer in layers_of(self.model, self.target)[self.target.layer + 1 :] for p in layer.parameters()
@@ -309,13 +309,6 @@ def _at_rest(model: CausalLM) -> Iterator[None]:
     finally:
         for parameter in asking:
             parameter.requires_grad_(True)
-
-
-def _halving_pays(device: torch.device) -> bool:
-    """Whether a device has bfloat16 units; a CPU without them is several times slower in bfloat16 than in float32."""
-    if device.type != "cpu":
-        return True
-    return any(getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
 
 
 def _settled(losses: list[float], config: MemoirConfig) -> bool:

@@ -248,8 +248,14 @@ class _CrossEntropy(torch.autograd.Function):
 def halved_copies(model: CausalLM, target: Target) -> Halved:
     """bfloat16 copies of the layers above the target (by number) and of the head, for `precision="fast"`."""
     layers = layers_of(model, target)
-    above = {i: copy.deepcopy(layers[i]).to(torch.bfloat16) for i in range(target.layer + 1, len(layers))}
-    return above, copy.deepcopy(model.get_output_embeddings()).to(torch.bfloat16)
+    above = {i: _in_half(layers[i]) for i in range(target.layer + 1, len(layers))}
+    return above, _in_half(model.get_output_embeddings())
+
+
+def _in_half(module: nn.Module) -> nn.Module:
+    """A copy in bfloat16, without another one in the module's own dtype on the way."""
+    made = {id(p): nn.Parameter(p.detach().to(torch.bfloat16, copy=True), False) for p in module.parameters()}
+    return copy.deepcopy(module, made).to(torch.bfloat16)
 
 
 def _answering(outputs: list[Any], original: Forward) -> Forward:

@@ -29,11 +29,12 @@ from ..base.projection import Target, layers_of
 from ..reading.router import Router
 from .below import Below
 from .layout import Layout
-from .parts import Norm, RmsNorm, affine, back
+from .parts import Norm, RmsNorm, affine, back, widens
 from .places import Places
 from .replay import Halved
 
 _FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+_DTYPES = (torch.float32, torch.bfloat16)
 _HEAD_BLOCK = 2048  # rows of the head's matrix at a time: a CPU multiplies blocks of this size fastest
 _HEAD_TARGETS = 256  # target tokens at a time: a passage of 1,300 of them would need a quarter of a gigabyte of logits
 _HEAD_LOGITS = 1 << 24  # and no more than 64 MB of their logits
@@ -67,8 +68,8 @@ class _Layer(Protocol):
     post_attention_layernorm: RmsNorm
 
 
-def supports(model: CausalLM, target: Target, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
-    """Whether `Suffix` can run what comes after the target: known blocks in one of these dtypes, on one device, and not
+def supports(model: CausalLM, target: Target) -> bool:
+    """Whether `Suffix` can run what comes after the target: known blocks in float32 or bfloat16, on one device, and not
     adapted, quantised or observed by anyone's hooks."""
     if type(model).__name__ not in _FAMILIES or not type(model).__module__.startswith("transformers."):
         return False
@@ -81,7 +82,7 @@ def supports(model: CausalLM, target: Target, dtypes: tuple[torch.dtype, ...] = 
         and config.hidden_act == "silu"
         and not windowed
         and all(
-            type(m) is nn.Linear and type(m.weight) is nn.Parameter and m.weight.dtype in dtypes
+            type(m) is nn.Linear and type(m.weight) is nn.Parameter and m.weight.dtype in _DTYPES
             for m in [*linears, head]
         )
         and head.bias is None
@@ -354,10 +355,11 @@ class _Head:
         """The losses (m,) and the gradient (m, h) over the rows of `matrix`, and the log of the mass of all tokens
         (m,)."""
         blocks = [slice(start, min(start + _HEAD_BLOCK, len(matrix))) for start in range(0, len(matrix), _HEAD_BLOCK)]
-        columns, peaks = hidden.to(matrix.dtype).T.contiguous(), []
+        dtype = torch.float32 if widens(matrix) else matrix.dtype
+        columns, peaks = hidden.to(dtype).T.contiguous(), []
         for block in blocks:  # (block, h) @ (h, m): a CPU is fastest with the large matrix on the left
-            if matrix.dtype == torch.float32:
-                torch.mm(matrix[block], columns, out=logits[block])
+            if dtype == torch.float32:
+                torch.mm(matrix[block].to(dtype), columns, out=logits[block])
             else:
                 logits[block] = matrix[block] @ columns
             peaks.append(logits[block].amax(0))
@@ -374,10 +376,10 @@ class _Head:
         logits[labels, self.columns] -= self.weights
         gradient = torch.zeros_like(hidden)
         for block in blocks:
-            if matrix.dtype == torch.float32:
-                gradient.addmm_(logits[block].T, matrix[block])
+            if dtype == torch.float32:
+                gradient.addmm_(logits[block].T, matrix[block].to(dtype))
             else:
-                gradient += logits[block].T.to(matrix.dtype) @ matrix[block]
+                gradient += logits[block].T.to(dtype) @ matrix[block]
         return losses, gradient, mass
 
     def _choose(self, mass: torch.Tensor) -> None:

@@ -264,7 +264,7 @@ def test_long_edits_use_the_block():
 @pytest.mark.parametrize("family", ["llama", "gemma2"])  # by hand, and through the model's own code
 def test_fast_mode_learns_and_stays_near_exact(family, monkeypatch):
     """With what it does on hardware that has bfloat16 units, and with candidates out of a small vocabulary."""
-    monkeypatch.setattr(editor, "_halving_pays", lambda device: True)
+    monkeypatch.setattr(editor, "has_bfloat16", lambda device: True)
     monkeypatch.setattr(suffix, "_CANDIDATES", 60)
     exact, fast = tiny_memoir(family), tiny_memoir(family, precision="fast")
     a, b = exact.edit(*EDITS[0]), fast.edit(*EDITS[0])
