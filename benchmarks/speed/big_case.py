@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import io
 import json
 import os
@@ -32,27 +33,27 @@ FALLEN = 0.5  # an edit's last loss must be below this share of its first
 
 
 def measured(name: str, dtype: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Everything about one case. Memory is in MB (10^6 bytes) above the base model's, unless it says otherwise."""
+    """Everything about one case. Memory is in MB (10^6 bytes): `base_mb` is the process with the base model, which has answered once; peaks and
+    `kept_mb`, what stays of a first edit when it is gone, are above that; `stored_mb`, what a filled memory takes, is above both."""
     shape, facts = SHAPES[name], load_facts(args.edits, args.count)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         tokenizer = tokenizer_for(shape.settings["vocab_size"])
         stack.enter_context(_cache(folder))  # what is measured of a random model is of no use to anybody
         planned = _planned(shape, args, folder)
         base_model = make_model(shape, DTYPES[dtype])
-        _answer(base_model, tokenizer)  # what a first pass loads is the base model's
-        base, peak, began = resident(), Peak(), time.perf_counter()
-        model = MemoirModel(base_model, tokenizer, MemoirConfig(layer=shape.layer, precision=args.precision))
+        _answer(base_model, tokenizer)
+        base, config = resident(), MemoirConfig(layer=shape.layer, precision=args.precision)
+        found: dict[str, Any] = {"shape": name, "dtype": dtype, "base_mb": _mb(base), "parameters": sum(p.numel() for p in base_model.parameters())}  # fmt: skip
+        found |= _first(base_model, tokenizer, config, facts[0], base)
+        warm = resident()
+        model = MemoirModel(base_model, tokenizer, config)
         stack.callback(model.close), stack.callback(model.detach)
-        found: dict[str, Any] = {
-            "shape": name, "dtype": dtype, "parameters": sum(p.numel() for p in base_model.parameters()), "base_mb": _mb(base),
-            "layer": model.target.layer, "layers_above": len(_above(model)), "attach_s": round(time.perf_counter() - began, 1),
-            "attach_peak_mb": _mb(peak.bytes() - base),
-        }  # fmt: skip
+        found |= {"layer": model.target.layer, "layers_above": len(_above(model)), "kept_mb": _mb(warm - base)}
         model.create_store(f"{folder}/store", record_dtype=args.record_dtype)
         passes, edits = _edited(model, facts, base)
         record = _log(folder) // len(facts)
         found |= edits | _against_floor(model, passes) | _checked(model, passes[-1], dtype)
-        full = _filled(model, args.stored, base)
+        full = _filled(model, args.stored, base, warm)
         found |= {**full, "record_bytes": record, "store_mb": _mb(_size(Path(folder) / "store")), "planned": planned}
         return found | {"off": _off(found, planned)}
 
@@ -61,6 +62,19 @@ def measured(name: str, dtype: str, args: argparse.Namespace) -> dict[str, Any]:
 def _answer(base_model: Any, tokenizer: Any) -> None:
     tokens = tokenizer("The base model answers once before anything is measured.", return_tensors="pt")["input_ids"]
     base_model(input_ids=tokens, use_cache=False)
+
+
+def _first(base_model: Any, tokenizer: Any, config: MemoirConfig, fact: Any, base: int) -> dict[str, Any]:
+    """Attach a memory to the model for the first time, which measures it, edit once, and detach. What is left then is no memory's: torch keeps code
+    for every shape of a product, and Python its modules."""
+    peak, began = Peak(), time.perf_counter()
+    model = MemoirModel(base_model, tokenizer, config)
+    took, most = time.perf_counter() - began, peak.bytes()
+    model.edit(fact.prompt, fact.target)
+    model.detach(), model.close()
+    del model
+    gc.collect()
+    return {"attach_s": round(took, 1), "attach_peak_mb": _mb(most - base)}
 
 
 def _edited(model: MemoirModel, facts: list, base: int) -> tuple[list[Passes], dict[str, Any]]:
@@ -126,7 +140,7 @@ def _checked(model: MemoirModel, edit: Passes, dtype: str) -> dict[str, Any]:
     return {"oracle": {"losses_off": round(off, 6), "gradient_cosine": round(cosine, 6)}}
 
 
-def _filled(model: MemoirModel, count: int, base: int) -> dict[str, Any]:
+def _filled(model: MemoirModel, count: int, base: int, warm: int) -> dict[str, Any]:
     """What a memory with many edits takes: generated ones with random updates beside those that were learned, and one more edit."""
     store, edits = model.store, Edits(model, count + 10)
     while store.next_id < count - 1:
@@ -134,7 +148,7 @@ def _filled(model: MemoirModel, count: int, base: int) -> dict[str, Any]:
         store.add([fact], [replace(update, page=store.memory.page_of(store.next_id))])
     kept, peak = resident(), Peak()
     model.edit("Who chairs the harbour board of Tellmark?", "Ida Brandt")
-    return {"stored": store.next_id, "stored_mb": _mb(kept - base), "stored_edit_peak_mb": _mb(peak.bytes() - base)}
+    return {"stored": store.next_id, "stored_mb": _mb(kept - warm), "stored_edit_peak_mb": _mb(peak.bytes() - base)}
 
 
 def _planned(shape: Any, args: argparse.Namespace, folder: str) -> dict[str, Any]:

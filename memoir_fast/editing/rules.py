@@ -166,7 +166,7 @@ class _Write(ABC):
         scale, found = memory.scale * self.decay, []
         for number, (mask, signature, part, page) in enumerate(zip(masks, signatures, self.parts, pages, strict=True)):
             columns = torch.searchsorted(rows, mask.long() + page * memory.in_features)
-            features = None if memory.C is None else self.features[part][:, columns]
+            features = None if memory.reads is None else self.features[part][:, columns]
             decay = self.decay if number == 0 else 1.0  # the edits share one decay; the first carries it
             result = self._result(part, columns)
             found.append(Update(mask, signature, decay, scale, features=features, page=page, **result))
