@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.library import Replay, Suffix, command_line, load_facts
 from benchmarks.speed.big_shapes import SHAPES, config_of, make_model, tokenizer_for
-from benchmarks.speed.big_watch import Passes, Peak, by_autograd, resident, watched
+from benchmarks.speed.big_watch import Passes, Peak, Taken, by_autograd, middle, resident, watched
 from benchmarks.speed.products import Products, products_of
 from benchmarks.speed.scaling_store import Edits
 from memoir_fast import MemoirConfig, MemoirModel
@@ -94,27 +94,27 @@ def _edited(model: MemoirModel, facts: list, base: int) -> tuple[list[Passes], d
 
 
 def _against_floor(model: MemoirModel, passes: list[Passes]) -> dict[str, Any]:
-    """Seconds of the steps, and what their matrix products take by themselves. The first pass of an edit does not count for the ratio."""
-    steps, first, floors = {True: [], False: []}, [], {True: [], False: []}  # type: ignore[var-annotated]
+    """Seconds of the steps, and what their matrix products take by themselves. An edit's first step does not count for the ratio."""
+    first, steps, floors = [], {True: [], False: []}, {True: [], False: []}  # type: ignore[var-annotated]
     for edit in passes:
-        floor = {full: _products(model, edit, full) for full in sorted(set(edit.full))}
-        taken = {full: found.seconds() for full, found in floor.items()}
+        taken = {full: _products(model, edit, full).seconds() for full in sorted(set(edit.full))}
         first.append(edit.steps()[0])
         for full, seconds in list(zip(edit.full, edit.steps(), strict=False))[1:]:
             steps[full].append(seconds), floors[full].append(taken[full])
-    found: dict[str, Any] = {"first_step_s": round(statistics.median(first), 4)}
+    found: dict[str, Any] = {"first_step_s": round(middle(first).wall, 4)}
     for full, kind in ((True, "full"), (False, "sparse")):
         if steps[full]:
-            median, floor_s = statistics.median(steps[full]), statistics.median(floors[full])
-            found[kind] = {"steps": len(steps[full]), "step_s": round(median, 4), "floor_s": round(floor_s, 4), "ratio": round(median / floor_s, 3)}  # fmt: skip
-    every, floor_of_all = [*steps[True], *steps[False]], [*floors[True], *floors[False]]
-    layout = passes[-1].layout
-    return found | {
-        "step_s": round(statistics.mean(every), 4), "floor_s": round(statistics.mean(floor_of_all), 4),
-        "ratio": round(sum(every) / sum(floor_of_all), 3), "tokens": [len(p.layout.tokens) for p in passes],
-        "acting": [len(p.layout.acting) for p in passes], "aims": [len(p.layout.aims) for p in passes],
-        "floor_gflops": round(_products(model, passes[-1], True).operations / 1e9, 1) if len(layout.aims) else None,
-    }  # fmt: skip
+            found[kind] = {"steps": len(steps[full])} | _beside(steps[full], floors[full])
+    sizes = {name: [len(getattr(p.layout, name)) for p in passes] for name in ("tokens", "acting", "aims")}
+    operations = round(_products(model, passes[-1], True).operations / 1e9, 1)
+    return found | _beside([*steps[True], *steps[False]], [*floors[True], *floors[False]]) | sizes | {"last_full_gflop": operations}  # fmt: skip
+
+
+def _beside(steps: list[Taken], floors: list[Taken]) -> dict[str, float]:
+    """Medians of steps and floors, and the ratio of their sums, by the wall's clock and by the processor's."""
+    step, floor = middle(steps), middle(floors)
+    ratios = {name: round(sum(getattr(s, clock) for s in steps) / sum(getattr(f, clock) for f in floors), 3) for name, clock in (("ratio", "wall"), ("ratio_cpu", "work"))}  # fmt: skip
+    return {"step_s": round(step.wall, 4), "floor_s": round(floor.wall, 4), "step_cpu_s": round(step.work, 4), "floor_cpu_s": round(floor.work, 4)} | ratios  # fmt: skip
 
 
 def _products(model: MemoirModel, edit: Passes, full: bool) -> Products:

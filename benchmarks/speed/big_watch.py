@@ -5,16 +5,37 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import re
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from benchmarks.library import Replay, Suffix
+
+
+class Taken(NamedTuple):
+    """Seconds on the wall and of the processor. Other work on the machine makes the first longer, and less so the second."""
+
+    wall: float
+    work: float
+
+    def __sub__(self, other: Taken) -> Taken:
+        return Taken(self.wall - other.wall, self.work - other.work)
+
+
+def now() -> Taken:
+    """The clocks, for differences."""
+    return Taken(time.perf_counter(), time.process_time())
+
+
+def middle(some: list[Taken]) -> Taken:
+    """The median of each clock."""
+    return Taken(*(statistics.median(clock) for clock in zip(*some, strict=True)))
 
 
 @dataclass
@@ -25,7 +46,7 @@ class Passes:
         kind: the class that makes them.
         layout: the edit's tokens.
         prefix_s: seconds until the first pass can begin: the layers below the projection, and what is kept of those above.
-        began, ended: of each pass, on `time.perf_counter`.
+        began: of each pass, see `now`.
         full: of each pass, whether all of the vocabulary took part.
         losses: of each pass, the edit's loss.
     """
@@ -33,13 +54,12 @@ class Passes:
     kind: str
     layout: Any
     prefix_s: float
-    began: list[float] = field(default_factory=list)
-    ended: list[float] = field(default_factory=list)
+    began: list[Taken] = field(default_factory=list)
     full: list[bool] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
-    def steps(self) -> list[float]:
-        """Seconds from the beginning of each pass to that of the next, so with the write between them. The last pass has no step."""
+    def steps(self) -> list[Taken]:
+        """From the beginning of each pass to that of the next, so with the write between them. The last pass has no step."""
         return [after - before for before, after in zip(self.began, self.began[1:], strict=False)]
 
 
@@ -66,9 +86,8 @@ def _watched(kind: Any, made: list[Passes]) -> Iterator[None]:
 
     def timed_run(self: Any, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self.watched.full.append(self.next_is_full)
-        self.watched.began.append(time.perf_counter())
+        self.watched.began.append(now())
         found = run(self, outputs)
-        self.watched.ended.append(time.perf_counter())
         self.watched.losses.append(float(found[0].sum()))
         return found
 

@@ -33,7 +33,7 @@ def alone(case: str) -> dict[str, Any]:
 def told(found: dict[str, Any]) -> str:
     """A case in a line."""
     return (
-        f"{found['shape']} {found['dtype']} ({found['path']}): {found['step_s']} s a step, floor {found['floor_s']}, ratio {found['ratio']}; first "
+        f"{found['shape']} {found['dtype']} ({found['path']}): {found['step_s']} s a step, floor {found['floor_s']}, ratio {found['ratio']} ({found['ratio_cpu']} by processor time); first "
         f"{found['first_step_s']} s, prefix {found['prefix_s']} s; peak {found['edit_peak_mb']} MB, with {found['stored']} edits "
         f"{found['stored_mb']} MB and {found['stored_edit_peak_mb']} MB while one more is made; record {found['record_bytes']} bytes; off the plan by {found['off']}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from benchmarks.speed.big_watch import Taken, middle, now
 
 Form = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -96,12 +97,12 @@ class Products:
         """Additions and multiplications."""
         return sum(2 * p.weight.numel() * p.rows for p in self.products)
 
-    def seconds(self, rounds: int = 5) -> float:
+    def seconds(self, rounds: int = 5) -> Taken:
         """Median time of all of them, one after the other."""
         found = []
         for _ in range(rounds):
-            began = time.perf_counter()
+            began = now()
             for product in self.products:
                 self._forms[product.kind](product.weight, self._inputs[product.kind])
-            found.append(time.perf_counter() - began)
-        return statistics.median(found)
+            found.append(now() - began)
+        return middle(found)

@@ -24,7 +24,7 @@ def test_a_case_is_measured_in_a_process_of_its_own(dtype, smollm2, tmp_path, mo
     row = rows.Row(**json.loads((tmp_path / "row.json").read_text()))
     (found,) = row.result["rows"]
     assert (found["shape"], found["dtype"], found["layer"], found["layers_above"]) == ("tiny", dtype, 1, 2)
-    assert found["ratio"] > 0.5 and found["floor_s"] > 0 and found["stored"] == 20
+    assert found["ratio"] > 0.5 and found["ratio_cpu"] > 0.5 and found["floor_s"] > 0 and found["stored"] == 20
     assert all(last < first / 2 for first, last in found["losses"])
     assert abs(found["off"]["record_bytes"]) < 0.15
     assert found["oracle"]["gradient_cosine"] > 0.98
@@ -45,7 +45,7 @@ def test_the_products_are_those_of_a_step():
     shared = 2 * 0.5 * 64 * 64  # keys and values, with half as many heads
     wanted = 2 * 2 * (30 * (attention + ffn) + 30 * shared + 5 * (attention - shared + ffn) + 5 * head)
     products = Products(products_of(model, layers, acting=30, aims=5, head_rows=32_000))
-    assert products.operations == wanted and products.seconds(1) > 0
+    assert products.operations == wanted and products.seconds(1).work > 0
 
 
 @pytest.mark.parametrize("name", ["tinyllama-1.1b", "qwen3-1.7b"])
