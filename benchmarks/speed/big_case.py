@@ -17,18 +17,20 @@ from typing import Any
 
 import torch
 
+import memoir_fast
 from benchmarks.library import Replay, Suffix, command_line, load_facts
 from benchmarks.speed.big_shapes import SHAPES, config_of, make_model, tokenizer_for
 from benchmarks.speed.big_watch import Passes, Peak, Taken, by_autograd, middle, resident, watched
 from benchmarks.speed.products import Products, products_of
 from benchmarks.speed.scaling_store import Edits
-from memoir_fast import MemoirConfig, MemoirModel
+from memoir_fast import BackgroundTexts, MemoirConfig, MemoirModel
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 # How near a step's losses and gradient must be to autograd's through the model's own code, which rounds to the model's dtype after every
 # operation: relative difference of the losses, cosine of the gradients.
 NEAR = {"bfloat16": (0.03, 0.98), "float32": (1e-3, 0.9999)}
 CANDIDATES = 4096  # rows of the output embedding that take part in a step over the likeliest tokens
+TEXTS = 150  # unrelated prompts that a memory is measured with
 FALLEN = 0.5  # an edit's last loss must be below this share of its first
 
 
@@ -46,7 +48,7 @@ def measured(name: str, dtype: str, args: argparse.Namespace) -> dict[str, Any]:
         found: dict[str, Any] = {"shape": name, "dtype": dtype, "base_mb": _mb(base), "parameters": sum(p.numel() for p in base_model.parameters())}  # fmt: skip
         found |= _first(base_model, tokenizer, config, facts[0], base)
         warm = resident()
-        model = MemoirModel(base_model, tokenizer, config)
+        model = MemoirModel(base_model, tokenizer, config, _texts())
         stack.callback(model.close), stack.callback(model.detach)
         found |= {"layer": model.target.layer, "layers_above": len(_above(model)), "kept_mb": _mb(warm - base)}
         model.create_store(f"{folder}/store", record_dtype=args.record_dtype)
@@ -56,6 +58,14 @@ def measured(name: str, dtype: str, args: argparse.Namespace) -> dict[str, Any]:
         full = _filled(model, args.stored, base, warm)
         found |= {**full, "record_bytes": record, "store_mb": _mb(_size(Path(folder) / "store")), "planned": planned}
         return found | {"off": _off(found, planned)}
+
+
+def _texts() -> BackgroundTexts:
+    """As many of the shipped unrelated prompts as a memory needs at least: all of them take minutes."""
+    lines = (Path(memoir_fast.__file__).parent / "data" / "background.jsonl").read_text("utf-8").splitlines()
+    step = len(lines) / TEXTS  # questions come first, then statements
+    records = [json.loads(lines[int(number * step)]) for number in range(TEXTS)]
+    return BackgroundTexts([(record["prompt"], record.get("answer") or "") for record in records])
 
 
 @torch.no_grad()
@@ -68,7 +78,7 @@ def _first(base_model: Any, tokenizer: Any, config: MemoirConfig, fact: Any, bas
     """Attach a memory to the model for the first time, which measures it, edit once, and detach. What is left then is no memory's: torch keeps code
     for every shape of a product, and Python its modules."""
     peak, began = Peak(), time.perf_counter()
-    model = MemoirModel(base_model, tokenizer, config)
+    model = MemoirModel(base_model, tokenizer, config, _texts())
     took, most = time.perf_counter() - began, peak.bytes()
     model.edit(fact.prompt, fact.target)
     model.detach(), model.close()
