@@ -26,6 +26,7 @@ from torch import nn
 from ..base.attachment import is_ours
 from ..base.causal_lm import CausalLM
 from ..base.projection import Target, layers_of
+from ..base.running import device_of
 from ..reading.router import Router
 from .below import Below
 from .layout import Layout
@@ -85,16 +86,19 @@ def supports(model: CausalLM, target: Target) -> bool:
             type(m) is nn.Linear and type(m.weight) is nn.Parameter and m.weight.dtype in _DTYPES
             for m in [*linears, head]
         )
+        and {m.weight.device for m in [*linears, head]} == {device_of(model.get_submodule(target.path))}
         and head.bias is None
         and not any(_observed(m) for part in (*above, head, _inner(model, target).norm) for m in part.modules())
     )
 
 
 def _observed(module: nn.Module) -> bool:
-    """Whether anything besides the module takes part in its forward pass: hooks, or accelerate's dispatch to
-    devices."""
+    """Whether anything besides the module takes part in its forward pass: hooks, or accelerate where it brings the module's weights from elsewhere.
+    (Where it only sees to the inputs' device, as above layers that stay on a disk, the weights lie where they are used.)"""
     before = any(not is_ours(hook) for hook in module._forward_pre_hooks.values())
-    return before or bool(module._forward_hooks) or hasattr(module, "_hf_hook")
+    placed = getattr(module, "_hf_hook", None)
+    moved = placed is not None and (type(placed).__name__ != "AlignDevicesHook" or bool(placed.offload))
+    return before or bool(module._forward_hooks) or moved
 
 
 def _inner(model: CausalLM, target: Target) -> Any:

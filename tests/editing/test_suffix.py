@@ -6,12 +6,13 @@ import pytest
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from memoir_fast.editing import parts, suffix
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.replay import Replay, halved_copies
 from memoir_fast.editing.suffix import Suffix, supports
-from tests.support.models import tiny_memoir
+from tests.support.models import attached, tiny_memoir, tiny_model
 from tests.support.wide import Largest, wide_model
 
 PAIRS = [("w100 w101 w102 w103", "w150 w151"), ("w100", "w152"), ("w104 w105 w101 w100 w109 w110", "w153 w154 w155")]
@@ -162,6 +163,41 @@ def test_other_models_go_through_their_own_code():
     remove_hook_from_module(model.model.lm_head)
     assert supports(*_parts(model))
     above.mlp.up_proj = torch.nn.Sequential(above.mlp.up_proj)
+    assert not supports(*_parts(model))
+
+
+def _on_disk(folder, *parts):
+    """The tiny model from a folder, with some of its parts left on the disk."""
+    tiny_model("llama").save_pretrained(folder)
+    names = [
+        "model.embed_tokens",
+        *(f"model.layers.{number}" for number in range(4)),
+        "model.norm",
+        "model.rotary_emb",
+        "lm_head",
+    ]
+    places = {name: "disk" if name in parts else "cpu" for name in names}
+    return AutoModelForCausalLM.from_pretrained(folder, device_map=places, offload_folder=folder / "offloaded").eval()
+
+
+def test_layers_below_may_stay_on_the_disk(tmp_path):
+    """A model larger than memory: what lies above the projection is run by hand, and of the rest nothing is kept."""
+    model = attached(_on_disk(tmp_path, "model.embed_tokens", "model.layers.0", "model.layers.1"))
+    whole = attached(tiny_model("llama"))
+    assert supports(*_parts(model))
+    found, wanted = (m.edit("w100 w101 w102", "w150 w151") for m in (model, whole))
+    assert found.loss == wanted.loss and torch.equal(model.memory.V, whole.memory.V)
+    below = [p for layer in model.model.model.layers[:2] for p in layer.parameters()]
+    assert below and all(p.is_meta for p in below)
+
+
+def test_layers_above_that_are_elsewhere_are_not_run_by_hand(tmp_path, monkeypatch):
+    assert not supports(*_parts(attached(_on_disk(tmp_path, "model.layers.3"))))
+    model = tiny_memoir()
+    assert supports(*_parts(model))
+    monkeypatch.setattr(
+        suffix, "device_of", lambda module: torch.device("cuda:1")
+    )  # the projection on another GPU than they are
     assert not supports(*_parts(model))
 
 
