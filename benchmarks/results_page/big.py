@@ -13,7 +13,7 @@ from benchmarks.rows import Row
 def sections(results: Path) -> list[str]:
     """The latest row of each case and precision; a run has one case or several."""
     found = {
-        (case["shape"], case["dtype"], row.settings["precision"]): (row, case)
+        (case["shape"], case["dtype"], case["place"], row.settings["precision"]): (row, case)
         for row in rows.read("bigmodel", results)
         for case in row.result["rows"]
     }
@@ -40,15 +40,19 @@ def sections(results: Path) -> list[str]:
 
 def _steps(row: Row, case: dict[str, Any]) -> list[str]:
     prefix = sorted(case["prefix_s"])[len(case["prefix_s"]) // 2]
-    return [case["shape"], case["dtype"], row.settings["precision"], _PATHS[case["path"]], f"{case['step_s']:.3f}", f"{case['floor_s']:.3f}",
+    return [_name(case), case["dtype"], row.settings["precision"], _PATHS[case["path"]], f"{case['step_s']:.3f}", f"{case['floor_s']:.3f}",
             f"**{case['ratio_cpu']:.2f}**", f"{case['first_step_s']:.3f}", f"{prefix:.2f}", f"{case['edit_s']:.2f}"]  # fmt: skip
 
 
 def _memory(row: Row, case: dict[str, Any]) -> list[str]:
     plan, off = case["planned"], case["off"]
-    return [case["shape"], case["dtype"], f"{case['base_mb']:,.0f}", f"{case['attach_peak_mb']:,.0f}", f"{case['edit_peak_mb']:,.0f}", f"{case['stored_mb']:,.0f}",
+    return [_name(case), case["dtype"], f"{case['base_mb']:,.0f}", f"{case['attach_peak_mb']:,.0f}", f"{case['edit_peak_mb']:,.0f}", f"{case['stored_mb']:,.0f}",
             f"{plan['stored_mb']:,.0f}", f"{off['stored_mb']:+.0%}", f"{case['stored_edit_peak_mb']:,.0f}", f"{case['record_bytes']:,}", f"{plan['record_bytes']:,}",
             f"{off['record_bytes']:+.0%}", row.settings["record_dtype"]]  # fmt: skip
+
+
+def _name(case: dict[str, Any]) -> str:
+    return case["shape"] + (", layers below on the disk" if case["place"] == "disk" else "")
 
 
 _PATHS = {"Suffix": "by hand", "Replay": "the model's code"}

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 import memoir_fast
-from benchmarks.library import Replay, Suffix, command_line, load_facts
-from benchmarks.speed.big_shapes import SHAPES, config_of, make_model, tokenizer_for
+from benchmarks.library import Replay, Suffix, command_line, default_layer, load_facts
+from benchmarks.speed.big_shapes import SHAPES, below_on_disk, config_of, make_model, tokenizer_for
 from benchmarks.speed.big_watch import Passes, Peak, Taken, by_autograd, middle, resident, watched
 from benchmarks.speed.products import Products, products_of
 from benchmarks.speed.scaling_store import Edits
@@ -34,18 +34,27 @@ TEXTS = 150  # unrelated prompts that a memory is measured with
 FALLEN = 0.5  # an edit's last loss must be below this share of its first
 
 
-def measured(name: str, dtype: str, args: argparse.Namespace) -> dict[str, Any]:
+def measured(name: str, dtype: str, args: argparse.Namespace, place: str = "memory") -> dict[str, Any]:
     """Everything about one case. Memory is in MB (10^6 bytes): `base_mb` is the process with the base model, which has answered once; peaks and
-    `kept_mb`, what stays of a first edit when it is gone, are above that; `stored_mb`, what a filled memory takes, is above both."""
+    `kept_mb`, what stays of a first edit when it is gone, are above that; `stored_mb`, what a filled memory takes, is above both.
+
+    Args:
+        name, dtype: the shape, and the dtype of its weights.
+        place: "memory", or "disk" for the layers up to the one with the memory.
+    """
     shape, facts = SHAPES[name], load_facts(args.edits, args.count)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         tokenizer = tokenizer_for(shape.settings["vocab_size"])
         stack.enter_context(_cache(folder))  # what is measured of a random model is of no use to anybody
         planned = _planned(shape, args, folder)
         base_model = make_model(shape, DTYPES[dtype])
+        parameters, size = (sum(each(p) for p in base_model.parameters()) for each in (torch.numel, lambda p: p.nbytes))
+        if place == "disk":
+            layer = default_layer(len(base_model.model.layers)) if shape.layer is None else shape.layer
+            base_model = below_on_disk(base_model, Path(folder, "checkpoint"), layer)
         _answer(base_model, tokenizer)
         base, config = resident(), MemoirConfig(layer=shape.layer, precision=args.precision)
-        found: dict[str, Any] = {"shape": name, "dtype": dtype, "base_mb": _mb(base), "parameters": sum(p.numel() for p in base_model.parameters())}  # fmt: skip
+        found: dict[str, Any] = {"shape": name, "dtype": dtype, "place": place, "base_mb": _mb(base), "parameters": parameters, "weights_mb": _mb(size)}  # fmt: skip
         found |= _first(base_model, tokenizer, config, facts[0], base)
         warm = resident()
         model = MemoirModel(base_model, tokenizer, config, _texts())

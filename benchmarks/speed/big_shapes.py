@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,6 +61,25 @@ def make_model(shape: Shape, dtype: torch.dtype, seed: int = 0) -> Any:
     """A model with random weights, as transformers draws them, in eval mode."""
     torch.manual_seed(seed)
     return AutoModelForCausalLM.from_config(config_of(shape), dtype=dtype).eval()
+
+
+def below_on_disk(model: Any, folder: Path, layer: int) -> Any:
+    """The same model from a checkpoint, with its embedding and the layers up to the one with the memory left on the disk: each pass reads them there.
+
+    Args:
+        model: it is written to the folder and should be forgotten then. layer: the number of the layer with the memory.
+    """
+    dtype, depth, tied = model.dtype, len(model.model.layers), model.config.tie_word_embeddings
+    model.save_pretrained(folder)
+    places = {f"model.layers.{number}": "disk" if number <= layer else "cpu" for number in range(depth)}
+    places |= {
+        "model.embed_tokens": "cpu" if tied else "disk",
+        "model.norm": "cpu",
+        "model.rotary_emb": "cpu",
+        "lm_head": "cpu",
+    }
+    kept = folder / "offloaded"
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map=places, offload_folder=kept).eval()
 
 
 def tokenizer_for(vocabulary: int) -> Any:

@@ -16,14 +16,24 @@ from benchmarks.speed.products import Products, products_of
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux counts it")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_case_is_measured_in_a_process_of_its_own(dtype, smollm2, tmp_path, monkeypatch):
-    options = ["--cases", f"tiny:{dtype}", "--count", "2", "--stored", "20", "--json", str(tmp_path / "row.json")]
+@pytest.mark.parametrize(("dtype", "place"), [("float32", "memory"), ("bfloat16", "memory"), ("bfloat16", "disk")])
+def test_a_case_is_measured_in_a_process_of_its_own(dtype, place, smollm2, tmp_path, monkeypatch):
+    options = [
+        "--cases",
+        f"tiny:{dtype}:{place}",
+        "--count",
+        "2",
+        "--stored",
+        "20",
+        "--json",
+        str(tmp_path / "row.json"),
+    ]
     monkeypatch.setattr(sys, "argv", ["bigmodel", *options])
     bigmodel.main()
     row = rows.Row(**json.loads((tmp_path / "row.json").read_text()))
     (found,) = row.result["rows"]
     assert (found["shape"], found["dtype"], found["layer"], found["layers_above"]) == ("tiny", dtype, 1, 2)
+    assert (found["place"], found["path"]) == (place, "Suffix")
     assert found["ratio"] > 0.5 and found["ratio_cpu"] > 0.5 and found["floor_s"] > 0 and found["stored"] == 20
     assert all(last < first / 2 for first, last in found["losses"])
     assert abs(found["off"]["record_bytes"]) < 0.15
