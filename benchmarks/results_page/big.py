@@ -31,7 +31,7 @@ def sections(results: Path) -> list[str]:
         *table(["shape", "dtype", "`precision`", "path", "step, s", "floor, s", "step / floor", "first step, s", "prefix, s", "seconds an edit"],
                [_steps(*one) for one in runs]),
         f"Memory in MB above the process with the base model, which has answered once. \"Filled\" is a memory with {stored:,} edits, most of them generated; the plan is "
-        "that of `memoir-fast plan`, from the configuration alone. What torch and Python keep after a first edit (code for each shape of a product) is in the "
+        "that of `memoir-fast plan`, from the configuration alone. What torch and Python keep of an edit that is gone (code for each shape of a product) is in the "
         "peaks and not in what the filled memory takes. Records are in the dtype that the last column names.", "",
         *table(["shape", "dtype", "base", "attaching, peak", "few edits, peak", "filled", "planned", "off by", "one more edit, peak", "bytes a record", "planned", "off by", "records"],
                [_memory(*one) for one in runs]),

@@ -31,12 +31,13 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 NEAR = {"bfloat16": (0.03, 0.98), "float32": (1e-3, 0.9999)}
 CANDIDATES = 4096  # rows of the output embedding that take part in a step over the likeliest tokens
 TEXTS = 150  # unrelated prompts that a memory is measured with
+LAST = ("Who chairs the harbour board of Tellmark?", "Ida Brandt")  # edited once the memory is filled
 FALLEN = 0.5  # an edit's last loss must be below this share of its first
 
 
 def measured(name: str, dtype: str, args: argparse.Namespace, place: str = "memory") -> dict[str, Any]:
     """Everything about one case. Memory is in MB (10^6 bytes): `base_mb` is the process with the base model, which has answered once; peaks and
-    `kept_mb`, what stays of a first edit when it is gone, are above that; `stored_mb`, what a filled memory takes, is above both.
+    `kept_mb`, what stays of the same edits when they are gone, are above that; `stored_mb`, what a filled memory takes, is above both.
 
     Args:
         name, dtype: the shape, and the dtype of its weights.
@@ -55,7 +56,7 @@ def measured(name: str, dtype: str, args: argparse.Namespace, place: str = "memo
         _answer(base_model, tokenizer)
         base, config = resident(), MemoirConfig(layer=shape.layer, precision=args.precision)
         found: dict[str, Any] = {"shape": name, "dtype": dtype, "place": place, "base_mb": _mb(base), "parameters": parameters, "weights_mb": _mb(size)}  # fmt: skip
-        found |= _first(base_model, tokenizer, config, facts[0], base)
+        found |= _first(base_model, tokenizer, config, [(fact.prompt, fact.target) for fact in facts], base)
         warm = resident()
         model = MemoirModel(base_model, tokenizer, config, _texts())
         stack.callback(model.close), stack.callback(model.detach)
@@ -83,13 +84,16 @@ def _answer(base_model: Any, tokenizer: Any) -> None:
     base_model(input_ids=tokens, use_cache=False)
 
 
-def _first(base_model: Any, tokenizer: Any, config: MemoirConfig, fact: Any, base: int) -> dict[str, Any]:
-    """Attach a memory to the model for the first time, which measures it, edit once, and detach. What is left then is no memory's: torch keeps code
-    for every shape of a product, and Python its modules."""
+def _first(
+    base_model: Any, tokenizer: Any, config: MemoirConfig, facts: list[tuple[str, str]], base: int
+) -> dict[str, Any]:
+    """Attach a memory to the model for the first time, which measures it, make all the edits, and detach. What is left then is no memory's: torch keeps
+    code for every shape of a product, and Python its modules."""
     peak, began = Peak(), time.perf_counter()
     model = MemoirModel(base_model, tokenizer, config, _texts())
     took, most = time.perf_counter() - began, peak.bytes()
-    model.edit(fact.prompt, fact.target)
+    for prompt, target in [*facts, LAST]:
+        model.edit(prompt, target)
     model.detach(), model.close()
     del model
     gc.collect()
@@ -166,7 +170,7 @@ def _filled(model: MemoirModel, count: int, base: int, warm: int) -> dict[str, A
         fact, update = edits.one(store.memory.scale)
         store.add([fact], [replace(update, page=store.memory.page_of(store.next_id))])
     kept, peak = resident(), Peak()
-    model.edit("Who chairs the harbour board of Tellmark?", "Ida Brandt")
+    model.edit(*LAST)
     return {"stored": store.next_id, "stored_mb": _mb(kept - warm), "stored_edit_peak_mb": _mb(peak.bytes() - base)}
 
 
