@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from memoir_fast.editing import replay, suffix
+from memoir_fast.editing import head, replay
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.replay import Replay, halved_copies
 from memoir_fast.editing.suffix import Suffix
@@ -113,7 +113,7 @@ def test_the_logits_of_all_targets_are_never_held_at_once(family, vocabulary, dt
         outputs = outputs_of(ours, layout)
         with Largest(model.model) as largest:
             found.append(kind(model.model, model.router, model.target, layout).losses_and_gradient(outputs))
-        most = 4 * (replay._LOGITS if kind is Replay else suffix._HEAD_LOGITS)
+        most = 4 * (replay._LOGITS if kind is Replay else head._LOGITS)
         assert 0.3 * most < largest.bytes <= most, largest.bytes
         assert most < 4 * targets * vocabulary / 2
     if dtype == torch.float32:

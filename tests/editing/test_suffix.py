@@ -8,7 +8,7 @@ from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_mod
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from memoir_fast.editing import parts, suffix
+from memoir_fast.editing import head, parts, suffix
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.replay import Replay, halved_copies
 from memoir_fast.editing.suffix import Suffix, supports
@@ -55,18 +55,18 @@ def test_targets_in_groups_give_the_same_values(monkeypatch):
     model = tiny_memoir()
     layout = lay_out([[model.encoder.pair(*pair)] for pair in PAIRS], True, "cpu")
     whole = _suffix(model, layout)
-    monkeypatch.setattr(suffix, "_HEAD_TARGETS", 4)  # of 6
-    parts = _suffix(model, layout)
-    assert [len(head.labels) for head in parts._heads] == [4, 2]
+    monkeypatch.setattr(head, "_TARGETS", 4)  # of 6
+    grouped = _suffix(model, layout)
+    assert [len(one.labels) for one in grouped._heads] == [4, 2]
     base = whole.outputs.reshape(-1, whole.outputs.shape[-1])[layout.tokens]
-    for wanted, found in zip(whole.losses_and_gradient(base), parts.losses_and_gradient(base), strict=True):
+    for wanted, found in zip(whole.losses_and_gradient(base), grouped.losses_and_gradient(base), strict=True):
         assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("targets", [256, 4])
 def test_sparse_softmax_stays_near_the_full_one(monkeypatch, targets):
-    monkeypatch.setattr(suffix, "_HEAD_TARGETS", targets)
-    monkeypatch.setattr(suffix, "_CANDIDATES", 60)  # of 200 tokens
+    monkeypatch.setattr(head, "_TARGETS", targets)
+    monkeypatch.setattr(head, "_CANDIDATES", 60)  # of 200 tokens
     model = tiny_memoir()
     layout = lay_out([[model.encoder.pair(*pair)] for pair in PAIRS], True, "cpu")
     full, sparse = _suffix(model, layout), _suffix(model, layout, sparse=True)
@@ -99,7 +99,7 @@ def test_a_model_in_bfloat16_has_the_values_of_its_weights_in_float32(family, un
     """With bfloat16 products, and without units for them, where the weights are turned into float32 by blocks: as near as those allow."""
     monkeypatch.setattr(parts, "has_bfloat16", lambda device: units)
     monkeypatch.setattr(parts, "_WIDENED", 7 * 32)  # blocks of 7 rows and less, the last one shorter
-    monkeypatch.setattr(suffix, "_HEAD_BLOCK", 48)
+    monkeypatch.setattr(head, "_BLOCK", 48)
     half = tiny_memoir(family)
     half.model.bfloat16()
     exact = tiny_memoir(family)
@@ -142,11 +142,11 @@ def test_a_large_weight_is_never_float32_as_a_whole(monkeypatch):
     with torch.no_grad(), Largest(large) as largest:
         parts.affine(large, torch.ones(3, 4096)), parts.back(torch.ones(3, 4096), large)
     assert largest.bytes == 4 * parts._WIDENED < 4 * large.weight.numel()
-    head = model.get_output_embeddings().weight.detach()
-    made = suffix._Head(head, torch.tensor([5]), torch.ones(1), False, True, torch.empty(len(head)))
+    weight = model.get_output_embeddings().weight.detach()
+    made = head.Head(weight, torch.tensor([5]), torch.ones(1), False, True, torch.empty(len(weight)))
     with Largest(model) as largest:
         made.losses_and_gradient(torch.ones(1, 32))
-    assert largest.bytes <= 4 * max(len(head), suffix._HEAD_BLOCK * 32)
+    assert largest.bytes <= 4 * max(len(weight), head._BLOCK * 32)
 
 
 def test_other_models_go_through_their_own_code():
