@@ -19,6 +19,7 @@ from ..base.projection import Target, layers_of
 from ..config import MemoirConfig
 from ..defaults import default_contexts, default_stop_token_loss, default_wordings
 from ..errors import EditError
+from ..memory.changed import Changed
 from ..memory.residual import ResidualMemory
 from ..memory.update import Update
 from ..reading.features import tophash_segments
@@ -129,7 +130,7 @@ class Editor:
             replay = self._replay(layout, config)
             pages = [self.memory.page_of(first + number) for number in range(len(requests))]
             indices, signatures = self._masks(replay, requests, config, pages, without or [], given or [])
-            memory = (
+            memory: ResidualMemory | Changed = (
                 self.memory.changed(without or [], given or [], scale) if without or given or scale else self.memory
             )
             rows, write = self._prepare(replay, indices, config, memory, pages)
@@ -192,7 +193,7 @@ class Editor:
         replay: Suffix | Replay,
         indices: torch.Tensor,
         config: MemoirConfig,
-        memory: ResidualMemory,
+        memory: ResidualMemory | Changed,
         pages: list[int],
     ) -> tuple[torch.Tensor, TokenWrite | BlockWrite]:
         """The rows that may change, int64 ascending, and the write before its first step, with A (and U) zero outside each edit's
@@ -211,7 +212,7 @@ class Editor:
                 stiffness = memory.stiffness(mask, page)
                 assert stiffness is not None
                 moves[part, place] = preconditioned(own, stiffness, config.ridge)
-        before = (features @ memory.pages.of_rows(rows)) * memory.scale
+        before = (features @ memory.rows_of(rows)) * memory.scale
         return rows, make_write(features, before, config, moves, layout.parts)
 
     def _descend(

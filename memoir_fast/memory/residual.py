@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import weakref
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from .. import ops
+from .changed import Changed
 from .drift import Drift
 from .index import SignatureIndex
 from .pages import Pages, page_of
@@ -89,6 +89,11 @@ class ResidualMemory:
     def V(self) -> torch.Tensor:
         """(P * D, d) float32: row `p * D + j` holds feature j's weights in page p. A copy if there are several pages."""
         return self.pages.whole
+
+    @property
+    def tracks(self) -> bool:
+        """Whether C is kept."""
+        return self.reads is not None
 
     @property
     def C(self) -> torch.Tensor | None:
@@ -220,25 +225,13 @@ class ResidualMemory:
                     self.drift.sums.copy_(sums)
             self.scale = scale
 
-    def changed(self, without: list[Update], given: list[Update], scale: float | None = None) -> ResidualMemory:
-        """A copy to optimise against, with its own V and C and the same index.
+    def changed(self, without: list[Update], given: list[Update], scale: float | None = None) -> Changed:
+        """What an edit reads once some updates are taken out and others added; see `Changed`."""
+        return Changed(self, without, given, scale)
 
-        Args:
-            without: updates taken out of the copy.
-            given: updates added to it.
-            scale: the copy's scale; None keeps this memory's.
-        """
-        twin, written = copy.copy(self), {update.page for update in [*without, *given]}
-        twin.pages, twin.drift = self.pages.copied(written), None
-        if self.reads is not None and self.page in written:
-            twin.reads = self.reads.clone()
-        twin._blocks = weakref.WeakValueDictionary()
-        for update in without:
-            twin.write(update, -1)
-        for update in given:
-            twin.write(update)
-        twin.scale = self.scale if scale is None else scale
-        return twin
+    def rows_of(self, rows: torch.Tensor) -> torch.Tensor:
+        """(n, d) float32: a copy of rows (n,) of V, of all pages."""
+        return self.pages.of_rows(rows)
 
     def stiffness(self, indices: torch.Tensor, page: int = 0) -> torch.Tensor | None:
         """(k, k) float32: C restricted to a mask (k,), which ascends, in the newest page or a later one, or None if C is not kept."""

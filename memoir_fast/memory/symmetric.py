@@ -23,8 +23,17 @@ class Symmetric:
     """
 
     def __init__(self, size: int):
+        # In one piece: the system gives memory that is taken when it is written to for large pieces only.
         self.size = size
-        self._strips = [zeros(min(STRIP, size - at), size - at) for at in range(0, size, STRIP)]
+        self._hold(zeros(1, sum(min(STRIP, size - at) * (size - at) for at in range(0, size, STRIP))).view(-1))
+
+    def _hold(self, numbers: torch.Tensor) -> None:
+        """Take these numbers, strip after strip."""
+        self._numbers, self._strips, at = numbers, [], 0
+        for first in range(0, self.size, STRIP):
+            rows, columns = min(STRIP, self.size - first), self.size - first
+            self._strips.append(numbers[at : at + rows * columns].view(rows, columns))
+            at += rows * columns
 
     @classmethod
     def of(cls, matrix: torch.Tensor) -> Symmetric:
@@ -39,23 +48,24 @@ class Symmetric:
     @property
     def device(self) -> torch.device:
         """Where it is."""
-        return self._strips[0].device
+        return self._numbers.device
 
     def to(self, device: torch.device) -> Symmetric:
         """Move it to a device and return it."""
-        self._strips = [strip.to(device) for strip in self._strips]
+        if self.device != device:
+            self._hold(self._numbers.to(device))
         return self
 
     def clone(self) -> Symmetric:
         """A copy of its own."""
         made = Symmetric.__new__(Symmetric)
-        made.size, made._strips = self.size, [strip.clone() for strip in self._strips]
+        made.size = self.size
+        made._hold(self._numbers.clone())
         return made
 
     def clear(self) -> None:
         """Make it zeros, which take no memory."""
-        device = self.device
-        self._strips = Symmetric(self.size).to(device)._strips
+        self._hold(Symmetric(self.size).to(self.device)._numbers)
 
     # ---- parts of it ---------------------------------------------------------------------------------------------
 
