@@ -15,6 +15,7 @@ from memoir_fast.base import loading
 from memoir_fast.base.fingerprint import check, fingerprint
 from memoir_fast.base.projection import find_target
 from tests.support.models import background_texts, tiny_memoir, tiny_model, word_tokenizer
+from tests.support.wide import Largest
 
 
 def of(model, tokenizer=None):
@@ -197,3 +198,22 @@ def test_hashes_of_the_whole_model_are_taken_once(layer, monkeypatch):
     known = fingerprints.fingerprint(model, tokenizer, find_target(model, layer))
     again = fingerprints.identity(model, tokenizer, layer, known)
     assert len(taken) == 1 and again == fingerprints.identity(model, tokenizer, layer)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3, 5), (1, 4096), (7, 4099), (2048, 4096), (2049, 4096), (4096, 2051)])
+def test_sums_in_blocks_are_those_of_the_whole(shape, dtype):
+    """To the byte, for stores keep digests of them."""
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    for one in (weight, weight.T):
+        bits = one.to(torch.bfloat16).contiguous().view(torch.int16).flatten()
+        whole = bits[: len(bits) - len(bits) % 4096].view(-1, 4096)
+        sums = (whole.sum(0, dtype=torch.int64), whole.sum(1, dtype=torch.int64), bits[whole.numel() :])
+        assert fingerprints._sums(one) == b"".join(part.numpy().tobytes() for part in sums)
+
+
+def test_a_large_weight_is_summed_without_a_copy_of_it():
+    module = torch.nn.Linear(8192, 8192, bias=False)
+    with torch.no_grad(), Largest(module) as largest:
+        fingerprints._sums(module.weight.detach())
+    assert largest.bytes <= 2 * 1024 * 4096  # a block in bfloat16, of which torch makes the sums' copy inside
