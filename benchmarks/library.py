@@ -6,10 +6,12 @@ from memoir_fast.base.running import device_of
 from memoir_fast.cli.app import main as command_line
 from memoir_fast.compat.easyedit import BaseEditor, MEMOIRHyperParams, summary_metrics
 from memoir_fast.compat.tensors import import_memory
-from memoir_fast.defaults import default_wordings
+from memoir_fast.defaults import default_layer, default_wordings
 from memoir_fast.editing.layout import lay_out
+from memoir_fast.editing.replay import Replay
 from memoir_fast.editing.request import EditRequest
 from memoir_fast.editing.rules import preconditioned
+from memoir_fast.editing.suffix import Suffix
 from memoir_fast.editing.update_rule import settled
 from memoir_fast.evaluation import metrics
 from memoir_fast.evaluation.facts import load_facts
@@ -63,8 +65,10 @@ __all__ = [
     "KeyStore",
     "MEMOIRHyperParams",
     "PromptCode",
+    "Replay",
     "SignatureIndex",
     "Store",
+    "Suffix",
     "Threshold",
     "Update",
     "WordRule",
@@ -76,6 +80,7 @@ __all__ = [
     "checkpoint_folder",
     "command_line",
     "cpu",
+    "default_layer",
     "default_wordings",
     "device_of",
     "export_bundle",

@@ -28,7 +28,8 @@ def variant(form: str) -> retention.Variant:
 
     def edit(model, before, row):
         result = model.edit(row.prompt, row.target)
-        model.memory.C.copy_(sketched(model.memory.C, form))
+        memory = model.memory
+        memory.reads.put(torch.arange(memory.in_features), sketched(memory.C, form))
         return result
 
     return retention.Variant("sketch", edit, {"sketch": form})

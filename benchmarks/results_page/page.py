@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.results_page import chat, gpu, quality, routing, speed, stores
+from benchmarks.results_page import big, chat, gpu, quality, routing, speed, stores
 from benchmarks.results_page.text import NOT_TRACED
 
 
@@ -27,6 +27,7 @@ def made(results: Path) -> str:
         *chat.sections(results),
         *stores.sections(results),
         *speed.sections(results),
+        *big.sections(results),
         *gpu.sections(results),
         *tail,
         *quality.details(results),

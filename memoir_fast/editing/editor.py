@@ -19,6 +19,7 @@ from ..base.projection import Target, layers_of
 from ..config import MemoirConfig
 from ..defaults import default_contexts, default_stop_token_loss, default_wordings
 from ..errors import EditError
+from ..memory.changed import Changed
 from ..memory.residual import ResidualMemory
 from ..memory.update import Update
 from ..reading.features import tophash_segments
@@ -28,6 +29,7 @@ from ..text.rewording import reworded
 from .below import Below
 from .layout import Layout, lay_out, packing_pays
 from .masks import spread_masks
+from .parts import has_bfloat16
 from .replay import Halved, Replay, halved_copies
 from .request import EditRequest
 from .rules import BlockWrite, TokenWrite, make_write, preconditioned
@@ -128,7 +130,7 @@ class Editor:
             replay = self._replay(layout, config)
             pages = [self.memory.page_of(first + number) for number in range(len(requests))]
             indices, signatures = self._masks(replay, requests, config, pages, without or [], given or [])
-            memory = (
+            memory: ResidualMemory | Changed = (
                 self.memory.changed(without or [], given or [], scale) if without or given or scale else self.memory
             )
             rows, write = self._prepare(replay, indices, config, memory, pages)
@@ -191,7 +193,7 @@ class Editor:
         replay: Suffix | Replay,
         indices: torch.Tensor,
         config: MemoirConfig,
-        memory: ResidualMemory,
+        memory: ResidualMemory | Changed,
         pages: list[int],
     ) -> tuple[torch.Tensor, TokenWrite | BlockWrite]:
         """The rows that may change, int64 ascending, and the write before its first step, with A (and U) zero outside each edit's
@@ -210,7 +212,7 @@ class Editor:
                 stiffness = memory.stiffness(mask, page)
                 assert stiffness is not None
                 moves[part, place] = preconditioned(own, stiffness, config.ridge)
-        before = (features @ memory.pages.of_rows(rows)) * memory.scale
+        before = (features @ memory.rows_of(rows)) * memory.scale
         return rows, make_write(features, before, config, moves, layout.parts)
 
     def _descend(
@@ -250,9 +252,8 @@ class Editor:
     def _replay(self, layout: Layout, config: MemoirConfig) -> Suffix | Replay:
         """The layers above the projection: hand-written for known architectures, otherwise the model's own code."""
         kind: Callable[..., Suffix | Replay] = Replay
-        fast = config.precision == "fast"  # computes in bfloat16 anyway, so bfloat16 weights are accepted
-        if supports(self.model, self.target, (torch.float32, torch.bfloat16) if fast else (torch.float32,)):
-            kind = functools.partial(Suffix, sparse=fast, below=self._below)
+        if supports(self.model, self.target):
+            kind = functools.partial(Suffix, sparse=config.precision == "fast", below=self._below)
         return kind(self.model, self.router, self.target, layout, halved=self._halves(config))
 
     # ---- choices made once per model -----------------------------------------------------------------------------
@@ -260,7 +261,7 @@ class Editor:
     def _halves(self, config: MemoirConfig) -> Halved | None:
         """bfloat16 copies for `precision="fast"`; None where they would not be faster or the model is in bfloat16
         already."""
-        if config.precision == "exact" or self.model.dtype == torch.bfloat16 or not _halving_pays(self.memory.device):
+        if config.precision == "exact" or self.model.dtype == torch.bfloat16 or not has_bfloat16(self.memory.device):
             return None
         weights = [
             p for layer in layers_of(self.model, self.target)[self.target.layer + 1 :] for p in layer.parameters()
@@ -309,13 +310,6 @@ def _at_rest(model: CausalLM) -> Iterator[None]:
     finally:
         for parameter in asking:
             parameter.requires_grad_(True)
-
-
-def _halving_pays(device: torch.device) -> bool:
-    """Whether a device has bfloat16 units; a CPU without them is several times slower in bfloat16 than in float32."""
-    if device.type != "cpu":
-        return True
-    return any(getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
 
 
 def _settled(losses: list[float], config: MemoirConfig) -> bool:

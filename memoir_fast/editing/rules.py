@@ -32,6 +32,7 @@ import numpy as np
 import torch
 
 from ..config import MemoirConfig
+from ..memory.changed import Changed
 from ..memory.residual import ResidualMemory
 from ..memory.update import Update
 from .update_rule import settled
@@ -151,7 +152,7 @@ class _Write(ABC):
         rows: torch.Tensor,
         masks: Iterable[torch.Tensor],
         signatures: np.ndarray,
-        memory: ResidualMemory,
+        memory: ResidualMemory | Changed,
         pages: Sequence[int],
     ) -> list[Update]:
         """What the edits add to the memory, one update each.
@@ -166,7 +167,7 @@ class _Write(ABC):
         scale, found = memory.scale * self.decay, []
         for number, (mask, signature, part, page) in enumerate(zip(masks, signatures, self.parts, pages, strict=True)):
             columns = torch.searchsorted(rows, mask.long() + page * memory.in_features)
-            features = None if memory.C is None else self.features[part][:, columns]
+            features = self.features[part][:, columns] if memory.tracks else None
             decay = self.decay if number == 0 else 1.0  # the edits share one decay; the first carries it
             result = self._result(part, columns)
             found.append(Update(mask, signature, decay, scale, features=features, page=page, **result))

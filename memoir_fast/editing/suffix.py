@@ -26,20 +26,17 @@ from torch import nn
 from ..base.attachment import is_ours
 from ..base.causal_lm import CausalLM
 from ..base.projection import Target, layers_of
+from ..base.running import device_of
 from ..reading.router import Router
 from .below import Below
+from .head import heads_of
 from .layout import Layout
 from .parts import Norm, RmsNorm, affine, back
 from .places import Places
 from .replay import Halved
 
 _FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-_HEAD_BLOCK = 2048  # rows of the head's matrix at a time: a CPU multiplies blocks of this size fastest
-_HEAD_TARGETS = 256  # target tokens at a time: a passage of 1,300 of them would need a quarter of a gigabyte of logits
-_CANDIDATES = 4096  # tokens that compete between two full passes over the vocabulary, with `sparse`
-_FULL_EVERY = 8  # steps between full passes; more of them at the start, where the answer moves most
-_FULL_AT = (1, 2, 3, 5)
-_LEAST_LOGIT = -46.0  # below the largest; e^-46 = 1e-20. Smaller terms turn denormal, which a CPU multiplies slowly
+_DTYPES = (torch.float32, torch.bfloat16)
 
 
 class _Attention(Protocol):
@@ -66,8 +63,8 @@ class _Layer(Protocol):
     post_attention_layernorm: RmsNorm
 
 
-def supports(model: CausalLM, target: Target, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
-    """Whether `Suffix` can run what comes after the target: known blocks in one of these dtypes, on one device, and not
+def supports(model: CausalLM, target: Target) -> bool:
+    """Whether `Suffix` can run what comes after the target: known blocks in float32 or bfloat16, on one device, and not
     adapted, quantised or observed by anyone's hooks."""
     if type(model).__name__ not in _FAMILIES or not type(model).__module__.startswith("transformers."):
         return False
@@ -80,19 +77,22 @@ def supports(model: CausalLM, target: Target, dtypes: tuple[torch.dtype, ...] = 
         and config.hidden_act == "silu"
         and not windowed
         and all(
-            type(m) is nn.Linear and type(m.weight) is nn.Parameter and m.weight.dtype in dtypes
+            type(m) is nn.Linear and type(m.weight) is nn.Parameter and m.weight.dtype in _DTYPES
             for m in [*linears, head]
         )
+        and {m.weight.device for m in [*linears, head]} == {device_of(model.get_submodule(target.path))}
         and head.bias is None
         and not any(_observed(m) for part in (*above, head, _inner(model, target).norm) for m in part.modules())
     )
 
 
 def _observed(module: nn.Module) -> bool:
-    """Whether anything besides the module takes part in its forward pass: hooks, or accelerate's dispatch to
-    devices."""
+    """Whether anything besides the module takes part in its forward pass: hooks, or accelerate where it brings the module's weights from elsewhere.
+    (Where it only sees to the inputs' device, as above layers that stay on a disk, the weights lie where they are used.)"""
     before = any(not is_ours(hook) for hook in module._forward_pre_hooks.values())
-    return before or bool(module._forward_hooks) or hasattr(module, "_hf_hook")
+    placed = getattr(module, "_hf_hook", None)
+    moved = placed is not None and (type(placed).__name__ != "AlignDevicesHook" or bool(placed.offload))
+    return before or bool(module._forward_hooks) or moved
 
 
 def _inner(model: CausalLM, target: Target) -> Any:
@@ -151,7 +151,7 @@ class Suffix:
             self._prime(residual + self.outputs.reshape(rows * width, -1)[layout.tokens].float())
         self._norm = Norm(inner.norm)
         head: Any = model.get_output_embeddings() if halved is None else halved[1]
-        self._heads = _heads(head.weight, layout, sparse)
+        self._heads = heads_of(head.weight, layout, sparse)
 
     @torch.no_grad()
     def _prime(self, hidden: torch.Tensor) -> None:
@@ -161,6 +161,11 @@ class Suffix:
             hidden = block.prime(hidden)
         for block in self._blocks[-1:]:
             block.keep(hidden)
+
+    @property
+    def next_is_full(self) -> bool:
+        """Whether the whole vocabulary takes part in the next pass."""
+        return self._heads[0].next_is_full
 
     @torch.no_grad()
     def losses_and_gradient(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -282,98 +287,3 @@ class _Block:
             normed.index_add_(0, self.within, back(q.flatten(1), attention.q_proj))
             return self.norm.backward(normed).index_add_(0, self.within, gradient)
         return gradient + self.norm.backward(back(q.flatten(1), attention.q_proj, normed))
-
-
-def _heads(weight: torch.Tensor, layout: Layout, sparse: bool) -> list[_Head]:
-    """A head for each group of targets; they share one buffer for the logits, in turn."""
-    buffer = torch.empty(len(weight) * min(len(layout.labels), _HEAD_TARGETS), device=weight.device)
-    groups = zip(layout.labels.split(_HEAD_TARGETS), layout.weights.split(_HEAD_TARGETS), strict=True)
-    alone = len(layout.labels) <= _HEAD_TARGETS
-    return [_Head(weight.detach(), labels, weights, sparse, alone, buffer) for labels, weights in groups]
-
-
-class _Head:
-    """The output embedding (V, h), and the weighted cross entropy of some targets with its gradient, by blocks of the
-    vocabulary."""
-
-    def __init__(
-        self,
-        weight: torch.Tensor,
-        labels: torch.Tensor,
-        weights: torch.Tensor,
-        sparse: bool,
-        alone: bool,
-        buffer: torch.Tensor,
-    ):
-        self.weight, self.labels, self.weights = weight, labels, weights
-        self.columns = torch.arange(len(labels), device=weight.device)
-        self.sparse = sparse and len(weight) > 2 * _CANDIDATES
-        self._steps = 0
-        self._logits = buffer[: len(weight) * len(labels)].view(len(weight), -1)
-        # With `sparse`: the candidates, each label's place among them, and the log of the other tokens' mass.
-        self._chosen: torch.Tensor | None = None
-        self._places: torch.Tensor | None = None
-        self._rest: torch.Tensor | None = None
-        self._alone = alone
-        self._some: torch.Tensor | None = None  # the candidates' rows of the matrix, kept if there is only one group
-
-    def losses_and_gradient(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """hidden (m, h) to the weighted losses (m,) and the gradient (m, h) of their sum."""
-        self._steps += 1
-        if self.sparse and self._steps % _FULL_EVERY != 1 and self._steps not in _FULL_AT:
-            assert self._chosen is not None and self._places is not None
-            some = self.weight[self._chosen] if self._some is None else self._some
-            return self._pass(hidden, some, self._places, self._logits[: len(some)], self._rest)[:2]
-        losses, gradient, mass = self._pass(hidden, self.weight, self.labels, self._logits, None)
-        if self.sparse:
-            self._choose(mass)
-        return losses, gradient
-
-    def _pass(
-        self,
-        hidden: torch.Tensor,
-        matrix: torch.Tensor,
-        labels: torch.Tensor,
-        logits: torch.Tensor,
-        rest: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The losses (m,) and the gradient (m, h) over the rows of `matrix`, and the log of the mass of all tokens
-        (m,)."""
-        blocks = [slice(start, min(start + _HEAD_BLOCK, len(matrix))) for start in range(0, len(matrix), _HEAD_BLOCK)]
-        columns, peaks = hidden.to(matrix.dtype).T.contiguous(), []
-        for block in blocks:  # (block, h) @ (h, m): a CPU is fastest with the large matrix on the left
-            if matrix.dtype == torch.float32:
-                torch.mm(matrix[block], columns, out=logits[block])
-            else:
-                logits[block] = matrix[block] @ columns
-            peaks.append(logits[block].amax(0))
-        if rest is not None:
-            peaks.append(rest)
-        largest, right = torch.stack(peaks).amax(0), logits[labels, self.columns]
-        logits.sub_(largest).clamp_(min=_LEAST_LOGIT).exp_()
-        total = logits.sum(0)
-        if rest is not None:
-            total += (rest - largest).exp()
-        mass = total.log() + largest
-        losses = self.weights * (mass - right)
-        logits.mul_(self.weights / total)
-        logits[labels, self.columns] -= self.weights
-        gradient = torch.zeros_like(hidden)
-        for block in blocks:
-            if matrix.dtype == torch.float32:
-                gradient.addmm_(logits[block].T, matrix[block])
-            else:
-                gradient += logits[block].T.to(matrix.dtype) @ matrix[block]
-        return losses, gradient, mass
-
-    def _choose(self, mass: torch.Tensor) -> None:
-        """Choose the candidates for the next steps. The logits' gradient from the full pass is still in the buffer."""
-        logits = self._logits
-        logits[self.labels, self.columns] += self.weights
-        chosen = logits.amax(1).index_fill_(0, self.labels, torch.inf).topk(_CANDIDATES).indices
-        place = torch.empty(len(self.weight), dtype=torch.int64, device=mass.device)
-        place[chosen] = torch.arange(len(chosen), device=mass.device)
-        self._chosen, self._places = chosen, place[self.labels]
-        self._some = self.weight[chosen] if self._alone else None
-        left = 1 - logits[chosen].sum(0) / self.weights  # the probability of all other tokens together
-        self._rest = mass + left.clamp(min=1e-20).log()

@@ -15,6 +15,8 @@ from ..text.encoder import pad
 if TYPE_CHECKING:
     from ..model import MemoirModel
 
+_ROWS = 64  # of logits that are turned into probabilities at a time
+
 TEACHER_FORCED = (
     "teacher-forced: share of target tokens that are the argmax given prompt and target; routed by the prompt"
 )
@@ -100,9 +102,10 @@ def likely_share(model: MemoirModel, texts: list[str], least: float) -> list[flo
         batch = pad([model.encoder.prompt(text)], model.model.device)
         logits = model(
             input_ids=batch.input_ids, attention_mask=batch.attention_mask, prompt_mask=batch.prompt_mask, use_cache=False
-        ).logits[0, :-1].float()  # fmt: skip
-        chances = logits.log_softmax(-1).gather(1, batch.input_ids[0, 1:, None])[batch.prompt_mask[0, 1:]]
-        found.append(float((chances > math.log(least)).float().mean()))
+        ).logits[0, :-1]  # fmt: skip
+        parts = zip(logits.split(_ROWS), batch.input_ids[0, 1:, None].split(_ROWS), strict=True)
+        chances = torch.cat([some.float().log_softmax(-1).gather(1, tokens) for some, tokens in parts])
+        found.append(float((chances[batch.prompt_mask[0, 1:]] > math.log(least)).float().mean()))
     return found
 
 

@@ -155,7 +155,7 @@ class State:
         """An edit's update, read from its record. Raises ValueError as `edit_update`."""
         memory = self.memory
         sizes = (memory.in_features, memory.out_features, memory.top_k)
-        update = edit_update(self.entries[edit], sizes, memory.C is not None)
+        update = edit_update(self.entries[edit], sizes, memory.reads is not None)
         return replace(update, page=memory.page_of(edit))
 
     def row(self, edit: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..base import files
 from ..config import MemoirConfig
 from ..errors import StoreError
 from ..memory.residual import ResidualMemory
+from ..memory.symmetric import Symmetric
 from .journal import Journal
 from .record import Entry, edit_update, encode, read_entry
 from .state import State
@@ -141,7 +142,7 @@ class VolatileJournal(Journal):
             entry = made.get(edit) or self.state.entries[edit]
             if not entry.forgotten:
                 first = memory.page_of(edit) * memory.in_features
-                yield edit_update(entry, sizes, memory.C is not None).rows.long() + first
+                yield edit_update(entry, sizes, memory.reads is not None).rows.long() + first
 
     # ---- restore points, for `compat` ----------------------------------------------------------------------------
 
@@ -177,7 +178,7 @@ class _Saved:
 
     rows: torch.Tensor
     V: torch.Tensor
-    C: torch.Tensor | None
+    C: Symmetric | torch.Tensor | None
     columns: torch.Tensor | None
     last: int
     page: int
@@ -194,12 +195,13 @@ class _Saved:
         """Take the copy. masks: the rows, each (n,); ids: the edits, which need not exist yet."""
         D = memory.in_features
         rows = torch.cat(masks).unique() if masks else torch.zeros(0, dtype=torch.long)
-        C, columns = memory.C, None
-        if C is not None and len(rows) and int(rows[-1]) // D > memory.page:
-            C = C.clone()  # another page begins
-        elif C is not None:
+        C: Symmetric | torch.Tensor | None = None
+        columns = None
+        if memory.reads is not None and len(rows) and int(rows[-1]) // D > memory.page:
+            C = memory.reads.clone()  # another page begins
+        elif memory.reads is not None:
             columns = (rows[rows // D == memory.page] % D).to(memory.device)
-            C = C[columns[:, None], columns]
+            C = memory.reads.within(columns)
         known = {edit: {name: kept[edit] for name, kept in state.by_edit().items() if edit in kept} for edit in ids}
         signatures = {edit: memory.index.signature(edit) for edit in ids if edit in memory.index}
         sums = None if memory.drift is None else memory.drift.sums.clone()
@@ -211,11 +213,10 @@ class _Saved:
         memory.pages.put(self.rows, self.V)
         memory.pages.keep_to(self.last)
         memory.scale, memory.page = self.scale, self.page
-        if memory.C is not None and self.C is not None:
-            if self.columns is None:
-                memory.C = self.C
-            else:
-                memory.C[self.columns[:, None], self.columns] = self.C
+        if isinstance(self.C, Symmetric):
+            memory.reads = self.C
+        elif memory.reads is not None and self.C is not None and self.columns is not None:
+            memory.reads.put(self.columns, self.C)
         if memory.drift is not None and self.sums is not None:
             memory.drift.sums.copy_(self.sums)
         memory.forget_blocks()

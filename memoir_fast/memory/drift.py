@@ -12,8 +12,9 @@ import hashlib
 import numpy as np
 import torch
 
+from .symmetric import Symmetric
+
 VECTORS = 4
-_ROWS = 1024  # of C that are turned into float64 at a time
 
 
 class Drift:
@@ -33,9 +34,9 @@ class Drift:
         self._Z = _signs(size)
         self.sums = torch.zeros(size, VECTORS, dtype=torch.float64) if sums is None else sums.clone()
 
-    def begin(self, C: torch.Tensor) -> None:
+    def begin(self, C: Symmetric) -> None:
         """Take this C (D, D) for the sum itself."""
-        self.sums = self._product(C)
+        self.sums = C.product(self._Z)
 
     def clear(self) -> None:
         """Begin with a C of zeros."""
@@ -46,14 +47,10 @@ class Drift:
         where, A = rows.cpu().long(), features.detach().cpu().double()
         self.sums[where] += sign * (A.T @ (A @ self._Z[where]))
 
-    def of(self, C: torch.Tensor) -> float:
+    def of(self, C: Symmetric) -> float:
         """|C - the sum| over the norm of the sum, in the Frobenius norm, as the vectors see it."""
-        off = float((self._product(C) - self.sums).norm())
+        off = float((C.product(self._Z) - self.sums).norm())
         return off / max(float(self.sums.norm()), 1e-30)
-
-    def _product(self, C: torch.Tensor) -> torch.Tensor:
-        parts = [C[at : at + _ROWS].detach().cpu().double() @ self._Z for at in range(0, len(C), _ROWS)]
-        return torch.cat(parts)
 
 
 def _signs(size: int) -> torch.Tensor:

@@ -93,13 +93,6 @@ class Pages:
             squares += float(page.norm()) ** 2
         return squares**0.5
 
-    def copied(self, numbers: set[int]) -> Pages:
-        """The same pages, of which those with these numbers may be written to without a change of these."""
-        made = Pages.__new__(Pages)
-        made._size, made._width = self._size, self._width
-        made.held = {number: page.clone() if number in numbers else page for number, page in self.held.items()}
-        return made
-
     def keep_to(self, last: int) -> None:
         """Forget the pages after `last`."""
         self.held = {number: page for number, page in self.held.items() if number <= last}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import weakref
 from collections.abc import Sequence
@@ -11,10 +10,11 @@ import numpy as np
 import torch
 
 from .. import ops
+from .changed import Changed
 from .drift import Drift
 from .index import SignatureIndex
-from .pages import Pages, page_of, zeros
-from .symmetric import add_within, mirror_, unpack_
+from .pages import Pages, page_of
+from .symmetric import Symmetric
 from .update import Update
 
 
@@ -41,7 +41,7 @@ class ResidualMemory:
         scale: S, a Python float (float64): the product of SGD's weight decay over all steps so far.
         background: (D,) float32, the mean prompt feature of unrelated prompts.
         permutation: (D,) int32.
-        C: (D, D) float32, symmetric to the bit, or None: the sum of `A^T A` over the newest page's edits, A being their tokens' features
+        reads: C, symmetric (D, D), or None: the sum of `A^T A` over the newest page's edits, A being their tokens' features
             on the mask. It records which directions earlier edits read, and is kept with `write="preconditioned"`.
         feature: what masks are made from, see `MemoirConfig.feature`.
         drift: how far C is from the sum that it stands for; None unless somebody follows it (`watch`).
@@ -70,7 +70,7 @@ class ResidualMemory:
         self.pages = Pages(in_features, out_features)
         self.background = torch.zeros(in_features)
         self.permutation = permutation.to(torch.int32)
-        self.C: torch.Tensor | None = None
+        self.reads: Symmetric | None = None
         self.drift: Drift | None = None
         self.scale = 1.0
         self.feature = "mean_decentered"
@@ -89,6 +89,16 @@ class ResidualMemory:
     def V(self) -> torch.Tensor:
         """(P * D, d) float32: row `p * D + j` holds feature j's weights in page p. A copy if there are several pages."""
         return self.pages.whole
+
+    @property
+    def tracks(self) -> bool:
+        """Whether C is kept."""
+        return self.reads is not None
+
+    @property
+    def C(self) -> torch.Tensor | None:
+        """(D, D) float32: a copy of C with both triangles, or None if it is not kept."""
+        return None if self.reads is None else self.reads.whole()
 
     @property
     def device(self) -> torch.device:
@@ -110,9 +120,9 @@ class ResidualMemory:
         if self.device != device:
             with self.lock:
                 self.pages.to(device)
-                for name in ("background", "permutation", "C"):
-                    tensor = getattr(self, name)
-                    setattr(self, name, None if tensor is None else tensor.to(device))
+                self.background, self.permutation = self.background.to(device), self.permutation.to(device)
+                if self.reads is not None:
+                    self.reads.to(device)
                 self._blocks.clear()
         return self
 
@@ -120,13 +130,13 @@ class ResidualMemory:
 
     def track(self) -> None:
         """Start keeping C."""
-        if self.C is None:
-            self.C = zeros(self.in_features, self.in_features).to(self.device)
+        if self.reads is None:
+            self.reads = Symmetric(self.in_features).to(self.device)
 
     def watch(self) -> None:
         """Follow from now on how far C drifts from what was added to it and not taken back, if C is kept. The memory must
         be empty: a product with a C of zeros would take up all of its room."""
-        if self.C is not None:
+        if self.reads is not None:
             self.drift = Drift(self.in_features)
 
     def write(self, update: Update, sign: int = 1) -> None:
@@ -146,15 +156,15 @@ class ResidualMemory:
                 ops.masked_scatter_(page, rows, update.moves, update.G, sign / update.scale)
             else:
                 page.index_add_(0, rows.long(), update.delta(), alpha=sign / update.scale)
-            if newest and self.C is not None:
+            if newest and self.reads is not None:
                 assert update.features is not None
-                add_within(self.C, rows, update.features, sign)
+                self.reads.add(rows, update.features, sign)
 
     def _begin(self, page: int) -> None:
         """Go on with another page."""
         self.page = page
-        if self.C is not None:
-            self.C = None
+        if self.reads is not None:
+            self.reads = None
             self.track()
         if self.drift is not None:
             self.drift.clear()
@@ -170,13 +180,13 @@ class ResidualMemory:
             self.index.remove(self.index.ids)
             self.pages.clear()
             self.page = 0
-            if self.C is not None:
-                self.C.zero_()
+            if self.reads is not None:
+                self.reads.clear()
             if self.drift is not None:
                 self.drift.clear()
             self.scale = 1.0
 
-    def fill(self, V: torch.Tensor, scale: float, ids: Sequence[int], signatures: np.ndarray, C: torch.Tensor | None = None,
+    def fill(self, V: torch.Tensor, scale: float, ids: Sequence[int], signatures: np.ndarray, C: torch.Tensor | Symmetric | None = None,
              sums: torch.Tensor | None = None, rows: torch.Tensor | None = None, columns: torch.Tensor | None = None,
              page: int = 0) -> None:  # fmt: skip
         """Fill an empty memory.
@@ -186,9 +196,9 @@ class ResidualMemory:
             scale: S.
             ids: n ints, ascending.
             signatures: (n, ceil(D/8)) uint8.
-            C: (D, D) float32, or what `packed` made of it beside `columns`; if the memory keeps it.
+            C: (D, D) float32, what `Symmetric.packed` made of it beside `columns`, or itself, to be this memory's own; if the memory keeps it.
             sums: what `drift` had found for this C, see `Drift`; None takes C for the sum itself.
-            rows, columns: see `packed`; None for all of V or C.
+            rows, columns: which rows of V, and of C, are given; None for all of them.
             page: the newest page, which C is of.
 
         Raises:
@@ -200,46 +210,37 @@ class ResidualMemory:
             self._blocks.clear()
             self.page = page
             self.pages.put(torch.arange(len(V)) if rows is None else rows, V)
-            if self.C is not None:
+            if self.reads is not None:
                 assert C is not None
-                if columns is None:
-                    mirror_(self.C.copy_(C))  # earlier versions kept no more than nearly symmetric ones
+                if isinstance(C, Symmetric):
+                    self.reads = C.to(self.device)
+                elif columns is None:  # earlier versions kept no more than nearly symmetric ones
+                    self.reads = Symmetric.of(C.to(self.device))
                 else:
-                    unpack_(self.C, C, columns)
-            if self.drift is not None and self.C is not None:
+                    self.reads.unpack(C, columns)
+            if self.drift is not None and self.reads is not None:
                 if sums is None:
-                    self.drift.begin(self.C)
+                    self.drift.begin(self.reads)
                 else:
                     self.drift.sums.copy_(sums)
             self.scale = scale
 
-    def changed(self, without: list[Update], given: list[Update], scale: float | None = None) -> ResidualMemory:
-        """A copy to optimise against, with its own V and C and the same index.
+    def changed(self, without: list[Update], given: list[Update], scale: float | None = None) -> Changed:
+        """What an edit reads once some updates are taken out and others added; see `Changed`."""
+        return Changed(self, without, given, scale)
 
-        Args:
-            without: updates taken out of the copy.
-            given: updates added to it.
-            scale: the copy's scale; None keeps this memory's.
-        """
-        twin, written = copy.copy(self), {update.page for update in [*without, *given]}
-        twin.pages, twin.drift = self.pages.copied(written), None
-        if self.C is not None and self.page in written:
-            twin.C = self.C.clone()
-        twin._blocks = weakref.WeakValueDictionary()
-        for update in without:
-            twin.write(update, -1)
-        for update in given:
-            twin.write(update)
-        twin.scale = self.scale if scale is None else scale
-        return twin
+    def rows_of(self, rows: torch.Tensor) -> torch.Tensor:
+        """(n, d) float32: a copy of rows (n,) of V, of all pages."""
+        return self.pages.of_rows(rows)
 
     def stiffness(self, indices: torch.Tensor, page: int = 0) -> torch.Tensor | None:
-        """(k, k) float32: C restricted to a mask (k,) in the newest page or a later one, or None if C is not kept."""
-        if self.C is None:
+        """(k, k) float32: C restricted to a mask (k,), which ascends, in the newest page or a later one, or None if C is not kept."""
+        if self.reads is None:
             return None
         assert page >= self.page
-        rows = indices.long()
-        return self.C[rows[:, None], rows] if page == self.page else self.C.new_zeros(len(rows), len(rows))
+        if page > self.page:
+            return torch.zeros(len(indices), len(indices), device=self.device)
+        return self.reads.within(indices)
 
     # ---- for readers ---------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ rarity."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save
 
 from ..base import files
-from ..base.causal_lm import evaluating
+from ..base.causal_lm import evaluating, text_config
 from ..base.loading import cache_folder, dtype_name, kept_tensors
 from ..base.running import device_of
 from ..text.batch import Sequence, pad
@@ -25,6 +26,7 @@ from .router import Router
 
 # Part of the cache file's name; raised when what is measured changes.
 VERSION = 2
+_LOGITS = 1 << 25  # held at a time: 128 MB in float32
 NAMES = {"coder.mean", "coder.transform", "log_probabilities", "depth", "unrelated"}
 
 
@@ -82,14 +84,28 @@ def unrelated_of(
 def _next_tokens(model: Any, router: Router, sequences: list[Sequence], batch_size: int) -> torch.Tensor:
     """(V,) float32: the log of the model's mean next-token distribution over all positions of the texts."""
 
-    def logits() -> Any:
-        for start in range(0, len(sequences), batch_size):
-            batch = pad(sequences[start : start + batch_size], device_of(model))
+    def logits() -> Iterator[torch.Tensor]:
+        for some in _batches(sequences, batch_size, int(text_config(model).vocab_size)):
+            batch = pad(some, device_of(model))
             out = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
-            yield out[batch.attention_mask.bool()]
+            for row, text in zip(out, some, strict=True):
+                yield row[: len(text.tokens)]
 
     with router.disabled(), evaluating(model):
         return WordRarity.measure(logits())
+
+
+def _batches(sequences: list[Sequence], most: int, vocabulary: int) -> Iterator[list[Sequence]]:
+    """The sequences in batches of at most `most`, short ones first, whose logits take no more room than `_LOGITS` allows, or those of a single
+    sequence do."""
+    some: list[Sequence] = []
+    for sequence in sorted(sequences, key=lambda one: len(one.tokens)):
+        if some and (len(some) == most or (len(some) + 1) * len(sequence.tokens) * vocabulary > _LOGITS):
+            yield some
+            some = []
+        some.append(sequence)
+    if some:
+        yield some
 
 
 def joined(wordings: list[Wording]) -> torch.Tensor:

@@ -7,12 +7,10 @@ import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from ..base import files
 from ..errors import StoreError
 from ..journal.record import Entry, encode
-from ..memory.symmetric import add_within
+from ..memory.symmetric import Symmetric
 from . import manifest, snapshots
 from .log import Writer, scan, segment_path, segments
 from .manifest import Snapshot
@@ -41,8 +39,8 @@ def compact(store: Store, forget_before: int | None = None) -> None:
     store.flush()
     if forget_before is not None and (isinstance(forget_before, bool) or not isinstance(forget_before, int)):
         raise TypeError(f"forget_before must be an edit's id, got {forget_before!r}")
-    if store.mended != state.changed and memory.C is not None:
-        _mend(memory.C, store)
+    if store.mended != state.changed and memory.reads is not None:
+        _mend(memory.reads, store)
     tensors = snapshots.tensors_of(memory)
     name = f"snapshot-{state.seq:012d}.safetensors"
     try:
@@ -93,7 +91,7 @@ def _given_up(store: Store, before: int | None) -> int:
     return max((e.seq for i, e in entries if e.forgotten or (before is not None and i < before)), default=0)
 
 
-def _mend(C: torch.Tensor, store: Store) -> None:
+def _mend(C: Symmetric, store: Store) -> None:
     """Recompute C from the records if all are there, to remove the rounding errors that subtractions left. With many
     edits, only if these errors have become large: to read every record takes as long as there are edits."""
     memory, drift = store.memory, store.memory.drift
@@ -102,7 +100,7 @@ def _mend(C: torch.Tensor, store: Store) -> None:
         return
     if len(written) > FEW and drift is not None and drift.of(C) <= MOST_DRIFT:
         return
-    total = torch.zeros_like(C)
+    total = Symmetric(C.size).to(C.device)
     for edit in written:
         try:
             update = store.state.update_of(edit).to(total.device)
@@ -110,10 +108,10 @@ def _mend(C: torch.Tensor, store: Store) -> None:
             store.report.append(f"{error}; edit {edit} cannot be taken back until the file is put back from a copy")
             return
         assert update.features is not None
-        add_within(total, update.rows, update.features)
-    C.copy_(total)
+        total.add(update.rows, update.features)
+    memory.reads = total
     if drift is not None:
-        drift.begin(C)
+        drift.begin(total)
     store.mended = store.state.changed
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CHAT_TOKENS = 32
 COMPACT_BYTES = 256 << 20  # of the newest segment, from which a store writes a snapshot of its own accord
 _MOST_BITS, _VECTORS = 576, 4  # of a word's code; columns of what a snapshot says of C's drift
+_STRIP = 128  # rows of C's upper triangle that are held together, with the square on the diagonal
 _WORDS, _WORD_TOKENS, _TEXT = 9, 13, 70  # words, tokens and bytes (of prompt and target) of one edit
 _HEADER, _ROW = 520, 140  # bytes of an edit's header without texts and codes, and of its row in the ledger
 _FRAME = 330  # bytes of a record around header and tensors
@@ -139,7 +140,7 @@ class Plan:
         keys = self._of_words() + _LEXICON + self.edits * (_KEYS + self._code()) if self._by_words else 0
         found = {
             "weights": 4 * self._rows * d,
-            "earlier reads": 4 * self._touched(self._newest) * D if self.tracks else 0,
+            "earlier reads": 2 * self._touched(self._newest) * (D + min(_STRIP, D)) if self.tracks else 0,
             "masks": self.edits * self._width,
             "words": keys,
             "details": self.edits * (_DETAILS + self._code() * 4 // 3 + _TEXT),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..memory.drift import VECTORS
-from ..memory.symmetric import packed, used_rows
+from ..memory.symmetric import used_rows
 from . import manifest
 from .manifest import MOST_BASE, SUMS, Manifest, Shapes
 
@@ -32,8 +32,8 @@ def tensors_of(memory: ResidualMemory) -> dict[str, torch.Tensor]:
         "ids": torch.tensor(memory.index.ids, dtype=torch.int64),
         "signatures": torch.from_numpy(memory.index.signatures()),
     }
-    if memory.C is not None:
-        tensors["C"], tensors[COLUMNS] = packed(memory.C)
+    if memory.reads is not None:
+        tensors["C"], tensors[COLUMNS] = memory.reads.packed()
         if memory.drift is not None:
             tensors[SUMS] = memory.drift.sums
     return tensors
@@ -102,7 +102,7 @@ def restore(folder: Path, kept: Manifest, memory: ResidualMemory, problems: list
     Returns:
         the number of the snapshot's record; 0 if there is no good snapshot.
     """
-    sizes, tracked = (memory.in_features, memory.out_features), memory.C is not None
+    sizes, tracked = (memory.in_features, memory.out_features), memory.reads is not None
     for snapshot in kept.snapshots:
         try:
             pages = memory.page_of(snapshot.seq) + 1  # each edit has a record, and ids count edits

@@ -45,7 +45,7 @@ def verify(store: Store, each: Callable[[], Any] | None = None) -> dict[str, Any
     for snapshot in store.manifest.snapshots:
         try:
             pages = store.memory.page_of(snapshot.seq) + 1
-            snapshots.read(store.folder / snapshot.file, snapshot.digest, (D, d), store.memory.C is not None, pages)
+            snapshots.read(store.folder / snapshot.file, snapshot.digest, (D, d), store.memory.reads is not None, pages)
         except ValueError as error:
             problems.append(str(error))
     if _ledger(store) not in (None, [as_stored(store.state.row(edit)) for edit in store.state.entries]):
@@ -74,7 +74,7 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
     """The relative difference between the memory and its replayed records, each of which is read and checked."""
     kept = store.memory
     memory = ResidualMemory(*store.manifest.sizes, kept.permutation.cpu(), kept.page_edits)
-    if kept.C is not None:
+    if kept.reads is not None:
         memory.track()
     again, largest, largest_C = State(memory), 1e-30, 1e-30
     whole = not any(entry.forgotten for entry in history)
@@ -88,7 +88,7 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
             problems.append(str(error))
         if number % _EACH == 0 or number == len(history) - 1:  # rounding errors are relative to the largest norm
             largest = max(largest, memory.pages.norm())
-            largest_C = largest_C if memory.C is None else max(largest_C, float(memory.C.norm()))
+            largest_C = largest_C if memory.reads is None else max(largest_C, memory.reads.norm())
         each()
     if problems or not whole:
         return None
@@ -97,12 +97,12 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
     difference = memory.pages.norm(kept.pages) / largest
     if difference > _MOST or abs(memory.scale - kept.scale) > 1e-9 * memory.scale:
         problems.append(f"the memory differs from its log by {difference:.2g} of its norm")
-    if memory.C is not None and kept.C is not None:
+    if memory.reads is not None and kept.reads is not None:
         if memory.page != kept.page:
             problems.append(
                 f"what is kept of earlier edits (C) is of page {kept.page}, the log's newest is {memory.page}"
             )
-        off = float((memory.C - kept.C.cpu()).norm()) / largest_C
+        off = memory.reads.norm(kept.reads) / largest_C
         if off > _MOST:
             problems.append(f"what is kept of earlier edits (C) differs from the log by {off:.2g} of its norm")
     return difference

@@ -44,6 +44,6 @@ def test_every_script_says_how_it_is_run():
 
 @pytest.mark.parametrize("module", ["quality.newer", "quality.peers", "experiments.features", "speed.scaling", "speed.serving", "speed.serving_load", "speed.serving_prefix", "speed.dropin",
                                     "speed.threads", "speed.factorise", "speed.lookup", "speed.long_edits", "speed.kernels", "speed.batched",
-                                    "speed.generate", "speed.checkouts", "speed.routing_cost", "speed.edit_speed", "speed.ops"])  # fmt: skip
+                                    "speed.generate", "speed.checkouts", "speed.routing_cost", "speed.edit_speed", "speed.ops", "speed.bigmodel"])  # fmt: skip
 def test_a_script_can_be_imported(module):
     assert callable(importlib.import_module(f"benchmarks.{module}").main)

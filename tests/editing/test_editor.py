@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from memoir_fast import EditError, MemoirConfig, MemoirModel, load_texts
-from memoir_fast.editing import editor, suffix
+from memoir_fast.editing import editor, head
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.replay import Replay
 from memoir_fast.editing.request import EditRequest
@@ -264,8 +264,8 @@ def test_long_edits_use_the_block():
 @pytest.mark.parametrize("family", ["llama", "gemma2"])  # by hand, and through the model's own code
 def test_fast_mode_learns_and_stays_near_exact(family, monkeypatch):
     """With what it does on hardware that has bfloat16 units, and with candidates out of a small vocabulary."""
-    monkeypatch.setattr(editor, "_halving_pays", lambda device: True)
-    monkeypatch.setattr(suffix, "_CANDIDATES", 60)
+    monkeypatch.setattr(editor, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(head, "_CANDIDATES", 60)
     exact, fast = tiny_memoir(family), tiny_memoir(family, precision="fast")
     a, b = exact.edit(*EDITS[0]), fast.edit(*EDITS[0])
     assert a.loss == pytest.approx(b.loss, abs=0.1)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from memoir_fast.memory.pages import Pages
 from memoir_fast.memory.residual import ResidualMemory
+from memoir_fast.memory.update import Update
 from tests.support.stores import HIDDEN, D, K, add, new_journal
+from tests.support.wide import Largest
 
 
 def test_rows_are_read_and_set_across_pages():
@@ -22,9 +25,9 @@ def test_rows_are_read_and_set_across_pages():
     expected = torch.zeros(16, 3)
     expected[rows] = values
     assert torch.equal(pages.whole, expected) and pages.norm() == pytest.approx(float(expected.norm()))
-    other = pages.copied({3})
+    other = Pages(4, 3)
+    other.put(torch.arange(16), expected)
     other.at(3).add_(1)
-    assert torch.equal(pages.whole, expected) and other.held[0] is pages.held[0]
     assert pages.norm(other) == pytest.approx(12**0.5)
     assert other.norm(Pages(4, 3)) == pytest.approx(float(other.whole.norm()))
     pages.keep_to(2)
@@ -94,21 +97,71 @@ def test_a_memory_without_pages_counts_all_edits_uses():
     assert journal.memory.uses(0).sum() == 3 * K and journal.memory.page_of(10**9) == 0
 
 
-def test_a_copy_to_optimise_against_leaves_the_memory_as_it_is():
+@pytest.mark.parametrize("form", ["moves", "block"])
+@pytest.mark.parametrize(("without", "given"), [([2], []), ([], [4]), ([0, 2], [4, 5]), ([1], [0])])
+def test_what_changes_leave_is_what_writing_them_leaves(form, without, given):
+    """Rows of V in every page, and C, of a memory that stays as it is; the edits from the fourth on are not in it. Pages have three edits."""
+    journal, apart = new_journal(page_edits=3), []
+    for number in range(6):
+        add(journal, number)
+        apart.append(journal.state.update_of(number))
+    if form == "block":
+        apart = [replace(update, block=update.delta(), moves=None, G=None) for update in apart]
+    memory, written = ResidualMemory(D, HIDDEN, K, page_edits=3), ResidualMemory(D, HIDDEN, K, page_edits=3)
+    for one in (memory, written):
+        one.track()
+        for update in apart[:4]:
+            one.write(update)
+    before, C = memory.V.clone(), memory.C.clone()
+    found = memory.changed([apart[n] for n in without], [apart[n] for n in given], 0.5)
+    for number in without:
+        written.write(apart[number], -1)
+    for number in given:
+        written.write(apart[number])
+    for page in (0, 1):
+        rows = apart[3 * page].rows.long() + page * D
+        rows = torch.cat([rows, torch.arange(page * D, page * D + 5)]).unique()
+        assert torch.allclose(found.rows_of(rows), written.rows_of(rows), rtol=1e-5, atol=1e-5)
+    mask = apart[4].rows
+    assert torch.allclose(found.stiffness(mask, 1), written.stiffness(mask, 1), rtol=1e-5, atol=1e-4)
+    assert not found.stiffness(mask, 2).any() and found.scale == 0.5 and memory.scale == 1.0
+    assert torch.equal(memory.V, before) and torch.equal(memory.C, C)
+    if given or without:
+        assert not torch.equal(written.V, memory.V)
+
+
+def test_an_update_of_a_later_page_begins_it():
     journal = new_journal(page_edits=2)
     for number in range(4):
         add(journal, number)
-    memory, state = journal.memory, journal.state
-    before, C = memory.V.clone(), memory.C.clone()
-    twin = memory.changed([state.update_of(0)], [state.update_of(3)])
-    assert torch.equal(memory.V, before) and torch.equal(memory.C, C)
-    assert not torch.equal(twin.pages.held[0], memory.pages.held[0]) and twin.page == 1
-    assert torch.allclose(twin.pages.held[0], memory.pages.held[0] - dense(state.update_of(0)), atol=1e-6)
-    later = memory.changed([], [replace(state.update_of(3), page=2)])
-    assert later.page == 2 and memory.page == 1 and torch.equal(memory.C, C)
-    mask = state.update_of(3).rows
-    assert torch.equal(later.stiffness(mask, 2), state.update_of(3).features.T @ state.update_of(3).features)
-    assert not memory.stiffness(mask, 2).any() and memory.stiffness(mask, 1).any()
+    memory, last = journal.memory, replace(journal.state.update_of(3), page=2)
+    later = memory.changed([], [last])
+    assert torch.allclose(later.stiffness(last.rows, 2), last.features.T @ last.features, rtol=1e-6)
+    assert memory.page == 1 and not memory.stiffness(last.rows, 2).any() and memory.stiffness(last.rows, 1).any()
+    rows = last.rows.long() + 2 * memory.in_features
+    assert torch.allclose(later.rows_of(rows), last.delta() / last.scale, rtol=1e-5, atol=1e-6) and list(
+        memory.pages.held
+    ) == [0, 1]
+
+
+def test_nothing_is_copied_to_optimise_against_a_changed_memory():
+    memory = ResidualMemory(8192, 1024, 64)
+    memory.track()
+    rows = torch.arange(64, dtype=torch.int32) * 100
+    update = Update(
+        rows,
+        np.zeros(1024, np.uint8),
+        1.0,
+        1.0,
+        moves=torch.ones(3, 64),
+        G=torch.ones(3, 1024),
+        features=torch.ones(3, 64),
+    )
+    memory.write(update)
+    with Largest(torch.nn.Identity()) as largest:
+        found = memory.changed([update], [])
+        assert not found.rows_of(rows.long()).any() and not found.stiffness(rows).any()
+    assert largest.bytes == 64 * 1024 * 4  # the rows of the mask
 
 
 def test_clearing_begins_again_with_the_first_page():
@@ -127,8 +180,3 @@ def test_the_update_rule_without_C_has_pages_too():
         add(journal, number)
         memory.write(journal.state.update_of(number))
     assert memory.C is None and memory.page == 1 and torch.equal(memory.V, journal.memory.V)
-
-
-def dense(update) -> torch.Tensor:
-    """(D, d): what an update adds to its page."""
-    return torch.zeros(D, HIDDEN).index_add_(0, update.rows.long(), update.delta())

@@ -69,7 +69,8 @@ def test_a_c_that_has_drifted_is_added_up_again_also_where_the_drift_was_before_
     shutil.copytree(many, tmp_path / "s")
     with Store(tmp_path / "s", writer=True) as store:
         store.compact()
-        store.memory.C += 1e-4 * store.memory.C.norm() * torch.eye(len(store.memory.C))
+        C = store.memory.C
+        store.memory.reads.put(torch.arange(len(C)), C + 1e-4 * C.norm() * torch.eye(len(C)))
         store.compact()  # nothing was taken back: the snapshot keeps what is there
     with Store(tmp_path / "s", writer=True) as store:
         wanted = _sum(store)
@@ -121,7 +122,7 @@ def test_a_change_that_fails_leaves_what_is_known_of_the_drift(many, tmp_path, m
         with pytest.raises(KeyboardInterrupt):
             store.delete(5)
         monkeypatch.undo()
-        assert store.state.statuses[5] == "active" and store.memory.drift.of(store.memory.C) < 1e-6
+        assert store.state.statuses[5] == "active" and store.memory.drift.of(store.memory.reads) < 1e-6
 
 
 def test_a_full_disk_while_updates_are_given_up_is_told_and_loses_nothing(tmp_path, monkeypatch):
@@ -154,7 +155,8 @@ def test_verify_sees_a_c_that_is_not_the_sum(many, tmp_path):
         store.delete(7)
         each = []
         assert store.verify(lambda: each.append(1))["problems"] == [] and len(each) == store.state.seq
-        store.memory.C[3, 3] += 1e-2 * store.memory.C.norm()
+        C = store.memory.C
+        store.memory.reads.put(torch.tensor([3]), (C[3, 3] + 1e-2 * C.norm()).view(1, 1))
         assert [line[:9] for line in store.verify()["problems"]] == ["what is k"] and "(C) differs" in store.verify()[
             "problems"
         ][0]

@@ -15,7 +15,7 @@ from memoir_fast.base.sizes import Sizes, read_config, sizes_of
 from memoir_fast.evaluation.facts import load_facts
 from memoir_fast.journal.memory_state import MemoryState
 from memoir_fast.journal.volatile import VolatileJournal
-from memoir_fast.memory import drift
+from memoir_fast.memory import drift, symmetric
 from memoir_fast.memory.residual import ResidualMemory
 from memoir_fast.memory.update import Update
 from memoir_fast.reading.matching import token_codes
@@ -36,6 +36,7 @@ def near(found: float, predicted: float) -> bool:
 
 def test_the_constants_are_those_of_the_modules_that_need_torch():
     assert (planning._MOST_BITS, planning._VECTORS) == (token_codes.MAX_BITS, drift.VECTORS)
+    assert planning._STRIP == symmetric.STRIP
     assert inspect.signature(Store).parameters["compact_bytes"].default == planning.COMPACT_BYTES
 
 
@@ -126,10 +127,9 @@ def test_what_a_plan_says_of_a_large_model():
     config = MemoirConfig(masks="prompt")
     plans = {dtype: Plan(_LLAMA, config, 1000, record_dtype=dtype) for dtype in ("float32", "bfloat16")}
     assert plans["bfloat16"].top_k == 4096 and plans["bfloat16"].record() < 1e6 < plans["float32"].record() < 1.6e6
-    assert (
-        plans["bfloat16"].memory()["weights"] == 4 * 14336 * 4096
-        and plans["bfloat16"].memory()["earlier reads"] == 4 * 14336**2
-    )
+    assert plans["bfloat16"].memory()["weights"] == 4 * 14336 * 4096 and plans["bfloat16"].memory()[
+        "earlier reads"
+    ] == 2 * 14336 * (14336 + 128)
     assert plans["bfloat16"].snapshot() < 0.62 * 4 * 14336 * (14336 + 4096)
     without = Plan(_LLAMA, MemoirConfig(write="sgd", router="mask"), 1000)
     assert without.memory()["earlier reads"] == without.memory()["words"] == 0

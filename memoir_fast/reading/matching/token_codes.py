@@ -16,6 +16,7 @@ import torch
 
 RIDGE = 0.1  # relative to the mean eigenvalue
 MAX_BITS = 576
+_ROWS = 64  # of logits that are turned into probabilities at a time
 
 
 def early_layer(num_layers: int) -> int:
@@ -96,11 +97,12 @@ class WordRarity:
     @staticmethod
     def measure(distributions: Iterable[torch.Tensor]) -> torch.Tensor:
         """Logits (n, V) each to mean log-probabilities (V,) float32; a floor keeps those of unseen tokens finite."""
-        parts, count = [], 0
+        total, count = torch.zeros(1, dtype=torch.float64), 0
         for logits in distributions:
-            parts.append(logits.float().softmax(-1).sum(0).double().cpu())
+            for some in logits.split(_ROWS):
+                total = total + some.float().softmax(-1).sum(0).double().cpu()
             count += logits.shape[0]
-        return (torch.stack(parts).sum(0) / count + 1e-9).log().float()
+        return (total / count + 1e-9).log().float()
 
     def surprise(self, word: str) -> float:
         """A lower-case word's surprise in nats, summed over its tokens (after a space), so rare words of many tokens
