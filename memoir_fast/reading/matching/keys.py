@@ -16,6 +16,8 @@ from .matcher import Matcher, Wording
 from .prompt_codes import PromptCode
 
 CANDIDATES = 64
+FEW = 32  # candidates among at most `FEW_WORDINGS` stored wordings: of a thousand queries, 16 decided as 64 do beside 4,800
+FEW_WORDINGS = 8192
 AT_ONCE = 256  # edits that `scores` compares in one piece
 # The probability from which two prompts may count as the same question, so that a new edit can replace the old one.
 SURE = 0.8
@@ -174,19 +176,19 @@ class Keys:
     # ---- looking up ----------------------------------------------------------------------------------------------
 
     def ranked(
-        self, query: PromptCode, admitted: Collection[int] | None = None, number: int = CANDIDATES
+        self, query: PromptCode, admitted: Collection[int] | None = None, number: int | None = None
     ) -> list[Match]:
         """The edits that the query may ask for, likeliest first; the newest among equals.
 
         Args:
             admitted: the ids of the edits that count; None for all.
-            number: the most wordings to compare.
+            number: the most wordings to compare; None for as many as a forward pass compares.
         """
         return list(self._likeliest(query, self._candidates(query, admitted, number), every=True))
 
     def best(self, query: PromptCode, admitted: Collection[int] | None = None) -> Match | None:
         """The first of `ranked`, or None. It is much faster, because the others are not ranked."""
-        return next(self._likeliest(query, self._candidates(query, admitted, CANDIDATES), every=False), None)
+        return next(self._likeliest(query, self._candidates(query, admitted, None), every=False), None)
 
     def score(self, query: PromptCode, edit: int, guarded: bool = True) -> float:
         """How likely the query asks for one active edit, 0..1. guarded: 0 if `not_prompts` or `subject` excludes it."""
@@ -235,10 +237,12 @@ class Keys:
         stored = self.store.take(rows)
         return stored.of_words("word")[stored.present & (stored.own["weight"] > MATTERS)].tolist()
 
-    def _candidates(self, query: PromptCode, admitted: Collection[int] | None, number: int) -> np.ndarray:
+    def _candidates(self, query: PromptCode, admitted: Collection[int] | None, number: int | None) -> np.ndarray:
         self.settle()
         if not self._first or not len(query):
             return np.zeros(0, np.int64)
+        if number is None:
+            number = FEW if self._owner.count <= FEW_WORDINGS else CANDIDATES
         return self.candidates(query, number, self._open_rows(admitted))
 
     def _likeliest(self, query: PromptCode, rows: np.ndarray, every: bool) -> Iterator[Match]:
