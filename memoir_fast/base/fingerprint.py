@@ -239,8 +239,8 @@ def _bits(numbers: torch.Tensor) -> torch.Tensor:
 
 
 def _digest_of(weight: torch.Tensor) -> str:
-    raw = weight.to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy()
-    return hashlib.sha256(memoryview(raw).cast("B")).hexdigest()[:32]
+    raw = weight.to("cpu", torch.bfloat16).contiguous().view(-1).view(torch.uint8).numpy()
+    return hashlib.sha256(raw.data).hexdigest()[:32]
 
 
 def _source_weight(source: str, target: Target) -> torch.Tensor | None:
