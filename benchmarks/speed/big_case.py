@@ -120,7 +120,9 @@ def _edited(model: MemoirModel, facts: list, base: int) -> tuple[list[Passes], d
 
 def _against_floor(model: MemoirModel, passes: list[Passes]) -> dict[str, Any]:
     """Seconds of the steps, and what their matrix products take by themselves. An edit's first step does not count for the ratio."""
-    first, steps, floors = [], {True: [], False: []}, {True: [], False: []}  # type: ignore[var-annotated]
+    first: list[Taken] = []
+    steps: dict[bool, list[Taken]] = {True: [], False: []}
+    floors: dict[bool, list[Taken]] = {True: [], False: []}
     for edit in passes:
         taken = {full: _products(model, edit, full).seconds() for full in sorted(set(edit.full))}
         first.append(edit.steps()[0])

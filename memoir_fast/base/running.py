@@ -1,4 +1,4 @@
-"""Finds the transformers model that actually runs inside a wrapper, and refuses models that cannot carry a memory."""
+"""Finds the transformers model that actually runs inside a wrapper, refuses models that cannot carry a memory, and tells whether weights changed."""
 
 from __future__ import annotations
 
@@ -102,3 +102,12 @@ def check_causal(model: CausalLM) -> None:
             f"model: in {type(model).__name__} a token's state depends on later tokens, so it is an encoder (or its configuration lacks "
             "is_decoder=True); a memory is attached to decoder-only language models"
         )
+
+
+def versions_of(tensors: Iterable[torch.Tensor]) -> list[tuple[int, int]] | None:
+    """What is another list once any of these tensors was trained, loaded, moved or replaced; None if that cannot be told, because one was made under
+    `torch.inference_mode()` and counts no changes."""
+    found = list(tensors)
+    if any(tensor.is_inference() for tensor in found):
+        return None
+    return [(tensor.data_ptr(), tensor._version) for tensor in found]

@@ -20,6 +20,7 @@ from transformers import DynamicCache
 from ..base.attachment import is_ours
 from ..base.causal_lm import CausalLM
 from ..base.projection import Target, layers_of
+from ..base.running import versions_of
 from ..reading.probe import run_to_projection
 from ..reading.router import Router
 from .layout import Layout
@@ -103,12 +104,12 @@ class Below:
         return kept
 
     def _weights(self) -> list[tuple[int, int]] | None:
-        """Changes when weights are trained, loaded or moved; None if anything but weights decides what the model
-        computes (hooks, adapters, functions in the place of `forward`)."""
+        """Changes when weights are trained, loaded or moved; None if that cannot be told, or if anything but weights
+        decides what the model computes (hooks, adapters, functions in the place of `forward`)."""
         modules = list(self.model.modules())
         if not all(_is_plain(module) for module in modules):
             return None
-        return [(p.data_ptr(), p._version) for p in [*self.model.parameters(), *self.model.buffers()]]
+        return versions_of([*self.model.parameters(), *self.model.buffers()])
 
     def _filling(self, cache: DynamicCache) -> dict[str, Any]:
         """The arguments with which a forward pass reads and fills a cache; transformers renamed one of them in 5.24."""

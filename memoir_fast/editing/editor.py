@@ -16,6 +16,7 @@ import torch
 from ..base.causal_lm import CausalLM, evaluating
 from ..base.gradients import check_gradients
 from ..base.projection import Target, layers_of
+from ..base.running import versions_of
 from ..config import MemoirConfig
 from ..defaults import default_contexts, default_stop_token_loss, default_wordings
 from ..errors import EditError
@@ -90,7 +91,7 @@ class Editor:
         self._packs: bool | None = None
         self._passes = False  # whether the layers above were seen to pass gradients back
         self._halved: Halved | None = None
-        self._halved_of: list[tuple[int, int]] = []
+        self._halved_of: list[tuple[int, int]] | None = None
 
     def optimise(
         self,
@@ -267,8 +268,8 @@ class Editor:
             p for layer in layers_of(self.model, self.target)[self.target.layer + 1 :] for p in layer.parameters()
         ]
         weights += self.model.get_output_embeddings().parameters()
-        state = [(p.data_ptr(), p._version) for p in weights]  # changes when weights are trained or loaded
-        if self._halved is None or self._halved_of != state:
+        state = versions_of(weights)
+        if self._halved is None or state is None or self._halved_of != state:
             self._halved, self._halved_of = halved_copies(self.model, self.target), state
         return self._halved
 

@@ -123,3 +123,21 @@ def test_nothing_is_kept_of_a_model_that_changed(change):
     change(model)
     after = assert_right(below, model, layout)
     assert not torch.allclose(before.outputs[layout.tokens], after.outputs[layout.tokens], rtol=1e-2)
+
+
+def test_weights_that_count_no_changes_are_run_anew_and_may_change():
+    """Tensors made under `torch.inference_mode()`, as a model that was loaded there has them."""
+    model = tiny_memoir()
+    layer = model.model.model.layers[0].mlp
+    with torch.inference_mode():
+        layer.up_proj.weight = nn.Parameter(layer.up_proj.weight.clone(), requires_grad=False)
+        model.model.model.rotary_emb.inv_freq = model.model.model.rotary_emb.inv_freq.clone()
+    assert layer.up_proj.weight.is_inference()
+    below, shapes = below_of(model)
+    layout = lay_out([sequences()], True, "cpu")
+    before = assert_right(below, model, layout)
+    with torch.inference_mode():
+        layer.up_proj.weight.mul_(1.5)
+    after = assert_right(below, model, layout)
+    assert shapes == [(1, len(BEGIN)), (3, 7)] * 2
+    assert not torch.allclose(before.outputs[layout.tokens], after.outputs[layout.tokens], rtol=1e-2)

@@ -252,6 +252,22 @@ def test_preconditioned_edits_disturb_earlier_ones_less_and_keep_their_record(mo
     assert torch.equal(model.memory.C, before)
 
 
+def test_copies_of_weights_that_count_no_changes_are_made_anew(monkeypatch):
+    """Weights made under `torch.inference_mode()` may change unseen."""
+    monkeypatch.setattr(editor, "has_bfloat16", lambda device: True)
+    model = tiny_memoir(precision="fast")
+    projection = model.model.model.layers[2].mlp.up_proj
+    with torch.inference_mode():
+        projection.weight = torch.nn.Parameter(projection.weight.clone(), requires_grad=False)
+    model.edit(*EDITS[0])
+    before = model.editor._halved
+    with torch.inference_mode():
+        projection.weight.mul_(1.5)
+    model.edit(*EDITS[1])
+    now, then = (halved[0][2].mlp.up_proj.weight.float() for halved in (model.editor._halved, before))
+    assert torch.allclose(now, 1.5 * then, rtol=1e-2) and not torch.allclose(now, then, rtol=1e-2)
+
+
 def test_long_edits_use_the_block():
     model = tiny_memoir(steps=3)
     long = " ".join(f"w{100 + i % 60}" for i in range(40))
