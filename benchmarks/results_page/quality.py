@@ -95,14 +95,13 @@ def switched(found: list[Row]) -> list[str]:
         cells = [spread([s[name] for s in scores]) for name in SCORES]
         steps, seconds = (statistics.mean(row.result[name] for row in group) for name in ("mean_steps", "mean_seconds"))
         lines.append([_switch(group[0]), str(len(group)), *cells, f"{steps:.1f}", f"{seconds:.1f}",
-                      _record(group[0], 1536), _record(group[0], 14336), sources(group)])  # fmt: skip
-    head = ["switch", "seeds", *SCORES, "mean steps", "s per edit", "C, SmolLM2", "C, LLaMA-3-8B", "source"]
+                      sources(group)])  # fmt: skip
+    head = ["switch", "seeds", *SCORES, "mean steps", "s per edit", "source"]
     lines.sort(key=lambda line: line[0] != "default")
     return [
         "## One switch each: ZsRE rows 0-99", "",
         "Each row names what differs from the default. Mean over permutations (seeds), and the range. Seconds per edit were measured with one thread of a "
-        "shared machine: a guide, not a benchmark. C is the matrix that records what earlier edits read; its size is calculated, and V takes another 3.5 MB "
-        "and 235 MB in every run. `sketch` and `replay` are experiments (`benchmarks/experiments/`), not options of the library.", "",
+        "shared machine: a guide, not a benchmark. `replay` is an experiment (`benchmarks/experiments/`), not an option of the library.", "",
         *table(head, lines),
     ]  # fmt: skip
 
@@ -111,19 +110,6 @@ def _switch(row: Row) -> str:
     own = of.switches(row)
     changed = [f"`{name}={value}`" for name, value in own.items() if value != of.DEFAULT[name]]
     return ", ".join(changed) or "default"
-
-
-def _record(row: Row, dimension: int) -> str:
-    """The bytes of C, as the run kept it."""
-    own = of.switches(row)
-    if own["write"] == "sgd":
-        return "none"
-    form = own["sketch"] or "float32"
-    if form.startswith("rank="):
-        size = 4 * dimension * (int(form.removeprefix("rank=")) + 1)
-    else:
-        size = dimension**2 * (2 if form == "bfloat16" else 4)
-    return f"{size / 1e6:.3g} MB"
 
 
 def peers(results: Path) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import rows
-from benchmarks.results_page.text import number, source_line, table
+from benchmarks.results_page.text import number, source_line, spread, table
 
 # The first run took evenly spaced rows in the place of drawn ones: in an interleaved stream these are of some of the data sets only.
 GROUPS = {"first": "first hundred", "last": "last hundred", "drawn": "drawn from all", "spread": "evenly spaced"}
@@ -13,7 +13,7 @@ PARTS = {"prompt": "questions", "rephrase": "rewordings"}
 
 
 def sections(results: Path) -> list[str]:
-    return [*_long_stream(results), *_calls(results)]
+    return [*_long_stream(results), *_forms(results), *_calls(results)]
 
 
 def groups(mark: dict) -> dict[str, str]:
@@ -56,6 +56,42 @@ def _long_stream(results: Path) -> list[str]:
         "At the end, by data set (many of CounterFact's rewordings stand behind a foreign sentence):", "",
         *table(["data set", "rows", *PARTS.values()], by_set),
     ]  # fmt: skip
+
+
+def _forms(results: Path) -> list[str]:
+    """What a smaller form of C costs, over all seeds."""
+    found = {(row.settings["form"], row.settings["seed"]): row for row in rows.read("forms", results)}
+    if not found:
+        return []
+    lines = []
+    for form in dict.fromkeys(form for form, _ in found):
+        runs = [found[key] for key in sorted(found) if key[0] == form]
+        scores = [
+            [run.result[group][part]["exact and ended"] for run in runs]
+            for group in ("first", "last", "drawn")
+            for part in PARTS
+        ]
+        average = [run.result["drawn"]["average"] for run in runs]
+        sizes = ["none" if form == "none" else f"{_bytes(form, D) / 1e6:.3g} MB" for D in (1536, 14336)]
+        steps = spread([run.result["mean_steps"] for run in runs])
+        lines.append([form, *sizes, str(len(runs)), *map(spread, scores), spread(average), steps])
+    edits = next(iter(found.values())).settings["edits"]
+    parts = [f"{GROUPS[group]}: {name}" for group in ("first", "last", "drawn") for name in PARTS.values()]
+    return [
+        "### Smaller forms of C", "", *source_line(*found.values()),
+        f"C is the matrix that records what earlier edits of a page read. The first {edits:,} rows of the stream above were edited with C brought into a smaller "
+        "form after each edit (`python -m benchmarks.experiments.forms`): rounded to bfloat16, its N largest directions and the diagonal of the rest, or forgotten. "
+        "Exact and ended; the mean over permutations (seeds), and the range; the average is that of drawn questions, rewordings and unrelated questions. The sizes are calculated; the library "
+        "holds float32 as its upper triangle.", "",
+        *table(["form", "SmolLM2", "LLaMA-3-8B", "seeds", *parts, "average", "mean steps"], lines),
+    ]  # fmt: skip
+
+
+def _bytes(form: str, D: int) -> int:
+    """What C takes in a form."""
+    if form.startswith("rank="):
+        return 4 * D * (int(form.removeprefix("rank=")) + 1)
+    return D * (D + 1) // 2 * (2 if form == "bfloat16" else 4)
 
 
 def _calls(results: Path) -> list[str]:

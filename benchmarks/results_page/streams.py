@@ -8,8 +8,8 @@ from pathlib import Path
 from benchmarks import rows
 from benchmarks.rows import Row
 
-BENCHMARKS = ("retention", "sketch", "replay")
-DEFAULT = {"write": "preconditioned", "feature": "mean_decentered", "sketch": None, "replay": None, "top_k": 440, "ridge": 1.0,
+BENCHMARKS = ("retention", "replay")
+DEFAULT = {"write": "preconditioned", "feature": "mean_decentered", "replay": None, "top_k": 440, "ridge": 1.0,
            "edit_lr": 6.0, "momentum": 0.8, "weight_decay": 0.0, "precision": "fast", "recipe": "own"}  # fmt: skip
 # Plain SGD; with `recipe="published"` beside it the authors' own optimisation, without it a loss divided by n.
 PLAIN_SGD = {"write": "sgd", "edit_lr": 3.0, "momentum": 0.0, "weight_decay": 1e-5}
