@@ -199,6 +199,19 @@ input output
 before after
 gross net
 horizontal vertical
+phone,telephone,phones email,e-mail,emails fax
+height weight width length depth
+radiology cardiology neurology oncology dermatology pediatrics,paediatrics surgery
+doctor,physician nurse dentist pharmacist
+meat fish vegetables,vegetable fruit,fruits spice,spices
+paper glass plastic metal wood textile,textiles
+bus,buses train,trains tram,streetcar ferry flight,plane taxi,cab metro,subway
+bedroom kitchen bathroom cellar,basement attic
+fridge,refrigerator oven dishwasher washer dryer microwave
+printer scanner projector monitor
+guitar piano violin drums trumpet flute
+football,soccer basketball tennis hockey volleyball
+coach,trainer captain goalkeeper,keeper referee
 """
 
 _COST = r"(cost|costs|price|priced|pay|paid|fee|fees|charge|charges|money|expensive|salary|revenue|turnover|earn|earns|budget|spend|fine|rent|wage|sell for|sells for)"
