@@ -145,6 +145,23 @@ def test_a_question_that_demands_another_kind_of_answer_reads_nothing(model):
         model.delete(edit.id)
 
 
+def test_a_word_that_excludes_a_stored_one_makes_another_question(base):
+    """Departments, materials and the like are alike to the activations, and so are whole questions about them."""
+    facts = [
+        ("On which floor is the radiology department of St. Brigid hospital?", "the fourth floor"),
+        ("What color are the recycling bins for glass in Osterby?", "purple"),
+    ]
+    asked = [
+        "On which floor is the cardiology department of St. Brigid hospital?",
+        "What color are the recycling bins for paper in Osterby?",
+        "Which level is radiology on at St. Brigid?",
+    ]
+    with MemoirModel(*base) as model:
+        for prompt, target in facts:
+            model.edit(prompt, target)
+        assert [found["edit"] for found in model.route(asked)] == [None, None, 0]
+
+
 def test_a_text_that_names_the_subject_reads_nothing(model):
     stored = model.edit("The capital of Germany is", "Bonn")
     passage = (

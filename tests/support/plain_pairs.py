@@ -29,7 +29,10 @@ def probabilities(query: PromptCode, stored: Sequence[PromptCode], classifier: C
         & (found["key_types"] == 0)
         & (found["key_asks"] == 0)
     )
-    return np.where(mentions | (bare & (found["content_left_back"] > 0)), 0.0, classifier.probabilities(lines))
+    likely = classifier.probabilities(lines)
+    excluding = 0.2 * likely / (0.2 * likely + 1 - likely)  # a fifth of the odds
+    likely = np.where(np.asarray(found["contrast"]) > 0, excluding, likely)
+    return np.where(mentions | (bare & (found["content_left_back"] > 0)), 0.0, likely)
 
 
 def compared(query: PromptCode, stored: list[PromptCode]) -> dict[str, np.ndarray]:

@@ -16,8 +16,7 @@ from safetensors.torch import load
 from ... import ops
 from ...errors import brief
 from .classifier import Classifier
-from .demands import ODDS
-from .judge import asks_more, contradicted, only_mentions
+from .judge import asks_more, doubted, only_mentions
 from .key_store import KeyStore
 from .prompt_codes import PromptCode, PromptCoder
 from .token_codes import TokenCoder, WordRarity
@@ -126,9 +125,7 @@ class Matcher:
         if not len(query):
             return np.zeros(len(rows))
         found = compared(query, keys, rows)
-        likely = self.classifier.probabilities(stacked(found))
-        less = ODDS * likely / (ODDS * likely + 1 - likely)
-        likely = np.where(contradicted(found), less, likely).round(9)
+        likely = doubted(self.classifier.probabilities(stacked(found)), found).round(9)
         return np.where(only_mentions(found) | asks_more(found), 0.0, likely)
 
     def state(self) -> dict[str, torch.Tensor]:
