@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING, Any
 from .errors import quoted
 
 # Settings that are fixed when a memory is made.
-SHAPING = ("layer", "top_k", "masks", "page_edits", "chat_template", "acts", "write", "feature", "seed", "tuned")
+SHAPING = (
+    "layer",
+    "top_k",
+    "masks",
+    "page_edits",
+    "chat_template",
+    "question_template",
+    "acts",
+    "write",
+    "feature",
+    "seed",
+    "tuned",
+)
 ENDS = ("auto", "eos", "none")
 WRITES = ("sgd", "preconditioned")
 RECIPES = ("own", "published")
@@ -145,6 +157,11 @@ class MemoirConfig:
         None,
         "prompts are a user's words and are put into the tokenizer's chat template for editing and asking; none does so if there is one",
     )
+    question_template: bool = _setting(
+        False,
+        "for base models, whose tokenizers have no chat template: prompts are put into one of the library's, a line with the question and one "
+        "with Answer:, and everything goes as in a chat",
+    )
     template_options: dict | None = _setting(  # noqa: RUF009  (the annotation is mutable, its default is None)
         None,
         "a JSON object passed to the chat template (enable_thinking, date_string, ...); the key system sets a system message",
@@ -203,6 +220,10 @@ class MemoirConfig:
             self._fill_in_as_published()
         elif self.write is None:
             object.__setattr__(self, "write", "preconditioned")
+        if self.question_template and self.chat_template is False:
+            raise ValueError(
+                "question_template is a chat template: leave chat_template out, or leave question_template out for plain text"
+            )
 
     def _fill_in_as_published(self) -> None:
         """Fill in what the authors' code fixes, wherever the user left it open."""
@@ -231,6 +252,8 @@ class MemoirConfig:
             raise TypeError(f"train_rephrasings must be True or False, got {quoted(self.train_rephrasings)}")
         if not isinstance(self.chat_template, (bool, type(None))):
             raise TypeError(f"chat_template must be None, True or False, got {quoted(self.chat_template)}")
+        if not isinstance(self.question_template, bool):
+            raise TypeError(f"question_template must be True or False, got {quoted(self.question_template)}")
         if not isinstance(self.template_options, (dict, type(None))) or not isinstance(self.joiner, str):
             raise TypeError(
                 f"template_options must be a dict and joiner a text, got {quoted(self.template_options)}, {quoted(self.joiner)}"

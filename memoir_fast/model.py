@@ -69,11 +69,12 @@ class MemoirModel(Attached, Answering, Teaching, Undo, Rehearsing, Calibrated, O
     def __init__(self, model: nn.Module, tokenizer: Any, config: MemoirConfig | None = None, background: Any = None,
                  permutation: torch.Tensor | None = None, *, state: MemoryState | None = None):  # fmt: skip
         check_model(model)
-        self.model, self.tokenizer, self.inner = model, tokenizer, running_module(model)
+        self.model, self.inner = model, running_module(model)
         model = self.inner
         config = tuned.applied(config or MemoirConfig(), model, tokenizer) if state is None else state.config
         self.target = find_target(model, config.layer)
         self.encoder = Encoder.of(model, tokenizer, config)
+        self.tokenizer = tokenizer = self.encoder.tokenizer
         is_chat = self.encoder.is_chat
         masks, acts = config.masks or default_masks(config.router, is_chat), config.acts or default_acts(is_chat)
         top_k = config.top_k or default_top_k(self.target.in_features, masks)

@@ -28,7 +28,8 @@ TUNABLE = ("layer", "contexts", "edit_lr")  # all of them None where the user le
 def measured_by(tokenizer: Any, config: MemoirConfig) -> dict[str, Any]:
     """The settings that a choice depends on: "chat_template", whether prompts are chats, and "write", the update
     rule."""
-    chat = bool(getattr(tokenizer, "chat_template", None)) if config.chat_template is None else config.chat_template
+    has = config.question_template or bool(getattr(tokenizer, "chat_template", None))
+    chat = has if config.chat_template is None else config.chat_template
     return {"chat_template": chat, "write": config.write}
 
 

@@ -18,6 +18,7 @@ from ..base.json_text import parse
 from ..base.loading import checkpoint_folder
 from ..errors import brief
 from ..store import Store
+from ..text.templates import with_questions
 from .place import beside
 from .section import FORMAT, section_of
 from .tables import PREFIX, tables_of
@@ -26,6 +27,7 @@ TENSORS = "memoir.safetensors"
 # Architectures whose vLLM class is wrapped; the plugin registers "Memoir" + each.
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _INDEX = "model.safetensors.index.json"
+_TEMPLATE = "chat_template.jinja"  # a tokenizer's folder has its chat template in this file, or in its configuration
 _LONGEST = 64 << 20  # bytes of a `config.json`
 
 
@@ -50,13 +52,24 @@ def export_vllm(store: str | Path, model: str, to: str | Path, copy: bool = Fals
         stored = opened.manifest.fingerprint
         fingerprints.check(stored, fingerprints.of_folder(source, stored))
         tensors, section = tables_of(opened), section_of(opened, store)
+        template = _template(source) if opened.manifest.config.question_template else None
     if not stored["target"].endswith(".mlp.down_proj"):
         raise ValueError(f"store: it edits {stored['target']}; vLLM export takes a down projection (*.mlp.down_proj)")
     config["architectures"] = ["Memoir" + architecture]
     config["memoir"] = section
     with beside(to, is_export, "to", "no earlier export") as folder:
         _write(folder, source, config, tensors, copy)
+        if template is not None:
+            (folder / _TEMPLATE).unlink(missing_ok=True)  # a link to the base model's
+            (folder / _TEMPLATE).write_text(template, "utf-8")
     return to
+
+
+def _template(source: Path) -> str:
+    """The template that a store with `question_template` puts prompts into, for the tokenizer in a folder."""
+    from transformers import AutoTokenizer
+
+    return str(with_questions(AutoTokenizer.from_pretrained(source)).chat_template)
 
 
 def _write(to: Path, source: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor], copy: bool) -> None:

@@ -144,7 +144,7 @@ def merge(store: Store, other: Store) -> dict[str, list[int]]:
             raise ValueError(
                 f"{other.folder}: its {name} is not {store.folder}'s; only stores of one memory can be merged"
             )
-    for name in ("layer", "top_k", "feature", "chat_template", "write", "router"):
+    for name in ("layer", "top_k", "feature", "chat_template", "question_template", "write", "router"):
         if getattr(mine.config, name) != getattr(theirs.config, name):
             raise ValueError(f"{other.folder}: config.{name} is {quoted(getattr(theirs.config, name))}, "
                              f"{store.folder} has {quoted(getattr(mine.config, name))}")  # fmt: skip

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # What a base file says of how edits are found, apart from the prompts to calibrate with: the background, and the words' tensors.
 Rule: TypeAlias = "tuple[torch.Tensor, dict[str, torch.Tensor] | None]"
 # Settings that a reader is built around.
-_BUILT_IN = ("top_k", "chat_template", "acts", "write", "feature")
+_BUILT_IN = ("top_k", "chat_template", "question_template", "acts", "write", "feature")
 
 
 def check_same_memory(folder: Path, mine: Manifest, now: Manifest) -> None:

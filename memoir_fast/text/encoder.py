@@ -18,6 +18,7 @@ from .batch import Batch, Sequence, pad
 from .located import PLACEHOLDERS, Rendered, covering, locate
 from .messages import checked_messages
 from .messages import short as _short
+from .templates import with_questions
 
 __all__ = ["ENDS", "Batch", "Encoder", "Sequence", "automatic_joiner", "pad"]
 
@@ -58,11 +59,13 @@ class Encoder:
         variants: for `pairs`, changes of `template_options` under which the answer must be given too; None tries the
             known switches.
         stops: token ids at which the model's own generation stops (its generation config's `eos_token_id`).
+        questions: put prompts into the library's own chat template, see `templates.py`; the tokenizer stays as it is.
 
     Raises:
         TypeError, ValueError: an argument is not accepted, or the tokenizer lacks what it asks for.
 
     Attributes:
+        tokenizer: the tokenizer, or with `questions` a copy with the template.
         is_chat: whether prompts go through the chat template.
         end_ids: the tokens that an answer ends with.
         stops: the tokens at which asking, streaming and serving must stop.
@@ -70,12 +73,18 @@ class Encoder:
 
     def __init__(self, tokenizer: Any, chat_template: bool | None = None, max_length: int | None = None, end: str = "auto",
                  joiner: str = "auto", template_options: dict | None = None, variants: list[dict] | None = None,
-                 stops: int | Iterable[int] | None = ()):  # fmt: skip
+                 stops: int | Iterable[int] | None = (), questions: bool = False):  # fmt: skip
         if chat_template not in (None, True, False):
             raise ValueError(f"chat_template must be None (auto), True or False, got {chat_template!r}")
+        if questions and chat_template is False:
+            raise ValueError("questions is a chat template of its own: chat_template must not be False beside it")
+        if questions:
+            tokenizer = with_questions(tokenizer)
         has = bool(getattr(tokenizer, "chat_template", None))
         if chat_template and not has:
-            raise ValueError("chat_template: this tokenizer has no chat template; use chat_template=None or False")
+            raise ValueError(
+                "chat_template: this tokenizer has no chat template; use chat_template=None or False, or question_template=True"
+            )
         if end not in ENDS:
             raise ValueError(f"end must be one of {ENDS}, got {end!r}")
         if not isinstance(joiner, str):
@@ -100,8 +109,9 @@ class Encoder:
         limit = getattr(model.config, "max_position_embeddings", None)
         stops = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
         return cls(
-            tokenizer, config.chat_template, limit, config.end, config.joiner, config.template_options, stops=stops
-        )
+            tokenizer, config.chat_template, limit, config.end, config.joiner, config.template_options, stops=stops,
+            questions=config.question_template,
+        )  # fmt: skip
 
     def prompt(self, prompt: str) -> Sequence:
         """A query: the prompt alone, without outer blanks. Raises TypeError or ValueError if it is empty or too

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from memoir_fast import MemoirConfig, MemoirModel
 from memoir_fast.serving.export import export_vllm, is_export
-from tests.support.models import tiny_memoir
+from tests.support.models import TINY, background_texts, tiny_memoir
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +36,28 @@ def test_an_empty_folder_is_taken(checkpoint, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["to"]
     (tmp_path / "link").symlink_to(tmp_path / "to")
     assert is_export(export_vllm(*checkpoint, tmp_path / "link")) and (tmp_path / "link").is_symlink()
+
+
+def test_an_export_has_the_template_that_prompts_are_put_into(checkpoint, tmp_path):
+    """With `question_template` the base model's tokenizer has none, or another one, which stays."""
+    base = tmp_path / "base"
+    shutil.copytree(checkpoint[1], base)
+    (base / "chat_template.jinja").write_text("another one")
+    model = AutoModelForCausalLM.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    with MemoirModel(
+        model,
+        tokenizer,
+        MemoirConfig(**{**TINY, "chat_template": None}, question_template=True, steps=2),
+        background_texts(),
+    ) as memoir:
+        memoir.create_store(tmp_path / "store")
+        memoir.edit("w100 w101 w102", "w150")
+        template = memoir.tokenizer.chat_template
+    made = export_vllm(tmp_path / "store", str(base), tmp_path / "to")
+    assert AutoTokenizer.from_pretrained(made).chat_template == template != "another one"
+    assert "Question: " in template and (base / "chat_template.jinja").read_text() == "another one"
+    assert json.loads((made / "config.json").read_text())["memoir"]["chat_template"] is True
 
 
 def test_a_name_of_the_greatest_length_is_taken(checkpoint, tmp_path):
