@@ -14,15 +14,16 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
-CPU, SUBJECTS = "csrc/cpu", ("tophash", "products", "scatter", "hamming")
+CPU, SUBJECTS = "csrc/cpu", ("tophash", "products", "scatter", "hamming", "pairs", "candidates")
 HEADERS = [
     f"{CPU}/kernels.h",
     f"{CPU}/kernels.inl",
+    f"{CPU}/pairs.h",
     f"{CPU}/pool.h",
     f"{CPU}/bindings/bindings.h",
     f"{CPU}/kernels/elements.inl",
 ]
-HEADERS += [f"{CPU}/kernels/{subject}.inl" for subject in SUBJECTS]
+HEADERS += [f"{CPU}/kernels/{subject}.inl" for subject in (*SUBJECTS, "pairs_likeness", "pairs_window", "pairs_sides", "pairs_senses")]
 SOURCES = [f"{CPU}/level_scalar.cpp", f"{CPU}/level_avx2.cpp", f"{CPU}/level_avx512.cpp", f"{CPU}/pool.cpp"]
 SOURCES += [f"{CPU}/bindings/{part}.cpp" for part in ("module", "levels", *SUBJECTS)]
 CUDA_SOURCES = ["csrc/cuda/bindings.cpp", "csrc/cuda/masked_scatter.cu"]

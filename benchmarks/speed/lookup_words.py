@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from benchmarks.library import Candidates, KeyStore, cpu, search, summed
+from benchmarks.library import Candidates, KeyStore, cpu, ops, search, summed
 from benchmarks.speed.many_wordings import ManyWordings
 
 BUDGETS = (5_000, 20_000, 40_000, 100_000)
@@ -71,6 +71,10 @@ def _looked_up(stored: Stored, size: int, queries: int) -> dict:
         lexical = clock("words", lambda q=query: candidates.lexical(q, NUMBER))
         both = clock("candidates", lambda q=query: candidates(q, NUMBER))
         likely = clock("verification", lambda q=query, c=both: matcher.probabilities(q, stored.keys, c))
+        if ops.extension_compares():
+            with ops.use_backend("reference"):
+                slowly = clock("numpy", lambda q=query, c=both: matcher.probabilities(q, stored.keys, c))
+            assert np.abs(likely - slowly).max() <= 1e-5 and likely.argmax() == slowly.argmax()
         for name, some in (("words", lexical), ("codes", near), ("both", both), ("first", both[likely.argmax()])):
             wanted[name] += row in np.atleast_1d(some)
     whole = [a + b for a, b in zip(clock.wall["candidates"], clock.wall["verification"], strict=True)]

@@ -3,6 +3,8 @@
 #pragma once
 #include <cstdint>
 
+#include "pairs.h"
+
 namespace memoir {
 
 enum class Dtype : int { f32 = 0, bf16 = 1, f16 = 2 };
@@ -93,6 +95,15 @@ struct Hamming {
     uint16_t *distances;         // out; width is at most 8191 bytes
 };
 
+// totals[b] = the sum of the words' weights, each with the sign of bit b of its code: + for 1, - for 0.
+struct SumCodes {
+    const uint64_t *code;        // (words, width)
+    const float *weight;         // (words)
+    const uint8_t *coded;        // (words) 0 or 1: whether the code counts
+    int64_t words, width;
+    float *totals;               // out: (64 * width), summed in the words' order
+};
+
 struct Kernels {
     const char *name;
     bool (*runs_here)();  // whether this CPU has every feature that the level was compiled for
@@ -106,6 +117,8 @@ struct Kernels {
     void (*emit)(const Emit &);
     double (*scatter)(const Scatter &);
     void (*hamming)(const Hamming &);
+    void (*pair_features)(const PairFeatures &);
+    void (*sum_codes)(const SumCodes &);
 };
 
 extern const Kernels scalar_kernels, avx2_kernels, avx512_kernels;

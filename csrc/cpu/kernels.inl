@@ -57,6 +57,8 @@ namespace {
 #include "kernels/products.inl"
 #include "kernels/scatter.inl"
 #include "kernels/hamming.inl"
+#include "kernels/pairs.inl"
+#include "kernels/candidates.inl"
 
 }  // namespace
 }  // namespace MEMOIR_LEVEL
@@ -65,7 +67,7 @@ extern const Kernels MEMOIR_JOIN(MEMOIR_LEVEL, _kernels);
 const Kernels MEMOIR_JOIN(MEMOIR_LEVEL, _kernels) = {
     MEMOIR_QUOTE(MEMOIR_LEVEL), MEMOIR_LEVEL::runs_here, MEMOIR_LEVEL::in_range, MEMOIR_LEVEL::tophash, MEMOIR_LEVEL::pool,
     MEMOIR_LEVEL::pack_columns, MEMOIR_LEVEL::pack_rows, MEMOIR_LEVEL::product, MEMOIR_LEVEL::emit, MEMOIR_LEVEL::scatter,
-    MEMOIR_LEVEL::hamming};
+    MEMOIR_LEVEL::hamming, MEMOIR_LEVEL::pair_features, MEMOIR_LEVEL::sum_codes};
 
 }  // namespace memoir
 

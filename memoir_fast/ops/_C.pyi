@@ -1,7 +1,13 @@
-"""The C++ extension's functions, see csrc/cpu/bindings/. Addresses point into checked tensors; strides are in elements.
+"""The C++ extension's functions, see csrc/cpu/bindings/. Addresses point into checked tensors; strides are in elements. What takes
+arrays checks them.
 
 Dtype codes: 0 float32, 1 bfloat16, 2 float16.
 """
+
+from array import array
+from typing import Any
+
+import numpy as np
 
 def level() -> str:
     """The SIMD level in use: scalar, avx2 or avx512."""
@@ -58,3 +64,24 @@ def hamming_nearest(
     out_distances: int, threads: int,
 ) -> None:  # fmt: skip
     """For each query, the nearest code's row and its distance; `slices` 0 compares all codes in full."""
+
+def pair_feature_names() -> list[str]:
+    """The features in the order in which `pair_features` returns them."""
+
+def pair_features(
+    query: dict[str, Any], store: dict[str, np.ndarray], rows: np.ndarray, text: int, sense_length: float
+) -> np.ndarray:
+    """(F, C) float32: the features of a query beside the stored prompts `rows` (C,) int64. Raises ValueError or TypeError
+    naming an array that does not fit."""
+
+def summed_codes(code: np.ndarray, weight: np.ndarray, coded: np.ndarray, bits: int) -> np.ndarray:
+    """(L,) uint64: the signs of the weighted sum of codes (n, L), as bits."""
+
+def nearest_sums(sums: np.ndarray, code: np.ndarray, number: int, open_rows: np.ndarray | None) -> np.ndarray:
+    """The rows of sums (R, L) nearest to the code (L,), nearest first; the newest among equals."""
+
+def rows_by_words(
+    postings: list[array[int]], worth: np.ndarray, size: np.ndarray, scores: np.ndarray, number: int,
+    open_rows: np.ndarray | None,
+) -> np.ndarray:  # fmt: skip
+    """The rows with the highest sums of `worth` over their lists, divided by their sizes; the newest among equals."""

@@ -7,6 +7,7 @@ from .block_matmul import block_matmul, block_matmul_
 from .dispatch import BACKENDS, OPERATIONS, backend_of, use_backend
 from .masked_matmul import masked_matmul, masked_matmul_
 from .masked_scatter import masked_scatter_
+from .pair_features import extension_compares, pair_features
 from .tophash import tophash, tophash_pooled
 from .upload import upload
 
@@ -16,9 +17,11 @@ __all__ = [
     "backend_of",
     "block_matmul",
     "block_matmul_",
+    "extension_compares",
     "masked_matmul",
     "masked_matmul_",
     "masked_scatter_",
+    "pair_features",
     "tophash",
     "tophash_pooled",
     "upload",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from array import array
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +38,9 @@ def describe() -> str:
     """Whether the extension is built, and its SIMD levels, in words."""
     return "not built" if _C is None else f"built, SIMD level {_C.level()} of {', '.join(_C.levels())}"
 
+
+# The features that `pair_features` computes, in order.
+PAIR_FEATURES: tuple[str, ...] = () if _C is None else tuple(_C.pair_feature_names())
 
 # ---- the operations, see backend.py -------------------------------------------------------------------------------
 
@@ -246,3 +251,43 @@ def hamming_nearest(
     _C.hamming_nearest(queries.ctypes.data, len(queries), codes.ctypes.data, start, len(codes), codes.shape[1], width, candidates,
                        rows.ctypes.data, distances.ctypes.data, torch.get_num_threads())  # fmt: skip
     return rows, distances
+
+
+def pair_features(
+    query: dict[str, Any], store: dict[str, np.ndarray], rows: np.ndarray, sense_length: int
+) -> np.ndarray:
+    """See `pair_features.py`."""
+    return _C.pair_features(query, store, rows, query["text"], sense_length)
+
+
+def summed_codes(code: np.ndarray, weight: np.ndarray, coded: np.ndarray, bits: int) -> np.ndarray:
+    """(L,) uint64: the signs of the weighted sum of codes (n, L) uint64, as bits; those from `bits` on are 0. weight:
+    (n,) float32; coded: (n,) bool, whether a code counts."""
+    return _C.summed_codes(code, weight, coded, bits)
+
+
+def nearest_sums(sums: np.ndarray, code: np.ndarray, number: int, open_rows: np.ndarray | None) -> np.ndarray:
+    """At most `number` rows of sums (R, L) uint64, those nearest to the code (L,), nearest first; the newest among
+    equals. open_rows: (R,) bool, the rows that count; None for all."""
+    return _C.nearest_sums(sums, code, number, open_rows)
+
+
+def rows_by_words(
+    postings: list[array[int]],
+    worth: np.ndarray,
+    size: np.ndarray,
+    scores: np.ndarray,
+    number: int,
+    open_rows: np.ndarray | None,
+) -> np.ndarray:
+    """At most `number` rows with the highest scores, highest first; the newest among equals.
+
+    Args:
+        postings: lists of rows, in each of which a row occurs once.
+        worth: (lists,) float64, what a list adds to its rows.
+        size: (R,) float32, by which a row's sum is divided.
+        scores: (R or more,) float64, all zero before and after.
+        number: the most rows.
+        open_rows: (R,) bool, the rows that count; None for all.
+    """
+    return _C.rows_by_words(postings, worth, size, scores, number, open_rows)

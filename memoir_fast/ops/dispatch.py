@@ -10,6 +10,7 @@ takes.
 `MEMOIR_FAST_BACKEND` chooses a backend: `reference` (plain PyTorch); `cpp` (the extension, for CPU tensors); `triton`
 (for GPU tensors, with the CUDA scatter if it is built, else the reference's; for CPU tensors under TRITON_INTERPRET=1).
 It is an error if that backend is missing here or cannot take a call's tensors. `auto` takes the best one available.
+What looks edits up by words takes numpy arrays and has a rule of its own, see `pair_features.py`.
 """
 
 from __future__ import annotations
@@ -66,6 +67,11 @@ def use_backend(name: str) -> Iterator[None]:
         yield
     finally:
         _choice.name = before
+
+
+def requested() -> str:
+    """The backend asked for, one of BACKENDS."""
+    return _choice.name
 
 
 def backend_of(op: str, device: str = "cpu") -> str:

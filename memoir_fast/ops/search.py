@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import cpu
+from .pair_features import comparer
 
 # Up to this many stored wordings, a direct comparison is as fast as an index.
 DIRECT = 4096
@@ -57,7 +58,7 @@ def engines() -> dict[str, str]:
     there = importlib.util.find_spec("faiss") is not None
     name = f"FAISS {faiss('').__version__}" if there else ""
     flat = f"{name} IndexBinaryFlat" if there else f"nothing (FAISS is not installed: {_INSTALL})"
-    words = f"posting lists of words; for word codes, a direct comparison up to {DIRECT:,} wordings, beyond that {flat}"
+    words = f"posting lists of words; for word codes, a direct comparison up to {DIRECT:,} wordings, beyond that {flat}; verification by {comparer()}"
     if cpu.available():
         scan = f"the extension's scan ({cpu.level()}), of whole masks up to {EXHAUSTIVE:,} edits, beyond that by slices"
     else:

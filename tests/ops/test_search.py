@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from memoir_fast import ops
 from memoir_fast.memory.index import SignatureIndex
 from memoir_fast.ops import cpu, search
 from memoir_fast.reading.matching import candidates
@@ -78,8 +79,12 @@ def test_the_engines_are_those_that_serve(monkeypatch):
     assert f"FAISS {faiss.__version__} IndexBinaryFlat" in found["tokens"]
     if cpu.available():
         assert f"the extension's scan ({cpu.level()})" in found["mask"]
+        assert found["tokens"].endswith(f"; verification by the extension ({cpu.level()})")
+        with ops.use_backend("reference"):
+            assert search.engines()["tokens"].endswith("; verification by numpy (MEMOIR_FAST_BACKEND=reference)")
     monkeypatch.setattr(cpu, "_C", None)
     assert "knn_hamming" in search.engines()["mask"]
+    assert search.engines()["tokens"].endswith("; verification by numpy (the extension is not built)")
     monkeypatch.setitem(sys.modules, "faiss", None)
     monkeypatch.setattr(search.importlib.util, "find_spec", lambda name: None)
     assert all("pip install memoir-fast[cpu]" in engine for engine in search.engines().values())

@@ -1,7 +1,8 @@
 // What the bindings share: the SIMD level in use, checks with a message, and how work is split.
 //
 // Python calls them with addresses (uintptr_t) of checked tensors; memoir_fast/ops/cpu.py does it, memoir_fast/ops/_C.pyi
-// lists them. Each .cpp file here binds one subject; all release the GIL while kernels run.
+// lists them. pairs.cpp and candidates.cpp take numpy arrays, and check them. Each .cpp file here binds one subject. They
+// release the GIL while kernels run, except where that takes microseconds (candidates.cpp).
 #pragma once
 #include <pybind11/pybind11.h>
 
@@ -53,5 +54,7 @@ void bind_tophash(py::module_ &m);
 void bind_products(py::module_ &m);
 void bind_scatter(py::module_ &m);
 void bind_hamming(py::module_ &m);
+void bind_pairs(py::module_ &m);
+void bind_candidates(py::module_ &m);
 
 }  // namespace memoir

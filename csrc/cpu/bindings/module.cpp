@@ -8,4 +8,6 @@ PYBIND11_MODULE(_C, m) {
     memoir::bind_products(m);
     memoir::bind_scatter(m);
     memoir::bind_hamming(m);
+    memoir::bind_pairs(m);
+    memoir::bind_candidates(m);
 }

@@ -8,6 +8,7 @@ many).
 from __future__ import annotations
 
 import bisect
+import math
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from ... import ops
 from ...memory.rows import Rows
-from ...ops import search
+from ...ops import cpu, search
 from .prompt_codes import PromptCode
 
 # Up to this many rows, a direct comparison is as fast as an index.
@@ -71,21 +73,17 @@ class Candidates:
         Args:
             open_rows: (n,) bool, the rows that count; None for all.
         """
-        weights: dict[int, float] = {}
-        for word, weight in zip(query.word.tolist(), query.weight.tolist(), strict=True):
-            weights[word] = max(weight, weights.get(word, 0.0))
-        known = sorted((len(self._postings[w]), w) for w in weights if w in self._postings)
+        postings = self._read(query)
         if len(self._scores) < len(self):
             self._scores = np.zeros(len(self) * 9 // 8)
-        parts, read = [], 0
-        for length, word in known:
-            if read and read + length > self.budget:
-                break
-            read += length
-            rows = np.array(self._postings[word]).astype(np.int64)
-            rarity = min(1.0, np.log(1 + (len(self) - self.removed) / length) / 5)
-            self._scores[rows] += weights[word] * rarity  # a row is in a word's list only once
-            parts.append(rows)
+        if ops.extension_compares():
+            worth = np.array([each for _, each in postings])
+            lists = [rows for rows, _ in postings]
+            return cpu.rows_by_words(lists, worth, self._size.view, self._scores, number, open_rows)
+        parts = []
+        for rows, each in postings:
+            parts.append(np.array(rows).astype(np.int64))
+            self._scores[parts[-1]] += each  # a row is in a word's list only once
         if not parts:
             return np.zeros(0, np.int64)
         where = np.concatenate(parts)
@@ -102,10 +100,27 @@ class Candidates:
         found, first = np.unique(where, return_index=True)
         return found[np.lexsort((-found, -total[first]))[:number]]
 
+    def _read(self, query: PromptCode) -> list[tuple[array[int], float]]:
+        """The posting lists that are read for a query, rarest words first, and what each adds to its rows."""
+        weights: dict[int, float] = {}
+        for word, weight in zip(query.word.tolist(), query.weight.tolist(), strict=True):
+            weights[word] = max(weight, weights.get(word, 0.0))
+        known = sorted((len(self._postings[w]), w) for w in weights if w in self._postings)
+        found, read = [], 0
+        for length, word in known:
+            if read and read + length > self.budget:
+                break
+            read += length
+            rarity = min(1.0, math.log(1 + (len(self) - self.removed) / length) / 5)
+            found.append((self._postings[word], weights[word] * rarity))
+        return found
+
     def near(self, query: PromptCode, number: int, open_rows: np.ndarray | None = None) -> np.ndarray:
         """At most `number` rows whose summed codes are nearest to the query's, best first. open_rows: as for
         `lexical`."""
         code = summed(query, self.bits)
+        if len(self) <= DIRECT and ops.extension_compares():
+            return cpu.nearest_sums(self._sums.view, code, number, open_rows)
         rows = np.arange(len(self)) if open_rows is None else np.flatnonzero(open_rows)
         if len(rows) <= DIRECT:
             sums = self._sums.view if len(rows) == len(self) else self._sums.view[rows]
@@ -167,6 +182,8 @@ class Candidates:
 
 def summed(code: PromptCode, bits: int) -> np.ndarray:
     """(ceil(bits/64),) uint64: the signs of the weighted sum of the words' codes, as bits."""
+    if ops.extension_compares():
+        return cpu.summed_codes(code.code, code.weight, code.coded, bits)
     packed = np.zeros((bits + 63) // 64, np.uint64)
     if not len(code):
         return packed

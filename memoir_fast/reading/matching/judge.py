@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .classifier import Classifier
 from .demands import ODDS
 from .key_store import KeyStore
 from .likeness import TOGETHER
 from .pairs import Pairs
 from .prompt_codes import PromptCode
-from .verify import compared, stacked
 
 # Factor on the odds of a match if a word of the query excludes one of the stored prompt's.
 ODDS_EXCLUDING = 0.2
@@ -44,13 +42,17 @@ def contradicted(found: dict[str, np.ndarray]) -> np.ndarray:
     return (found["core_demands"] != 0) & ((found["core_demands"] & found["key_offers"]) == 0)
 
 
-def doubted(likely: np.ndarray, found: dict[str, np.ndarray]) -> np.ndarray:
+def doubted(likely: np.ndarray, contradicted: np.ndarray, excluded: np.ndarray) -> np.ndarray:
     """(C,) float64: the probabilities `likely` (C,), with lower odds where the query demands another kind of answer, or says a word that excludes one
     of the stored prompt's ("cardiology" beside "radiology") and not that one.
 
     Of 1,332 rewordings of five data sets, 4 say such a word ("until when is it open", stored as "when does it close").
+
+    Args:
+        contradicted: (C,) bool, see above.
+        excluded: (C,) bool, the feature "contrast".
     """
-    odds = np.where(contradicted(found), ODDS, 1.0) * np.where(found["contrast"] > 0, ODDS_EXCLUDING, 1.0)
+    odds = np.where(contradicted, ODDS, 1.0) * np.where(excluded, ODDS_EXCLUDING, 1.0)
     return odds * likely / (odds * likely + 1 - likely)
 
 
@@ -64,12 +66,3 @@ def covered_words(query: PromptCode, table: KeyStore, row: int) -> tuple[list[bo
         pairs.inside[:, 0] & (pairs.to_query[TOGETHER][:, 0] < 0.6) & (pairs.query_weight[:, 0] > 0.2)
     )
     return has.tolist(), added.tolist()
-
-
-def surely_asks(query: PromptCode, table: KeyStore, classifier: Classifier, least: float) -> bool:
-    """Whether a query asks for the table's only stored prompt with a probability of at least `least`, and both have the
-    same numbers and names."""
-    found = compared(query, table, np.array([0]))
-    exact = min(found["key_names_weakest"][0], found["query_names_weakest"][0]) >= 1
-    differs = found["numbers_missing"][0] or found["numbers_added"][0] or found["contrast"][0]
-    return bool(exact and not differs and classifier.probabilities(stacked(found))[0] >= least)

@@ -117,6 +117,13 @@ class KeyStore:
             present,
         )
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name, without copies, for `ops.pair_features`: the fields of the distinct words, those of the words
+        in their prompts, `words`, each word's place among the distinct ones, `bounds`, where each prompt's words begin
+        and the last one's end, and the fields of whole prompts."""
+        groups = (self._shared, self._own, self._prompts, {"words": self._words, "bounds": self._bounds})
+        return {name: rows.view for group in groups for name, rows in group.items()}
+
     def prompts(self, name: str, which: np.ndarray) -> np.ndarray:
         """(C,): a field of whole prompts, "answer", "asks", "text" or "offers", for the rows `which` (C,)."""
         return self._prompts[name].view[which]

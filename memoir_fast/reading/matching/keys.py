@@ -9,8 +9,8 @@ import numpy as np
 
 from ...memory.rows import Rows
 from .candidates import Candidates
+from .comparison import surely_asks
 from .demands import EVERYTHING
-from .judge import surely_asks
 from .key_store import MOST_KEY_WORDS, KeyStore
 from .matcher import Matcher, Wording
 from .prompt_codes import PromptCode

@@ -16,11 +16,11 @@ from safetensors.torch import load
 from ... import ops
 from ...errors import brief
 from .classifier import Classifier
-from .judge import asks_more, doubted, only_mentions
+from .comparison import compare
+from .judge import doubted
 from .key_store import KeyStore
 from .prompt_codes import PromptCode, PromptCoder
 from .token_codes import TokenCoder, WordRarity
-from .verify import compared, stacked
 from .words import WordReader, Words
 
 NETWORK = "matcher.safetensors"
@@ -124,9 +124,9 @@ class Matcher:
         """(C,) float64: how likely the query asks for each of the stored prompts `rows` (C,), 0..1; see `verify.py`."""
         if not len(query):
             return np.zeros(len(rows))
-        found = compared(query, keys, rows)
-        likely = doubted(self.classifier.probabilities(stacked(found)), found).round(9)
-        return np.where(only_mentions(found) | asks_more(found), 0.0, likely)
+        found = compare(query, keys, rows)
+        likely = doubted(self.classifier.probabilities(found.features), found.contradicted, found.excluded).round(9)
+        return np.where(found.denied, 0.0, likely)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything that was measured, as tensors by name."""

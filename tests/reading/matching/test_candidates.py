@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from array import array
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from memoir_fast import ops
+from memoir_fast.ops import cpu
 from memoir_fast.reading.matching import candidates
 from memoir_fast.reading.matching.candidates import Candidates
+from tests.support.random_codes import random_code, random_words
 from tests.support.words import read, texts, tiny_matcher
 
 
@@ -87,6 +95,83 @@ def test_shared_words_are_counted_as_by_hand(codes, budget):
             ranked = sorted((-total / sizes[r], -r) for r, total in sums.items() if total and (rows is None or rows[r]))
             for number in (1, 7, 200):
                 assert index.lexical(query, number, rows).tolist() == [-r for _, r in ranked[:number]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1 << 32), st.integers(1, 60), st.integers(1, 40))
+def test_the_extension_finds_what_numpy_finds(seed, count, number):
+    """Bit for bit: an index of summed codes that was written with one is read with the other."""
+    rng = np.random.default_rng(seed)
+    words, bits = random_words(rng, int(rng.integers(2, 40))), int(rng.integers(1, 17)) * 8
+    stored = [random_code(rng, words, int(rng.integers(0, 12)), bits=128) for _ in range(count)]
+    queries = [random_code(rng, words, length, bits=128) for length in (0, 1, 9, 100)]
+    opened = rng.random(count) < 0.6
+    found = {}
+    for backend in ("cpp", "reference"):
+        with ops.use_backend(backend):
+            index = Candidates(bits, budget=int(seed % 50) + 1)
+            for code in stored:
+                index.add(trimmed(code, bits))
+            index.remove(0, stored[0].word.tolist())
+            found[backend] = [index._sums.view.tolist()]
+            for query in queries:
+                for rows in (None, opened):
+                    asked = trimmed(query, bits)
+                    some = [
+                        index.lexical(asked, number, rows),
+                        index.near(asked, number, rows),
+                        index(asked, number, rows),
+                    ]
+                    assert all(rows_found.dtype == np.int64 for rows_found in some)
+                    found[backend].append([rows_found.tolist() for rows_found in some])
+            assert not index._scores.any()
+    assert found["cpp"] == found["reference"]
+
+
+def test_every_simd_level_sums_codes_alike():
+    rng = np.random.default_rng(2)
+    code = random_code(rng, random_words(rng, 50), 200, bits=576)
+    with ops.use_backend("reference"):
+        wanted = candidates.summed(code, 576).tolist()
+    before = cpu.level()
+    try:
+        for level in cpu._C.levels():
+            cpu._C.set_level(level)
+            assert candidates.summed(code, 576).tolist() == wanted, level
+    finally:
+        cpu._C.set_level(before)
+
+
+def trimmed(code, bits):
+    """The code with as many 64-bit words as `bits` take, and no bit after them."""
+    width = (bits + 63) // 64
+    kept = code.code[:, :width].copy()
+    if bits % 64 and len(kept):
+        kept[:, -1] &= np.uint64((1 << bits % 64) - 1)
+    return replace(code, code=kept)
+
+
+@pytest.mark.parametrize(
+    ("postings", "worth", "scores", "open_rows", "says"),
+    [
+        ([array("I", [0, 3])], [1.0], 3, None, r"postings must be in \[0, 2\], got 3"),
+        ([[0, 1]], [1.0], 3, None, "postings must be arrays of uint32"),
+        ([array("Q", [0])], [1.0], 3, None, "postings must be arrays of uint32"),
+        ([array("I", [0])], [1.0, 2.0], 3, None, "worth must have an entry for each list"),
+        ([array("I", [0])], [1.0], 2, None, "scores must have an entry for each row"),
+        ([array("I", [0])], [1.0], 3, np.ones(2, bool), "open_rows must have an entry for each of the 3 rows"),
+        ([array("I", [0])], [1.0], 3, np.ones(3), "open_rows must be a contiguous bool array or None"),
+    ],
+)
+def test_the_extension_refuses_lists_that_do_not_fit(postings, worth, scores, open_rows, says):
+    with pytest.raises(ValueError, match=says):
+        cpu.rows_by_words(postings, np.array(worth), np.ones(3, np.float32), np.zeros(scores), 2, open_rows)
+    with pytest.raises(ValueError, match=r"sums must be \(R, L\) and code \(L,\)"):
+        cpu.nearest_sums(np.zeros((3, 2), np.uint64), np.zeros(3, np.uint64), 2, None)
+    with pytest.raises(ValueError, match="weight must have an entry for each of the 3 words"):
+        cpu.summed_codes(np.zeros((3, 2), np.uint64), np.zeros(2, np.float32), np.ones(3, bool), 128)
+    with pytest.raises(ValueError, match=r"bits must be in \[0, 128\], got 129"):
+        cpu.summed_codes(np.zeros((3, 2), np.uint64), np.zeros(3, np.float32), np.ones(3, bool), 129)
 
 
 def test_a_budget_is_kept_and_the_rarest_words_are_read(codes):
