@@ -175,17 +175,21 @@ def read_file(path: Path, expected: str, sizes: tuple[int, int]) -> tuple[torch.
             raise ValueError(f"{path}: has {size} bytes, more than the {most} that such a file can have")
         start = bytearray(8)
         files.fill(descriptor, memoryview(start))
-        length = int.from_bytes(start, "little")  # of the header; behind it is V, which a page of all rows keeps for its own
+        length = int.from_bytes(
+            start, "little"
+        )  # of the header; behind it is V, which a page of all rows keeps for its own
         data = np.empty(max(0, size - 8) + _LINE, np.uint8)
         data = data[-(data.ctypes.data + length) % _LINE :][: max(0, size - 8)]
-        hashed, view = hashlib.blake2b(start, digest_size=DIGEST), memoryview(data)
+        hashed, view = hashlib.blake2b(start, digest_size=DIGEST), data.data
         for at in range(0, len(view), _CHUNK):
             files.fill(descriptor, view[at : at + _CHUNK])  # a file that has become shorter has another digest too
             hashed.update(view[at : at + _CHUNK])
     finally:
         os.close(descriptor)
     if hashed.hexdigest() != expected:
-        raise ValueError(f"{path}: its checksum is not the one in its snapshot: truncated, damaged, or from another store")
+        raise ValueError(
+            f"{path}: its checksum is not the one in its snapshot: truncated, damaged, or from another store"
+        )
     if length > min(_MOST_HEADER, len(data)):
         raise ValueError(f"{path}: its header has {length} bytes")
     rows, V, in_place = _tensors(data[:length].tobytes(), data[length:], path, sizes)
@@ -200,7 +204,9 @@ def read_file(path: Path, expected: str, sizes: tuple[int, int]) -> tuple[torch.
     return page, size
 
 
-def _tensors(header: bytes, data: np.ndarray, path: Path, sizes: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, bool]:
+def _tensors(
+    header: bytes, data: np.ndarray, path: Path, sizes: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, bool]:
     """The rows (r,) and V (r, d) in a page's file, no copies; and whether V comes first. Raises ValueError for anything else than these two.
 
     The library's own reading of the bytes, because that of safetensors copies them twice.

@@ -253,7 +253,13 @@ def taken_by(folder: Path, kept: Manifest, edits: int) -> dict[str, Any]:
     def of(beginning: str) -> int:
         return sum(size for name, size in sizes.items() if name.startswith(beginning))
 
-    disk = {"log": of("log-"), "snapshots": of("snapshot-"), "pages": of("page-"), "base file": of("base"), "ledger": of("ledger.sqlite")}
+    disk = {
+        "log": of("log-"),
+        "snapshots": of("snapshot-"),
+        "pages": of("page-"),
+        "base file": of("base"),
+        "ledger": of("ledger.sqlite"),
+    }
     newest = sizes.get(kept.snapshots[0].file) if kept.snapshots else None
     return {
         "bytes": sum(sizes.values()),

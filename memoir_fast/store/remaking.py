@@ -50,5 +50,7 @@ def pages_of_log(history: list[Entry], wanted: set[int], memory: ResidualMemory)
                     for edit, status in header["changes"]:
                         set_to(edit, status)
             except KeyError as error:
-                raise ValueError(f"record {entry.seq} changes an edit that is not there, or to another status ({error})") from None
+                raise ValueError(
+                    f"record {entry.seq} changes an edit that is not there, or to another status ({error})"
+                ) from None
     return {number: pages.page(number) for number in wanted}

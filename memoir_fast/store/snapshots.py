@@ -4,7 +4,8 @@ hold V themselves, and those of versions up to 4 hold V and C whole."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from ..memory.pages import page_of
 from ..memory.symmetric import used_rows
 from . import manifest, page_files
 from .manifest import MOST_BASE, SUMS, Manifest, Shapes, Snapshot
-from .page_files import Stored
+from .page_files import Found, Stored
 from .remaking import pages_of_log
 
 if TYPE_CHECKING:
@@ -136,11 +137,15 @@ def page_names(pages: Iterable[str]) -> list[str]:
     return [page_files.file_of(page, copy) for page in dict.fromkeys(pages) for copy in (False, True)]
 
 
-def fill(memory: ResidualMemory, tensors: dict[str, torch.Tensor], scale: float, pages: dict[int, torch.Tensor] | None = None) -> None:
+def fill(
+    memory: ResidualMemory, tensors: dict[str, torch.Tensor], scale: float, pages: dict[int, torch.Tensor] | None = None
+) -> None:
     """Fill an empty memory from a file's checked tensors, and from the pages that it lists. Raises ValueError as `ResidualMemory.fill`."""
     ids, signatures = tensors["ids"].tolist(), tensors["signatures"].numpy()
     page, V = int(tensors[PAGE]) if PAGE in tensors else 0, tensors["V"] if pages is None else pages
-    memory.fill(V, scale, ids, signatures, tensors.get("C"), tensors.get(SUMS), tensors.get(ROWS), tensors.get(COLUMNS), page)
+    memory.fill(
+        V, scale, ids, signatures, tensors.get("C"), tensors.get(SUMS), tensors.get(ROWS), tensors.get(COLUMNS), page
+    )
 
 
 @dataclass
@@ -160,41 +165,58 @@ class Restored:
     repaired: list[str] = field(default_factory=list)
 
 
-def restore(folder: Path, kept: Manifest, memory: ResidualMemory, history: list[Entry]) -> Restored:
+def restore(
+    folder: Path, kept: Manifest, memory: ResidualMemory, read_log: Callable[[], list[Entry]]
+) -> tuple[Restored, list[Entry]]:
     """Fill an empty memory from the newest good snapshot.
 
     Args:
         folder: the store's.
         kept: its manifest.
         memory: the memory to fill.
-        history: all records, from which a page is made again whose file is damaged.
+        read_log: returns all records, from which a page is made again whose file is damaged; it runs while the newest snapshot is read.
+
+    Returns:
+        what came of it, and the records. Raises what `read_log` raises.
     """
-    sizes, tracked, made = (memory.in_features, memory.out_features), memory.reads is not None, Restored()
-    for snapshot in kept.snapshots:
+    made = Restored()
+    with ThreadPoolExecutor(1) as aside:
+        reading = [aside.submit(_opened, folder, snapshot, memory) for snapshot in kept.snapshots[:1]]
+        history = read_log()
+    for number, snapshot in enumerate(kept.snapshots):
         try:
-            count = memory.page_of(snapshot.seq) + 1  # each edit has a record, and ids count edits
-            tensors = read(folder / snapshot.file, snapshot.digest, sizes, tracked, count)
-            pages, stored, repaired = None, dict[int, Stored](), list[str]()
-            if NUMBERS in tensors:
-                pages = _pages(folder, listed(tensors), memory, history[: snapshot.seq], stored, repaired)
+            tensors, found = reading[number].result() if number < len(reading) else _opened(folder, snapshot, memory)
+            repaired = list[str]()
+            pages = None if found is None else _pages(found, memory, history[: snapshot.seq], repaired)
             fill(memory, tensors, float(snapshot.scale), pages)
         except ValueError as error:
             made.problems.append(str(error))
             continue
-        made.seq, made.stored, made.repaired = snapshot.seq, stored, repaired
-        break
-    return made
+        stored = {number: page.stored for number, page in (found or {}).items() if page.stored is not None}
+        return Restored(snapshot.seq, stored, made.problems, repaired), history
+    return made, history
 
 
-def _pages(folder: Path, digests: dict[int, str], memory: ResidualMemory, history: list[Entry],
-           stored: dict[int, Stored], repaired: list[str]) -> dict[int, torch.Tensor]:  # fmt: skip
-    """A snapshot's pages: from their files, or their copies, or else made again from the records up to the snapshot's. Raises ValueError where
-    neither gives a page."""
-    found = page_files.read_all(folder, digests, (memory.in_features, memory.out_features))
+def _opened(
+    folder: Path, snapshot: Snapshot, memory: ResidualMemory
+) -> tuple[dict[str, torch.Tensor], dict[int, Found] | None]:
+    """A snapshot's tensors, and the pages that it lists; None where it holds V itself. memory: only its settings are used. Raises as `read`."""
+    sizes, tracked = (memory.in_features, memory.out_features), memory.tracks
+    pages = memory.page_of(snapshot.seq) + 1  # each edit has a record, and ids count edits
+    tensors = read(folder / snapshot.file, snapshot.digest, sizes, tracked, pages)
+    return tensors, page_files.read_all(folder, listed(tensors), sizes) if NUMBERS in tensors else None
+
+
+def _pages(
+    found: dict[int, Found], memory: ResidualMemory, history: list[Entry], repaired: list[str]
+) -> dict[int, torch.Tensor]:
+    """A snapshot's pages: what was found in their files, or their copies, or else made again from the records up to the snapshot's. Raises
+    ValueError where neither gives a page."""
     pages = {number: one.page for number, one in found.items() if one.page is not None}
     lost = {number: "; ".join(one.problems) for number, one in found.items() if one.page is None}
-    stored |= {number: one.stored for number, one in found.items() if one.stored is not None}
-    repaired += [f"{one.problems[0]}; its copy was read" for one in found.values() if one.page is not None and one.problems]
+    repaired += [
+        f"{one.problems[0]}; its copy was read" for one in found.values() if one.page is not None and one.problems
+    ]
     if lost:
         try:
             pages |= pages_of_log(history, set(lost), memory)

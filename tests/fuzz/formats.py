@@ -78,7 +78,15 @@ def _damage_store(folder: Path, rng: random.Random, outside: Path) -> None:
     if rng.random() < 0.12:
         if rng.random() < 0.3:
             path = place / rng.choice(
-                ["writer.json", "lock", "ledger.sqlite-wal", "x.part", "log-000000000099.bin", "snapshot-x.safetensors", "page-x.safetensors"]
+                [
+                    "writer.json",
+                    "lock",
+                    "ledger.sqlite-wal",
+                    "x.part",
+                    "log-000000000099.bin",
+                    "snapshot-x.safetensors",
+                    "page-x.safetensors",
+                ]
             )
             path.write_bytes(path.read_bytes() if path.exists() else b"")
         mutations.kind_of_file(path, rng, outside)

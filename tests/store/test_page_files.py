@@ -69,7 +69,9 @@ def test_only_pages_that_an_edit_changed_are_written_again(four):
         store.compact()  # the edit behind the snapshot is of the last page
         now = listed(store)
         assert [number for number in now if now[number] != before[number]] == [3]
-        assert pages(folder) == {page_files.file_of(page) for page in (*now.values(), before[3])}  # the older snapshot has its own last page
+        assert pages(folder) == {
+            page_files.file_of(page) for page in (*now.values(), before[3])
+        }  # the older snapshot has its own last page
         store.compact(), store.tag(2, ["y"]), store.compact()
         assert listed(store) == now and pages(folder) == {page_files.file_of(page) for page in now.values()}
         store.delete(3), store.compact()
@@ -118,7 +120,9 @@ def test_every_way_to_change_a_page_is_seen(tmp_path, change):
             "forget_blocks": memory.forget_blocks,
         }[change]()
         after = {number: memory.pages.version(number) for number in memory.pages.held}
-        assert after[0] != before[0] and (1 not in after or (after[1] == before[1]) == (change in ("write", "put", "at", "take")))
+        assert after[0] != before[0] and (
+            1 not in after or (after[1] == before[1]) == (change in ("write", "put", "at", "take"))
+        )
 
 
 def test_a_page_whose_file_is_gone_or_cut_short_is_written_again(four):
@@ -139,7 +143,9 @@ def test_a_page_whose_file_is_gone_or_cut_short_is_written_again(four):
 
 @pytest.mark.parametrize("writer", [False, True], ids=["reader", "writer"])
 @pytest.mark.parametrize("how", ["flip", "cut", "gone", "link", "other"])
-def test_a_damaged_page_is_told_and_made_again_from_its_own_records_to_the_bit(four, tmp_path, monkeypatch, writer, how):
+def test_a_damaged_page_is_told_and_made_again_from_its_own_records_to_the_bit(
+    four, tmp_path, monkeypatch, writer, how
+):
     folder, kept = four
     with Store(folder) as store:
         path, other = file_of(store, 1), file_of(store, 2)
@@ -154,10 +160,16 @@ def test_a_damaged_page_is_told_and_made_again_from_its_own_records_to_the_bit(f
     else:
         shutil.copy(other, path)
     read, update = [], remaking.edit_update
-    monkeypatch.setattr(remaking, "edit_update", lambda entry, *more: read.append(entry.header["id"]) or update(entry, *more))
+    monkeypatch.setattr(
+        remaking, "edit_update", lambda entry, *more: read.append(entry.header["id"]) or update(entry, *more)
+    )
     with Store(folder, writer=writer) as store:
         assert held(store) == kept
-        assert len(store.report) == 1 and path.name in store.report[0] and "page 1 was made again from the log" in store.report[0]
+        assert (
+            len(store.report) == 1
+            and path.name in store.report[0]
+            and "page 1 was made again from the log" in store.report[0]
+        )
         assert set(read) == {3, 4, 5}
         assert any(path.name in problem for problem in store.verify()["problems"])
         if writer:
@@ -269,11 +281,19 @@ def test_a_page_may_hold_its_tensors_in_either_order(tmp_path):
     for some in (D, 5):
         size, count = 4 * some * HIDDEN, 4 * some
         for first in ("V", "V.rows"):
-            places = {"V": [0, size], "V.rows": [size, size + count]} if first == "V" else {"V": [count, size + count], "V.rows": [0, count]}
+            places = (
+                {"V": [0, size], "V.rows": [size, size + count]}
+                if first == "V"
+                else {"V": [count, size + count], "V.rows": [0, count]}
+            )
             told = {"V": {"dtype": "F32", "shape": [some, HIDDEN]}, "V.rows": {"dtype": "I32", "shape": [some]}}
             header = json.dumps({name: {**told[name], "data_offsets": places[name]} for name in told}).encode()
             parts = {"V": V[:some].numpy().tobytes(), "V.rows": rows[:some].numpy().tobytes()}
-            data = len(header).to_bytes(8, "little") + header + b"".join(parts[name] for name in sorted(parts, key=lambda name: places[name][0]))
+            data = (
+                len(header).to_bytes(8, "little")
+                + header
+                + b"".join(parts[name] for name in sorted(parts, key=lambda name: places[name][0]))
+            )
             (tmp_path / "page").write_bytes(data)
             page, length = page_files.read_file(tmp_path / "page", digest(data).hex(), (D, HIDDEN))
             assert length == len(data) and torch.equal(page[:some], V[:some]) and not page[some:].any()
@@ -284,7 +304,7 @@ def test_a_page_may_hold_its_tensors_in_either_order(tmp_path):
 
 @pytest.mark.parametrize("forget", [None, 5])
 def test_a_compaction_that_fails_at_any_call_loses_nothing_and_can_be_made_again(four, tmp_path, monkeypatch, forget):
-    folder, kept = four
+    folder, _ = four
     real = {name: getattr(os, name) for name in ("write", "fsync", "replace", "unlink")}
     for failing in range(200):
         shutil.copytree(folder, tmp_path / "case")
@@ -315,7 +335,12 @@ def test_a_compaction_that_fails_at_any_call_loses_nothing_and_can_be_made_again
                 assert held(store) == changed and store.verify()["problems"] == [], failing
                 if writer:
                     store.compact(forget)
-                    names = {name for one in range(2) for page in listed(store, one).values() for name in snapshots.page_names([page])}
+                    names = {
+                        name
+                        for one in range(2)
+                        for page in listed(store, one).values()
+                        for name in snapshots.page_names([page])
+                    }
                     assert pages(tmp_path / "case") <= names and not list((tmp_path / "case").glob("*.part"))
         shutil.rmtree(tmp_path / "case")
         if whole:
