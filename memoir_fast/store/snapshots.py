@@ -213,14 +213,15 @@ def _pages(
     """A snapshot's pages: what was found in their files, or their copies, or else made again from the records up to the snapshot's. Raises
     ValueError where neither gives a page."""
     pages = {number: one.page for number, one in found.items() if one.page is not None}
-    lost = {number: "; ".join(one.problems) for number, one in found.items() if one.page is None}
+    lost = [(number, "; ".join(one.problems)) for number, one in found.items() if one.page is None]
     repaired += [
         f"{one.problems[0]}; its copy was read" for one in found.values() if one.page is not None and one.problems
     ]
     if lost:
         try:
-            pages |= pages_of_log(history, set(lost), memory)
+            pages |= pages_of_log(history, {number for number, _ in lost}, memory)
         except ValueError as error:
-            raise ValueError(f"{'; '.join(lost.values())}; nor can the log make it again ({error})") from None
-        repaired += [f"{problem}; page {number} was made again from the log" for number, problem in lost.items()]
+            more = f", and {len(lost) - 1} more pages are damaged" if lost[1:] else ""
+            raise ValueError(f"{lost[0][1]}{more}; nor can the log make it again ({error})") from None
+        repaired += [f"{problem}; page {number} was made again from the log" for number, problem in lost]
     return pages
