@@ -256,9 +256,10 @@ def read_tensors(
 
 def check_tensors(data: bytes, path: Path, shapes: Shapes | ShapesOf) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file's bytes; path: for messages. Raises ValueError for a wrong shape or dtype, NaN or infinity."""
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
+
+    from ..ops.checks import all_finite
 
     try:
         tensors = load(data)
@@ -275,7 +276,7 @@ def check_tensors(data: bytes, path: Path, shapes: Shapes | ShapesOf) -> dict[st
         ):
             found = "nothing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
             raise ValueError(f"{path}: tensor {name!r} is {found}, expected {shape} {dtype}")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not all_finite(tensor):
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
     return tensors
 
