@@ -51,10 +51,7 @@ class Pages:
         """((last + 1) * D, d): all rows. With one page that page itself, to be changed in place at once; otherwise a copy."""
         if len(self.held) == 1:
             return self.at(0)
-        found = torch.zeros((max(self.held) + 1) * self._size, self._width, device=self.device)
-        for number, page in self.held.items():
-            found[number * self._size : (number + 1) * self._size] = page
-        return found
+        return torch.cat([self.page(number) for number in range(max(self.held) + 1)])
 
     def to(self, device: torch.device) -> None:
         """Move them to a device."""

@@ -6,7 +6,6 @@ A page of which updates were given up has a second file with the same bytes: the
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from safetensors.torch import save
 from ..base import files
 from ..base.json_text import parse
 from ..errors import brief, quoted
-from ..journal.record import DIGEST, digest, digest_of
+from ..journal.record import digest, digest_of
 from ..memory.pages import Pages, zeros
 from ..memory.symmetric import used_rows
 from . import manifest
@@ -28,7 +27,6 @@ from . import manifest
 _NAME = re.compile(r"page-[0-9a-f]{32}(-copy)?\.safetensors")
 _MOST_HEADER = 1 << 12  # bytes of JSON; the library writes about 150
 _THREADS = min(4, os.cpu_count() or 1)  # that read pages; a digest takes longer than its bytes take to come
-_CHUNK = 1 << 19  # bytes that are read and taken into the digest while they are in the processor's cache
 _LINE = 64  # bytes that torch aligns tensors to
 
 
@@ -180,13 +178,12 @@ def read_file(path: Path, expected: str, sizes: tuple[int, int]) -> tuple[torch.
         )  # of the header; behind it is V, which a page of all rows keeps for its own
         data = np.empty(max(0, size - 8) + _LINE, np.uint8)
         data = data[-(data.ctypes.data + length) % _LINE :][: max(0, size - 8)]
-        hashed, view = hashlib.blake2b(start, digest_size=DIGEST), data.data
-        for at in range(0, len(view), _CHUNK):
-            files.fill(descriptor, view[at : at + _CHUNK])  # a file that has become shorter has another digest too
-            hashed.update(view[at : at + _CHUNK])
+        files.fill(descriptor, data.data)  # a file that has become shorter has another digest too
+        # In one piece, as it is read: the threads take turns between two calls, which takes long on a busy machine.
+        found = digest(start, data.data).hex()
     finally:
         os.close(descriptor)
-    if hashed.hexdigest() != expected:
+    if found != expected:
         raise ValueError(
             f"{path}: its checksum is not the one in its snapshot: truncated, damaged, or from another store"
         )

@@ -4,8 +4,7 @@ hold V themselves, and those of versions up to 4 hold V and C whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,27 +164,19 @@ class Restored:
     repaired: list[str] = field(default_factory=list)
 
 
-def restore(
-    folder: Path, kept: Manifest, memory: ResidualMemory, read_log: Callable[[], list[Entry]]
-) -> tuple[Restored, list[Entry]]:
+def restore(folder: Path, kept: Manifest, memory: ResidualMemory, history: list[Entry]) -> Restored:
     """Fill an empty memory from the newest good snapshot.
 
     Args:
         folder: the store's.
         kept: its manifest.
         memory: the memory to fill.
-        read_log: returns all records, from which a page is made again whose file is damaged; it runs while the newest snapshot is read.
-
-    Returns:
-        what came of it, and the records. Raises what `read_log` raises.
+        history: all records, from which a page is made again whose file is damaged.
     """
     made = Restored()
-    with ThreadPoolExecutor(1) as aside:
-        reading = [aside.submit(_opened, folder, snapshot, memory) for snapshot in kept.snapshots[:1]]
-        history = read_log()
-    for number, snapshot in enumerate(kept.snapshots):
+    for snapshot in kept.snapshots:
         try:
-            tensors, found = reading[number].result() if number < len(reading) else _opened(folder, snapshot, memory)
+            tensors, found = _opened(folder, snapshot, memory)
             repaired = list[str]()
             pages = None if found is None else _pages(found, memory, history[: snapshot.seq], repaired)
             fill(memory, tensors, float(snapshot.scale), pages)
@@ -193,8 +184,8 @@ def restore(
             made.problems.append(str(error))
             continue
         stored = {number: page.stored for number, page in (found or {}).items() if page.stored is not None}
-        return Restored(snapshot.seq, stored, made.problems, repaired), history
-    return made, history
+        return Restored(snapshot.seq, stored, made.problems, repaired)
+    return made
 
 
 def _opened(

@@ -228,7 +228,8 @@ class Store(Journal):
 
     def _load(self) -> None:
         """Fill the memory from the newest good snapshot and the log's records after it."""
-        made, history = snapshots.restore(self.folder, self.manifest, self.memory, self.history)
+        history = self.history()
+        made = snapshots.restore(self.folder, self.manifest, self.memory, history)
         self.page_files.note(self.memory.pages, made.stored)
         if any(entry.forgotten and entry.seq > made.seq for entry in history):
             raise Damaged("; ".join(made.problems or [f"{self.folder / CONFIG}: names no snapshot"]) + ". Updates were given up, so the memory "
