@@ -65,6 +65,14 @@ def read(path: Path, most: int | None = None, follow: bool = False) -> bytes:
         return file.read()
 
 
+def fill(descriptor: int, view: memoryview) -> int:
+    """Read from an open file, from where it stands, until a writable view is full or the file ends; returns the bytes read. Raises OSError."""
+    done = 0
+    while done < len(view) and (count := os.readv(descriptor, [view[done:]])):
+        done += count
+    return done
+
+
 def parts(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
     """All bytes of a regular file, at most `size` at a time. Raises as `read`."""
     with os.fdopen(open_regular(path, os.O_RDONLY), "rb", 0) as file:

@@ -25,6 +25,7 @@ _MEMORY = {
 _DISK = {
     "log": "log",
     "snapshots": "snapshots",
+    "pages": "their pages",
     "base file": "base file",
     "ledger": "ledger",
     "sum": "all of it",
@@ -92,7 +93,11 @@ def tell(options: argparse.Namespace, plan: Plan, actual: dict[str, Any] | None 
     for name, size in disk.items():
         _line(options, _DISK[name], size, found.get(name))
     say(options, "and")
-    for name, text in (("record", "one edit in the log"), ("snapshot", "one snapshot"), ("saved", "a memory folder")):
+    for name, text in (
+        ("record", "one edit in the log"),
+        ("snapshot", "one snapshot, without pages"),
+        ("saved", "a memory folder"),
+    ):
         _line(options, text, getattr(plan, name)(), None if actual is None else actual.get(name))
 
 

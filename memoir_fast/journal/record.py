@@ -282,6 +282,7 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
     from safetensors.torch import load
 
     from ..memory.update import Update
+    from ..ops.checks import all_finite
 
     D, d, k = sizes
     where, header = f"{entry.path}: record {entry.seq}", entry.header
@@ -314,7 +315,7 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
         raise Damaged(f"{where}: holds {sorted(tensors)} in {quoted(header.get('dtype'))}, expected {sorted(expected)}")
     for name, shape in expected.items():
         tensor = tensors[name]
-        if tuple(tensor.shape) != shape or tensor.dtype != dtype or not torch.isfinite(tensor).all():
+        if tuple(tensor.shape) != shape or tensor.dtype != dtype or not all_finite(tensor):
             raise Damaged(
                 f"{where}: tensor {name!r} must be finite, {shape} {dtype}, got {tuple(tensor.shape)} {tensor.dtype}"
             )

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
+from .. import ops
+
+if TYPE_CHECKING:
+    from .update import Update
+
 _MOST_ROWS = (1 << 31) - 1  # files number rows with 32 bits
+_VERSIONS = itertools.count(1)  # of all pages of this process, so that none has another one's
 
 
 def page_of(edit: int, page_edits: int | None) -> int:
@@ -16,7 +25,8 @@ def page_of(edit: int, page_edits: int | None) -> int:
 class Pages:
     """Pages of (D, d) float32, by number, each of them made of zeros when it is first written to.
 
-    Row `p * D + j` stands for feature j's weights in page p.
+    Row `p * D + j` stands for feature j's weights in page p. Each page has a version, which is another one after every change: whoever wrote a
+    page to a file sees by it whether the file still holds the page.
 
     Args:
         in_features: D.
@@ -29,6 +39,7 @@ class Pages:
     def __init__(self, in_features: int, out_features: int):
         self._size, self._width = in_features, out_features
         self.held: dict[int, torch.Tensor] = {0: zeros(in_features, out_features)}
+        self._versions = {0: next(_VERSIONS)}
 
     @property
     def device(self) -> torch.device:
@@ -37,25 +48,51 @@ class Pages:
 
     @property
     def whole(self) -> torch.Tensor:
-        """((last + 1) * D, d): all rows. With one page that page itself, to be changed in place; otherwise a copy."""
+        """((last + 1) * D, d): all rows. With one page that page itself, to be changed in place at once; otherwise a copy."""
         if len(self.held) == 1:
-            return self.held[0]
-        found = torch.zeros((max(self.held) + 1) * self._size, self._width, device=self.device)
-        for number, page in self.held.items():
-            found[number * self._size : (number + 1) * self._size] = page
-        return found
+            return self.at(0)
+        return torch.cat([self.page(number) for number in range(max(self.held) + 1)])
 
     def to(self, device: torch.device) -> None:
         """Move them to a device."""
         self.held = {number: page.to(device) for number, page in self.held.items()}
 
+    def version(self, number: int) -> int:
+        """The version of a page that is there."""
+        return self._versions[number]
+
+    def page(self, number: int) -> torch.Tensor:
+        """A page (D, d) to read: zeros where there is none yet."""
+        found = self.held.get(number)
+        return zeros(self._size, self._width).to(self.device) if found is None else found
+
     def at(self, number: int) -> torch.Tensor:
-        """A page (D, d) to write to. Raises ValueError for a number that no file could name."""
+        """A page (D, d) to write to at once: the next writer asks again. Raises ValueError for a number that no file could name."""
         if number not in self.held:
-            self.check(number)
-            self.held[number] = zeros(self._size, self._width).to(self.device)
-            self.held = dict(sorted(self.held.items()))
+            self.take(number, zeros(self._size, self._width))
+        self._versions[number] = next(_VERSIONS)
         return self.held[number]
+
+    def take(self, number: int, page: torch.Tensor) -> None:
+        """Hold a page (D, d) from now on, in the place of what is there. Raises ValueError as `at`."""
+        self.check(number)
+        last = next(reversed(self.held))
+        sorted_still = number in self.held or number > last
+        self.held[number], self._versions[number] = page.to(self.device), next(_VERSIONS)
+        if not sorted_still:
+            self.held = dict(sorted(self.held.items()))
+
+    def touch(self) -> None:
+        """Take every page for changed."""
+        self._versions = {number: next(_VERSIONS) for number in self.held}
+
+    def add(self, update: Update, sign: int = 1) -> None:
+        """Add an update, which is on their device, or take it back with sign -1. Raises ValueError as `at`."""
+        page, rows = self.at(update.page), update.rows
+        if update.moves is not None and update.G is not None:
+            ops.masked_scatter_(page, rows, update.moves, update.G, sign / update.scale)
+        else:
+            page.index_add_(0, rows.long(), update.delta(), alpha=sign / update.scale)
 
     def check(self, number: int) -> None:
         """Raise ValueError for the number of a page whose rows no file could name."""
@@ -96,11 +133,12 @@ class Pages:
     def keep_to(self, last: int) -> None:
         """Forget the pages after `last`."""
         self.held = {number: page for number, page in self.held.items() if number <= last}
+        self._versions = {number: version for number, version in self._versions.items() if number <= last}
 
     def clear(self) -> None:
         """Forget what was written."""
         self.keep_to(0)
-        self.held[0].zero_()
+        self.at(0).zero_()
 
 
 def zeros(rows: int, columns: int) -> torch.Tensor:

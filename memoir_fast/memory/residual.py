@@ -143,22 +143,18 @@ class ResidualMemory:
         """Add an update to V and C, or take it back with sign -1. Neither the scale nor the index is touched. The first update of a
         page begins it; C has nothing of earlier pages, which get no new edits."""
         with self.lock:
-            page = self.pages.at(update.page)
+            self.pages.check(update.page)
             if update.page > self.page:
                 self._begin(update.page)
             newest = update.page == self.page
             if newest and self.drift is not None and update.features is not None:
                 self.drift.add(update.rows, update.features, sign)
             update = update.to(self.device)
-            rows = update.rows
             self._blocks.clear()
-            if update.moves is not None and update.G is not None:
-                ops.masked_scatter_(page, rows, update.moves, update.G, sign / update.scale)
-            else:
-                page.index_add_(0, rows.long(), update.delta(), alpha=sign / update.scale)
+            self.pages.add(update, sign)
             if newest and self.reads is not None:
                 assert update.features is not None
-                self.reads.add(rows, update.features, sign)
+                self.reads.add(update.rows, update.features, sign)
 
     def _begin(self, page: int) -> None:
         """Go on with another page."""
@@ -170,7 +166,8 @@ class ResidualMemory:
             self.drift.clear()
 
     def forget_blocks(self) -> None:
-        """Call this after changing V other than by `write`, so that new readers get fresh copies."""
+        """Call this after changing V other than by `write`, so that new readers, and files, get fresh copies."""
+        self.pages.touch()
         self._blocks.clear()
 
     def clear(self) -> None:
@@ -186,13 +183,13 @@ class ResidualMemory:
                 self.drift.clear()
             self.scale = 1.0
 
-    def fill(self, V: torch.Tensor, scale: float, ids: Sequence[int], signatures: np.ndarray, C: torch.Tensor | Symmetric | None = None,
+    def fill(self, V: torch.Tensor | dict[int, torch.Tensor], scale: float, ids: Sequence[int], signatures: np.ndarray, C: torch.Tensor | Symmetric | None = None,
              sums: torch.Tensor | None = None, rows: torch.Tensor | None = None, columns: torch.Tensor | None = None,
              page: int = 0) -> None:  # fmt: skip
         """Fill an empty memory.
 
         Args:
-            V: (P * D, d) float32, or only the rows `rows`.
+            V: (P * D, d) float32, or only the rows `rows`; or the pages (D, d) by number, to be this memory's own.
             scale: S.
             ids: n ints, ascending.
             signatures: (n, ceil(D/8)) uint8.
@@ -209,7 +206,11 @@ class ResidualMemory:
                 self.index.add(ids, signatures)
             self._blocks.clear()
             self.page = page
-            self.pages.put(torch.arange(len(V)) if rows is None else rows, V)
+            if isinstance(V, dict):
+                for number, values in V.items():
+                    self.pages.take(number, values)
+            else:
+                self.pages.put(torch.arange(len(V)) if rows is None else rows, V)
             if self.reads is not None:
                 assert C is not None
                 if isinstance(C, Symmetric):
@@ -255,7 +256,7 @@ class ResidualMemory:
             indices = self.indices_of(edit_id)
             block = self._blocks.get(edit_id)
             if block is None:
-                page = self.pages.at(self.page_of(edit_id))
+                page = self.pages.page(self.page_of(edit_id))
                 rows = ops.upload(indices.long(), page.device)
                 with (
                     torch.inference_mode(False),

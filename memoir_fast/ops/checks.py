@@ -6,12 +6,22 @@ They run at every call, so messages are built only when needed.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 WEIGHTS = (torch.float32, torch.bfloat16, torch.float64)
 _INT32 = (torch.int32,)
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether a floating-point tensor holds neither NaN nor infinity: in one pass, without the tensors of its size that isfinite makes."""
+    if not tensor.numel():
+        return True
+    low, high = torch.aminmax(tensor)  # both are NaN where one number is
+    return math.isfinite(low) and math.isfinite(high)
 
 
 def _tensor(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..memory.pages import page_of
+from ..ops.checks import all_finite
 from .tables import NAMES, PREFIX
 
 _DTYPES = {
@@ -35,7 +36,7 @@ def check_tables(tensors: dict[str, torch.Tensor], section: dict[str, Any]) -> N
         if tensor.dtype != _DTYPES[name] or (tuple(tensor.shape) != wanted and (n or name != "signatures")):
             raise _wrong(name, f"is {tuple(tensor.shape)} {tensor.dtype}, expected {wanted} {_DTYPES[name]}")
     for name in ("V", "background", "scale"):
-        if not bool(tensors[PREFIX + name].isfinite().all()):
+        if not all_finite(tensors[PREFIX + name]):
             raise _wrong(name, "holds NaN or infinity")
     if not torch.equal(tensors[PREFIX + "permutation"].sort().values, torch.arange(D, dtype=torch.int32)):
         raise _wrong("permutation", f"is no permutation of {D} features")

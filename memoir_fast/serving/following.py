@@ -181,19 +181,25 @@ class Follower:
         if self.store is not None:
             replica.check_same_memory(self.folder, self.store.manifest, kept)
         with place.beside(self.folder, _ours, "--store", "no copy of a store") as new:
-            files = [(kept.base_file, kept.base), *((one.file, one.digest) for one in kept.snapshots)]
             with place.working(self.folder) as aside:
-                for name, wanted in files:
-                    self.origin.tensors(wanted, aside / name)
-                replica.make(
-                    new, kept, [(name, aside / name) for name, _ in files], self._pages(digest), self.origin.url
-                )
+                files = self._files(kept, aside)
+                replica.make(new, kept, [(path.name, path) for path in files], self._pages(digest), self.origin.url)
             if self.store is not None:
                 self.store.close()
                 self.store = None
         self.store, self._settings = Store(self.folder, writer=True), digest
         _LOG.info("%s: a copy of %s up to record %d", self.folder, self.origin.url, self.seq)
         self._tell(self.seq, True)
+
+    def _files(self, kept: Manifest, aside: Path) -> list[Path]:
+        """The base file, the snapshots and the pages that these list, fetched into a folder. Raises as `catch_up`."""
+        named = [(kept.base_file, kept.base), *((one.file, one.digest) for one in kept.snapshots)]
+        for name, wanted in named:
+            self.origin.tensors(wanted, aside / name)
+        for page in replica.pages_of(aside, kept):
+            named.append((replica.page_file(page), page))
+            self.origin.tensors(page, aside / named[-1][0])
+        return [aside / name for name, _ in named]
 
     def _pages(self, settings: str) -> Iterator[list[bytes]]:
         """All records that the service has by now."""

@@ -1,7 +1,7 @@
 """Export a store to one file, import it again, and merge two stores.
 
 A bundle is a sequence of records like the log's: first one with `config.json` and the base tensors; then, if updates
-were given up, one with the snapshot that still holds them; then the log.
+were given up, one with the snapshot that still holds them and one for each page that it lists; then the log.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ..base import files
 from ..base.fingerprint import differences
 from ..errors import Damaged, StoreError, quoted
 from ..journal.journal import now
-from ..journal.record import Entry, encode, origin_of
-from . import manifest
+from ..journal.record import Entry, digest, encode, origin_of
+from . import manifest, page_files, snapshots
 from .log import Chain, entry_at, segment_path
 from .manifest import Manifest
 from .store import Store
@@ -35,15 +35,18 @@ def export_bundle(store: Store, path: str | Path) -> None:
     path, kept = Path(path), store.manifest
     history = store.history()
     forgotten = any(entry.forgotten for entry in history)
-    snapshots = kept.snapshots[:1] if forgotten else []
-    if forgotten and not snapshots:
+    holding = kept.snapshots[:1] if forgotten else []
+    if forgotten and not holding:
         raise StoreError(f"{store.folder}: updates were given up, and there is no snapshot that holds them")
-    described = json.loads(replace(kept, snapshots=snapshots).to_bytes())
+    listed = [(one, snapshots.pages_of(store.folder / one.file, one, kept).values()) for one in holding]
+    described = json.loads(replace(kept, snapshots=holding).to_bytes())
 
     def parts() -> Iterator[bytes]:
         yield encode({"seq": 0, "kind": "bundle", "config": described}, files.read(store.folder / kept.base_file))
-        for snapshot in snapshots:
+        for snapshot, pages in listed:
             yield encode({"seq": 0, "kind": "snapshot"}, files.read(store.folder / snapshot.file))
+            for page in pages:
+                yield encode({"seq": 0, "kind": "page"}, page_files.bytes_of(store.folder, page))
         for entry in history:
             yield entry.raw()
 
@@ -82,7 +85,8 @@ def _imported(entries: list[Entry], path: Path, folder: Path) -> Store:
         raise Damaged(f"{path}: is not a bundle (its first record is not a bundle's head)")
     kept = Manifest.from_bytes(json.dumps(entries[0].header["config"]).encode(), path)
     boxed = [entry for entry in entries[1:] if entry.header["kind"] == "snapshot"]
-    log = entries[1 + len(boxed) :]
+    pages = [entry for entry in entries[1:] if entry.header["kind"] == "page"]
+    log = entries[1 + len(boxed) + len(pages) :]
     chain = Chain(kept.store)
     for entry in log:
         chain = chain.then(entry)
@@ -96,6 +100,8 @@ def _imported(entries: list[Entry], path: Path, folder: Path) -> Store:
         files.replace(folder / kept.base_file, entries[0].body())
         for snapshot, entry in zip(kept.snapshots, boxed, strict=True):
             files.replace(folder / snapshot.file, entry.body())
+        for entry in pages:
+            files.replace(folder / page_files.file_of(digest(entry.body()).hex()), entry.body())
         if log:
             files.replace(segment_path(folder, 1), (entry.raw() for entry in log))
         kept.save(folder)  # last, because it makes the folder a store

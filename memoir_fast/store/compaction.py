@@ -14,6 +14,7 @@ from ..memory.symmetric import Symmetric
 from . import manifest, snapshots
 from .log import Writer, scan, segment_path, segments
 from .manifest import Snapshot
+from .page_files import is_page
 
 FEW = 256  # edits whose records are read again whenever C may have drifted
 MOST_DRIFT = 1e-5  # of C's norm; the additions alone leave less
@@ -41,9 +42,10 @@ def compact(store: Store, forget_before: int | None = None) -> None:
         raise TypeError(f"forget_before must be an edit's id, got {forget_before!r}")
     if store.mended != state.changed and memory.reads is not None:
         _mend(memory.reads, store)
-    tensors = snapshots.tensors_of(memory)
     name = f"snapshot-{state.seq:012d}.safetensors"
     try:
+        pages = store.page_files.write(store.folder, memory.pages, _given_up_pages(store, forget_before))
+        tensors = snapshots.tensors_of(memory, pages)
         found = manifest.write_tensors(store.folder / name, tensors)
         snapshot = Snapshot(state.seq, name, found, memory.scale)
         updated = store.manifest.with_snapshot(snapshot).named()
@@ -57,10 +59,7 @@ def compact(store: Store, forget_before: int | None = None) -> None:
         store.keep(updated)
         with contextlib.suppress(sqlite3.Error):  # a ledger that says where the log ended before is not read
             store.note_place()
-        kept = {s.file for s in updated.snapshots}
-        for path in store.folder.glob("snapshot-*.safetensors"):
-            if path.name not in kept and manifest.is_snapshot(path.name) and not path.is_dir():
-                path.unlink()
+        _remove_others(store, pages)
         if forget_before is not None:
             _forget(store, forget_before)
     except OSError as error:
@@ -83,6 +82,26 @@ def _begin_segment(store: Store) -> None:
         raise
     store._log = fresh
     old.close()
+
+
+def _remove_others(store: Store, pages: dict[int, str]) -> None:
+    """Delete the snapshots that `config.json` no longer names, and the pages that none of those lists that it does name. pages: which the newest lists."""
+    kept = {snapshot.file for snapshot in store.manifest.snapshots} | {*snapshots.page_names(pages.values())}
+    for snapshot in store.manifest.snapshots[1:]:
+        if snapshot.seq != store.state.seq:  # otherwise a copy of the newest
+            with contextlib.suppress(ValueError):  # one that cannot be read has no use for its pages
+                listed = snapshots.pages_of(store.folder / snapshot.file, snapshot, store.manifest)
+                kept |= {*snapshots.page_names(listed.values())}
+    for pattern, ours in (("snapshot-*", manifest.is_snapshot), ("page-*", is_page)):
+        for path in store.folder.glob(pattern):
+            if path.name not in kept and ours(path.name) and not path.is_dir():
+                path.unlink()
+
+
+def _given_up_pages(store: Store, before: int | None) -> set[int]:
+    """The pages of the edits whose updates are given up already or, for edits below `before`, now."""
+    entries = store.state.entries.items()
+    return {store.memory.page_of(i) for i, e in entries if e.forgotten or (before is not None and i < before)}
 
 
 def _given_up(store: Store, before: int | None) -> int:

@@ -30,6 +30,7 @@ from ..journal.record import Entry, check_header, digest
 from ..journal.volatile import VolatileJournal
 from ..memory.pages import page_of
 from ..memory.residual import ResidualMemory
+from ..ops.checks import all_finite
 from . import snapshots
 from .manifest import MOST_BASE, MOST_CONFIG, SUMS, check_fits, checksum
 
@@ -260,7 +261,7 @@ def _check(folder: Path, saved: Saved) -> None:
         if tensor is None or tuple(tensor.shape) != shape or tensor.dtype != dtype:
             found = "nothing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
             raise ValueError(f"{path}: tensor {name!r} is {found}, expected {shape} {dtype}")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not all_finite(tensor):
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
     ids = tensors["ids"].tolist()
     if [e.get("id") if isinstance(e, dict) else None for e in saved.edits] != ids:

@@ -40,6 +40,6 @@ def renew(store: Store, fresh: Store) -> None:
         store.memory.clear()
         store.state.take(fresh.state)
         made, index = fresh.memory, fresh.memory.index
-        store.memory.fill(made.V, made.scale, index.ids, index.signatures(), made.reads, page=made.page)
+        store.memory.fill(made.pages.held, made.scale, index.ids, index.signatures(), made.reads, page=made.page)
     store.manifest, store._history = fresh.manifest, fresh._history
     store.calibration, store.words = fresh.calibration, fresh.words

@@ -18,7 +18,7 @@ from ..errors import StoreError, quoted
 from ..journal.journal import now
 
 # Files that an interrupted writer of this library may have left.
-_PART = re.compile(r"(config\.json|writer\.json|(base|snapshot|log|unfinished)[-.\w]*)\.part")
+_PART = re.compile(r"(config\.json|writer\.json|(base|snapshot|page|log|unfinished)[-.\w]*)\.part")
 
 
 class WriterLock:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import torch
 
 CONFIG, BASE = "config.json", "base.safetensors"
-FORMAT, FORMAT_VERSION = "memoir_fast store", 6
-# Up to version 5 a memory has one page. Up to version 4 snapshots hold all of V and C. Up to version 3 the memory acts on all tokens; in 1 and 2 records do not state their place; 1 knows only
+FORMAT, FORMAT_VERSION = "memoir_fast store", 7
+# Up to version 6 snapshots hold their pages themselves. Up to version 5 a memory has one page. Up to version 4 snapshots hold all of V and C. Up to version 3 the memory acts on all tokens; in 1 and 2 records do not state their place; 1 knows only
 # router="mask".
-READS = (1, 2, 3, 4, 5, 6)
+READS = (1, 2, 3, 4, 5, 6, 7)
 _LARGEST = 1 << 32  # numbers in V or C; the largest open models have half as many
 _WIDEST = 1 << 18  # features of a projection; those of the largest open models have a quarter
 MOST_CONFIG, MOST_BASE = 64 << 20, 4 << 30  # bytes of files that the library can have written
@@ -39,7 +39,7 @@ _SNAPSHOT = re.compile(r"snapshot-\d{12}(-copy)?\.safetensors")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A file with V, C and the signatures as they were after record `seq`.
+    """A file with C, the signatures and the list of V's pages (see `page_files`) as they were after record `seq`.
 
     Attributes:
         seq: the record's number.
@@ -232,7 +232,11 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
     """Write a safetensors file and read it back; returns the digest of its bytes."""
     from safetensors.torch import save
 
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    return write_bytes(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def write_bytes(path: Path, data: bytes) -> str:
+    """Write a file and read it back; returns the digest of its bytes."""
     files.replace(path, data)
     found = digest(data)
     if digest_of(files.parts(path)) != found:
@@ -252,9 +256,10 @@ def read_tensors(
 
 def check_tensors(data: bytes, path: Path, shapes: Shapes | ShapesOf) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file's bytes; path: for messages. Raises ValueError for a wrong shape or dtype, NaN or infinity."""
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
+
+    from ..ops.checks import all_finite
 
     try:
         tensors = load(data)
@@ -271,7 +276,7 @@ def check_tensors(data: bytes, path: Path, shapes: Shapes | ShapesOf) -> dict[st
         ):
             found = "nothing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
             raise ValueError(f"{path}: tensor {name!r} is {found}, expected {shape} {dtype}")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not all_finite(tensor):
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
     return tensors
 

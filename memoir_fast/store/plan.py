@@ -158,10 +158,20 @@ class Plan:
         return _HEADER + _TEXT + self._code() * 4 // 3
 
     def snapshot(self) -> int:
-        """A snapshot of the memory."""
+        """A snapshot of the memory, without the pages that it lists."""
         rows, D = self._touched(self._newest), self.sizes.in_features
         C = 2 * rows * (rows + 1) + 4 * rows + 8 * D * _VECTORS if self.tracks else 0
-        return 4 * self._rows * (self.sizes.out_features + 1) + C + self.edits * (8 + self._width) + 600
+        return C + self.edits * (8 + self._width) + 600 + self._pages * 20
+
+    def pages(self, snapshots: int = 1) -> int:
+        """The files of the pages that so many snapshots list: the newest one's, and of each earlier one that which was then the newest."""
+        rows = self._rows + (snapshots - 1) * self._touched(self._newest)
+        return (4 * rows * (self.sizes.out_features + 1) + 152 * (self._pages + snapshots - 1)) if snapshots else 0
+
+    @property
+    def _pages(self) -> int:
+        """How many pages there are."""
+        return -(-self.edits // self.page_edits) if self.page_edits else min(1, self.edits)
 
     def base_file(self) -> int:
         """The store's base file; `write="preconditioned"` or not, it holds what routing was measured with."""
@@ -175,6 +185,7 @@ class Plan:
         found = {
             "log": log,
             "snapshots": number * self.snapshot(),
+            "pages": self.pages(number),
             "base file": self.base_file(),
             "ledger": 20_000 + self.edits * (_ROW + _TEXT),
         }
@@ -183,7 +194,7 @@ class Plan:
     def saved(self) -> int:
         """A memory folder, as `save_pretrained` writes it."""
         sums = 8 * self.sizes.in_features * _VECTORS if self.tracks else 0
-        return self.snapshot() - sums + self.base_file() + self.edits * self._header() + 3000
+        return self.snapshot() + self.pages() - sums + self.base_file() + self.edits * self._header() + 3000
 
     def value(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -232,7 +243,7 @@ def _with_sum(parts: dict[str, int]) -> dict[str, int]:
 
 
 def taken_by(folder: Path, kept: Manifest, edits: int) -> dict[str, Any]:
-    """What an existing store takes, by the names of a plan: "disk", all its "bytes", the mean "record" and the newest "snapshot", None where there is none.
+    """What an existing store takes, by the names of a plan: "disk", all its "bytes", the mean "record" and the newest "snapshot" without its pages, None where there is none.
 
     Args:
         folder: the store's. kept: its manifest. edits: how many were made.
@@ -242,7 +253,13 @@ def taken_by(folder: Path, kept: Manifest, edits: int) -> dict[str, Any]:
     def of(beginning: str) -> int:
         return sum(size for name, size in sizes.items() if name.startswith(beginning))
 
-    disk = {"log": of("log-"), "snapshots": of("snapshot-"), "base file": of("base"), "ledger": of("ledger.sqlite")}
+    disk = {
+        "log": of("log-"),
+        "snapshots": of("snapshot-"),
+        "pages": of("page-"),
+        "base file": of("base"),
+        "ledger": of("ledger.sqlite"),
+    }
     newest = sizes.get(kept.snapshots[0].file) if kept.snapshots else None
     return {
         "bytes": sum(sizes.values()),

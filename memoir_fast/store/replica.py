@@ -1,7 +1,7 @@
 """A copy of another store that is kept up to date by its records: what the origin tells, and what the copy does with it.
 
 The log is the authority, so the copy needs no more than the origin's settings, its base file, and its records in order, each under its own
-checksum and chained to the one before. Where updates were given up, a snapshot that holds them comes first.
+checksum and chained to the one before. Where updates were given up, a snapshot that holds them, and its pages, come first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..base.json_text import parse
 from ..errors import Damaged
 from ..journal.memory_state import words_among
 from ..journal.record import digest, read_entry
-from . import manifest
+from . import manifest, page_files, snapshots
 from .identity import check_same_memory as check_same_memory
 from .identity import check_same_rule
 from .log import segment_path
@@ -33,6 +33,17 @@ _LONGEST_MARK = 1 << 16
 def told(kept: Manifest, forgotten: bool) -> Manifest:
     """The part of an origin's `config.json` that its copies share; forgotten: whether updates were given up, which then only a snapshot holds."""
     return replace(kept, snapshots=kept.snapshots[:1] if forgotten else [])
+
+
+def pages_of(folder: Path, kept: Manifest) -> list[str]:
+    """The digests of the pages that the snapshots list which an origin told of, and which lie in a folder. Raises ValueError for a damaged one."""
+    listed = (snapshots.pages_of(folder / one.file, one, kept).values() for one in kept.snapshots)
+    return [*dict.fromkeys(page for pages in listed for page in pages)]
+
+
+def page_file(page: str) -> str:
+    """The name of the file of the page with this digest."""
+    return page_files.file_of(page)
 
 
 def origin_of_copy(folder: Path) -> str | None:
@@ -71,7 +82,7 @@ def make(
 
     Args:
         kept: the origin's settings, as `told` gives them.
-        tensors: (name, a file with its bytes) of the base file and the snapshots that `kept` names; the files are moved.
+        tensors: (name, a file with its bytes) of the base file, the snapshots that `kept` names and the pages that these list; the files are moved.
         pages: all records of the origin, in order.
         origin: its address.
 

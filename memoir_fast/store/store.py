@@ -2,7 +2,8 @@
 
     config.json          settings, the base model's fingerprint, the newest snapshots; under a checksum
     base.safetensors     permutation, background, calibration signatures, the words' matcher, the unrelated prompts
-    snapshot-<seq>       V, C and signatures after record <seq>
+    snapshot-<seq>       C, signatures and the list of V's pages after record <seq>
+    page-<digest>        a page of V, which any number of snapshots list
     log-<seq>.bin        the records from <seq> on; the last segment is live, the others are the archive
     ledger.sqlite        one row per edit, for queries; made from the log
 
@@ -36,6 +37,7 @@ from .ledger import Ledger, Place, acknowledged, open_ledger, reconcile
 from .lock import WriterLock
 from .log import History, Writer, check_reaches, segment_path, segments
 from .manifest import BASE, CONFIG, Manifest
+from .page_files import PageFiles
 from .verify import verify
 
 DURABILITIES = ("edit", "batch")
@@ -72,6 +74,7 @@ class Store(Journal):
         self._process = os.getpid()
         self._ledger: Ledger | None = None
         self._lock: WriterLock | None = None
+        self.page_files = PageFiles()
         self.mended = 0  # the state's count of changes when C was last found to be the sum of the records, or made it
         if not (self.folder / CONFIG).exists():
             raise ValueError(f"{self.folder}: there is no store in this folder ({CONFIG} is missing)")
@@ -226,17 +229,18 @@ class Store(Journal):
     def _load(self) -> None:
         """Fill the memory from the newest good snapshot and the log's records after it."""
         history = self.history()
-        problems: list[str] = []
-        snapshot = snapshots.restore(self.folder, self.manifest, self.memory, problems)
-        if any(entry.forgotten and entry.seq > snapshot for entry in history):
-            raise Damaged("; ".join(problems or [f"{self.folder / CONFIG}: names no snapshot"]) + ". Updates were given up, so the memory "
+        made = snapshots.restore(self.folder, self.manifest, self.memory, history)
+        self.page_files.note(self.memory.pages, made.stored)
+        if any(entry.forgotten and entry.seq > made.seq for entry in history):
+            raise Damaged("; ".join(made.problems or [f"{self.folder / CONFIG}: names no snapshot"]) + ". Updates were given up, so the memory "
                           "cannot be made again from the log: put a snapshot back from a copy")  # fmt: skip
         self.report += [
-            f"{problem}; the memory was made again from an older snapshot and the log" for problem in problems
+            f"{problem}; the memory was made again from an older snapshot and the log" for problem in made.problems
         ]
+        self.report += made.repaired
         for entry in history:
-            self.state.apply(entry, effect=entry.seq > snapshot)
-            if entry.seq == snapshot and self.state.active() != self.memory.index.ids:
+            self.state.apply(entry, effect=entry.seq > made.seq)
+            if entry.seq == made.seq and self.state.active() != self.memory.index.ids:
                 raise ValueError(
                     f"{self.folder / CONFIG}: the snapshot's signatures are not those of the log's active edits"
                 )

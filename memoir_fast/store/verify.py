@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..journal.record import Entry
 from ..journal.state import STATUSES, State
 from ..memory.residual import ResidualMemory
-from . import snapshots
+from . import page_files, snapshots
 from .ledger import as_stored
 from .listing import Listing
 
@@ -41,13 +41,7 @@ def verify(store: Store, each: Callable[[], Any] | None = None) -> dict[str, Any
     problems: list[str] = []
     history = store.history()
     difference = _replayed(store, history, problems, each or (lambda: None))
-    D, d, _ = store.manifest.sizes
-    for snapshot in store.manifest.snapshots:
-        try:
-            pages = store.memory.page_of(snapshot.seq) + 1
-            snapshots.read(store.folder / snapshot.file, snapshot.digest, (D, d), store.memory.reads is not None, pages)
-        except ValueError as error:
-            problems.append(str(error))
+    _snapshots(store, problems)
     if _ledger(store) not in (None, [as_stored(store.state.row(edit)) for edit in store.state.entries]):
         problems.append("ledger.sqlite does not say what the log says")
     statuses = list(store.state.statuses.values())
@@ -59,6 +53,26 @@ def verify(store: Store, each: Callable[[], Any] | None = None) -> dict[str, Any
         "repaired": store.report,
         "problems": problems,
     }
+
+
+def _snapshots(store: Store, problems: list[str]) -> None:
+    """Read the snapshots, the pages that they list, and the copies of these."""
+    D, d, _ = store.manifest.sizes
+    pages = set[str]()
+    for snapshot in store.manifest.snapshots:
+        try:
+            pages |= {*snapshots.pages_of(store.folder / snapshot.file, snapshot, store.manifest).values()}
+        except ValueError as error:
+            problems.append(str(error))
+    for page in sorted(pages):
+        for copy in (False, True):
+            path = store.folder / page_files.file_of(page, copy)
+            if copy and not path.exists() and not path.is_symlink():
+                continue
+            try:
+                page_files.read_file(path, page, (D, d))
+            except ValueError as error:
+                problems.append(str(error))
 
 
 def _ledger(store: Store) -> list[dict[str, Any]] | None:

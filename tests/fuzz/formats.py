@@ -22,7 +22,7 @@ from memoir_fast.journal.record import digest
 from memoir_fast.ops.search import flat_index, write_flat
 from memoir_fast.serving.section import section_of
 from memoir_fast.serving.tables import tables_of
-from memoir_fast.store import Store
+from memoir_fast.store import Store, page_files
 from tests.support.forging import named_again, resealed
 from tests.support.models import tiny_memoir, tiny_model, word_tokenizer
 from tests.support.stores import add, new_store
@@ -57,7 +57,7 @@ def _stores(to: Path) -> None:
         shutil.copytree(version / "store", to / version.name / "store")
     shutil.copytree(GOLDEN / "v4" / "store", to / "merging" / "store")
     shutil.copytree(GOLDEN / "v4" / "store", to / "merging" / "mine")
-    with new_store(to / "two" / "store") as store:
+    with new_store(to / "two" / "store", page_edits=2) as store:
         for number in range(6):
             add(store, number)
             if number in (1, 3):
@@ -78,7 +78,15 @@ def _damage_store(folder: Path, rng: random.Random, outside: Path) -> None:
     if rng.random() < 0.12:
         if rng.random() < 0.3:
             path = place / rng.choice(
-                ["writer.json", "lock", "ledger.sqlite-wal", "x.part", "log-000000000099.bin", "snapshot-x.safetensors"]
+                [
+                    "writer.json",
+                    "lock",
+                    "ledger.sqlite-wal",
+                    "x.part",
+                    "log-000000000099.bin",
+                    "snapshot-x.safetensors",
+                    "page-x.safetensors",
+                ]
             )
             path.write_bytes(path.read_bytes() if path.exists() else b"")
         mutations.kind_of_file(path, rng, outside)
@@ -102,6 +110,8 @@ def _put_right(place: Path, path: Path, rng: random.Random) -> None:
     if rng.random() < 0.1:
         return
     found = digest(path.read_bytes()).hex()
+    if page_files.is_page(path.name):
+        return _list_page(place, path, found, rng)
 
     def change(kept: dict[str, Any]) -> None:
         if path.name == kept.get("base_file", "base.safetensors"):
@@ -111,6 +121,16 @@ def _put_right(place: Path, path: Path, rng: random.Random) -> None:
                 snapshot["digest"] = found
 
     resealed(place, change)
+
+
+def _list_page(place: Path, path: Path, found: str, rng: random.Random) -> None:
+    """Name a page's file by the digest of what it holds now, and let the snapshots list that."""
+    before = path.name.removeprefix("page-")[:32]
+    path.rename(place / path.name.replace(before, found))
+    for snapshot in place.glob("snapshot-*.safetensors"):
+        raw = snapshot.read_bytes()
+        snapshot.write_bytes(raw.replace(bytes.fromhex(before), bytes.fromhex(found)))
+        _put_right(place, snapshot, rng)
 
 
 # ---- bundles, memory folders -------------------------------------------------------------------------------------

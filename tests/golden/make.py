@@ -48,7 +48,7 @@ def make(folder: Path) -> None:
     model.save_pretrained(folder / "memory")
     state = model.store.state
     expected = {
-        "format_versions": {"store": 6, "memory": 6},
+        "format_versions": {"store": 7, "memory": 6},
         "sizes": list(model.store.manifest.sizes),
         "seq": state.seq,
         "next_id": state.next_id,

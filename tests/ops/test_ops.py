@@ -13,6 +13,7 @@ import torch
 
 from memoir_fast import ops
 from memoir_fast.ops import cpu
+from memoir_fast.ops.checks import all_finite
 from memoir_fast.reading.routes import Routes
 from tests.support.models import tiny_memoir
 from tests.support.operations import LEVELS, product_case, tophash_case
@@ -197,3 +198,15 @@ def test_requested_backends_and_levels():
     assert wrong.returncode != 0 and "MEMOIR_FAST_SIMD must be one of scalar" in wrong.stderr
     wrong = run(MEMOIR_FAST_BACKEND="fpga")
     assert wrong.returncode != 0 and "MEMOIR_FAST_BACKEND must be one of" in wrong.stderr
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_one_number_that_is_not_finite_is_found_wherever_it_is(dtype, bad):
+    tensor = torch.randn(7, 33).to(dtype)
+    assert all_finite(tensor) and all_finite(tensor[:0])
+    assert all_finite(torch.full((3,), torch.finfo(dtype).max, dtype=dtype))
+    for place in range(tensor.numel()):
+        damaged = tensor.clone()
+        damaged.view(-1)[place] = bad
+        assert not all_finite(damaged)

@@ -34,7 +34,8 @@ def copied(store: Store, tmp_path: Path, name: str = "copy") -> Store:
     forgotten = any(entry.forgotten for entry in store.history())
     kept = replica.told(store.manifest, forgotten)
     tensors = []
-    for file in (kept.base_file, *(snapshot.file for snapshot in kept.snapshots)):
+    pages = map(replica.page_file, replica.pages_of(store.folder, kept))
+    for file in (kept.base_file, *(snapshot.file for snapshot in kept.snapshots), *pages):
         shutil.copy(store.folder / file, tmp_path / f"{name}-{file}")
         tensors.append((file, tmp_path / f"{name}-{file}"))
     replica.make(folder, kept, tensors, [raws(store)], "http://origin")
@@ -82,6 +83,13 @@ def test_a_copy_of_a_store_that_gave_updates_up(tmp_path):
     changed(store, 10)
     with copied(store, tmp_path) as copy:
         same(copy, store)
+    store = new_store(tmp_path / "paged", page_edits=2)
+    changed(store, 0), changed(store, 20)
+    store.compact(forget_before=3)
+    assert len(replica.pages_of(store.folder, store.manifest)) == 3
+    with copied(store, tmp_path, "of pages") as copy:
+        same(copy, store)
+        assert [*copy.memory.pages.held] == [0, 1, 2]
 
 
 def test_nothing_is_taken_of_a_page_with_a_record_that_does_not_belong_there(tmp_path):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save
 
 from memoir_fast.base import files
 from memoir_fast.journal.record import digest
-from memoir_fast.store import Store, snapshots
+from memoir_fast.store import Store, page_files, snapshots
 from memoir_fast.store import folder as folders
 from memoir_fast.store.manifest import checksum
 from tests.support.models import bits, tiny_memoir, tiny_model, word_tokenizer
@@ -24,6 +24,11 @@ def _same(store: Store, other: Store) -> None:
 
 def _tensors(store: Store) -> dict[str, torch.Tensor]:
     return load_file(store.folder / store.manifest.snapshots[0].file)
+
+
+def _page(store: Store, number: int = 0) -> dict[str, torch.Tensor]:
+    """What the file of a page of the newest snapshot holds."""
+    return load_file(store.folder / page_files.file_of(snapshots.listed(_tensors(store))[number]))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -46,19 +51,19 @@ def test_an_opened_store_is_the_live_one_to_the_bit(tmp_path, dtype):
 def test_a_snapshot_holds_only_what_was_touched(tmp_path):
     with new_store(tmp_path / "s") as store:
         store.compact()
-        assert {name: tensor.numel() for name, tensor in _tensors(store).items() if name[0] in "VC" and "sums" not in name} == {
-            "V": 0, "V.rows": 0, "C": 0, "C.rows": 0}  # fmt: skip
+        assert {name: tensor.numel() for name, tensor in _tensors(store).items() if name[0] in "pC" and "sums" not in name} == {
+            "pages": 0, "pages.digests": 0, "page": 1, "C": 0, "C.rows": 0}  # fmt: skip
         add(store, 0)
         store.compact()
-        tensors, rows = _tensors(store), store.memory.indices_of(0)
-        assert torch.equal(tensors["V.rows"], rows) and torch.equal(tensors["C.rows"], rows)
-        assert torch.equal(tensors["V"], store.memory.V[rows.long()]) and tensors["C"].shape == (K * (K + 1) // 2,)
+        tensors, page, rows = _tensors(store), _page(store), store.memory.indices_of(0)
+        assert torch.equal(page["V.rows"], rows) and torch.equal(tensors["C.rows"], rows)
+        assert torch.equal(page["V"], store.memory.V[rows.long()]) and tensors["C"].shape == (K * (K + 1) // 2,)
         with Store(tmp_path / "s") as reader:
             _same(store, reader)
         for number in range(1, 40):
             add(store, number)
         store.compact()
-        assert _tensors(store)["V"].shape == (D, HIDDEN) and _tensors(store)["C"].shape == (D * (D + 1) // 2,)
+        assert _page(store)["V"].shape == (D, HIDDEN) and _tensors(store)["C"].shape == (D * (D + 1) // 2,)
 
 
 def _as_before(store: Store) -> None:
@@ -112,7 +117,7 @@ def test_rows_that_do_not_fit_are_told_and_the_log_is_replayed(tmp_path, name, c
     with new_store(tmp_path / "s") as store:
         add(store, 0), add(store, 1)
         store.compact()
-        tensors = _tensors(store)
+        tensors = snapshots.tensors_of(store.memory)  # as versions 5 and 6 wrote them
         _replace(store, {**tensors, name: change(tensors[name]).contiguous()})
         with Store(tmp_path / "s") as reader:
             assert f"tensor {name.partition('.')[0]}" in reader.report[0].replace("'", "")
@@ -160,7 +165,7 @@ def test_a_store_of_several_pages_is_opened_as_the_live_one_to_the_bit(tmp_path,
                 assert reader.memory.page == store.memory.page == number // 4
         store.compact()
         tensors = _tensors(store)
-        assert tensors["page"].tolist() == [4] and int(tensors["V.rows"][-1]) >= 4 * D > int(tensors["C.rows"][-1])
+        assert tensors["page"].tolist() == [4] and tensors["pages"].tolist() == [0, 1, 2, 3, 4]
         with Store(tmp_path / "s") as reader:
             _same(store, reader)
             assert reader.verify()["problems"] == []
@@ -183,14 +188,18 @@ def test_a_snapshots_pages_are_those_that_its_edits_can_have(tmp_path):
         for number in range(5):
             add(store, number)
         store.compact()
-        for name, value in (("page", torch.tensor([2])), ("page", torch.tensor([-1])), ("V.rows", None)):
-            tensors = _tensors(store)
-            tensors[name] = tensors["V.rows"] + D if value is None else value
-            _replace(store, tensors)
+        old, kept = snapshots.tensors_of(store.memory), _tensors(store)
+        for tensors, change in (
+            (kept, {"page": torch.tensor([2])}),
+            (kept, {"page": torch.tensor([-1])}),
+            (kept, {"pages": kept["pages"] + 1}),
+            (kept, {"pages": kept["pages"].flip(0)}),
+            (old, {"V.rows": old["V.rows"] + D}),
+        ):
+            _replace(store, {**tensors, **change})
             with Store(tmp_path / "s") as reader:
                 assert any("ascending numbers in 0.." in line for line in reader.report), reader.report
                 _same(store, reader)  # made again from the log
-            store.compact()
 
 
 def test_a_file_that_names_more_pages_than_there_is_room_for_is_refused(tmp_path):
@@ -199,7 +208,10 @@ def test_a_file_that_names_more_pages_than_there_is_room_for_is_refused(tmp_path
     rows = torch.arange(count, dtype=torch.int32) * D
     with pytest.raises(ValueError, match="more than this machine has"):
         snapshots.check_rows({"V.rows": rows}, tmp_path, (D, d), False, count)
+    with pytest.raises(ValueError, match="more than this machine has"):
+        snapshots.check_rows({"pages": rows // D}, tmp_path, (D, d), False, count)
     snapshots.check_rows({"V.rows": rows[:1]}, tmp_path, (D, d), False, count)
+    snapshots.check_rows({"pages": rows[:1]}, tmp_path, (D, d), False, count)
 
 
 def test_a_folder_keeps_its_pages(tmp_path):

@@ -64,6 +64,14 @@ def _four(folder: Path) -> None:
             add(store, number)
 
 
+def _paged(folder: Path) -> None:
+    """Edits in three pages, and a snapshot."""
+    with new_store(folder / "store", conflict="supersede", page_edits=2) as store:
+        for number in range(5):
+            add(store, number)
+        store.compact()
+
+
 def _batch(store: Store) -> None:
     """Three edits in one change, the last of which answers the first one's prompt otherwise."""
     from tests.support.stores import fact_of
@@ -177,8 +185,9 @@ def _beside(folder: Path, process: int) -> None:
         assert same(holds(reader), holds(store))
 
 
-def _of(name: str, steps: tuple[Step, ...], retry: bool = False, fork: bool = False, **more: Any) -> Scenario:
-    return Scenario(name, _four, _acting(steps, retry, fork), _states(steps), _nothing_lost, full_disk=retry, **more)
+def _of(name: str, steps: tuple[Step, ...], retry: bool = False, fork: bool = False, begin: Callable[[Path], None] = _four,
+        **more: Any) -> Scenario:  # fmt: skip
+    return Scenario(name, begin, _acting(steps, retry, fork), _states(steps), _nothing_lost, full_disk=retry, **more)
 
 
 # ---- merging, bundles, memory folders ----------------------------------------------------------------------------
@@ -280,6 +289,9 @@ SCENARIOS: dict[str, Scenario] = {
         _of("undo", UNDO),
         _of("compact", COMPACT),
         _of("forget", FORGET),
+        _of("compact pages", COMPACT, begin=_paged),
+        _of("forget of pages", FORGET, begin=_paged),
+        _of("pages on a full disk", COMPACT[1:] + FORGET[:3], retry=True, begin=_paged),
         _of("full disk", EDITS + UNDO[:3] + COMPACT[:3], retry=True),
         _of("forked writer", EDITS, fork=True),
         _of("wrong clock", EDITS + UNDO, wrong_clock=True),

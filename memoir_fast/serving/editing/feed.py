@@ -13,7 +13,7 @@ from pathlib import Path
 from ...base import files
 from ...journal.record import Entry, digest
 from ...store import Store
-from ...store.replica import told
+from ...store.replica import page_file, pages_of, told
 from ..replication import SEQ, SETTINGS
 from .refused import Refused
 
@@ -45,6 +45,7 @@ class Feed:
         self._forgotten = False
         self._waiting: list[tuple[int, str, Future[None]]] = []
         self._settings, self._digest = b"", ""
+        self._listed: tuple[tuple[str, ...], dict[str, str]] = (), {}  # the snapshots whose pages these are
 
     def add(self, entries: list[Entry]) -> None:
         """Take in the store's new records, and its settings."""
@@ -77,12 +78,25 @@ class Feed:
             return self._settings, {SEQ: str(len(self._places)), SETTINGS: self._digest}
 
     def tensors(self, wanted: str) -> Path:
-        """The file of this digest that the settings name. Raises Refused where they name another one by now."""
+        """The file of this digest that the settings name, or a snapshot that they name lists. Raises Refused where it is another one by now."""
         with self._lock:
             named = {self._kept.base: self._kept.base_file} | {one.digest: one.file for one in self._kept.snapshots}
+            if wanted not in named:
+                named |= self._pages()
         if wanted not in named:
             raise Refused(409, f"the store's settings name no file with digest {wanted} any more: {_AGAIN}")
         return self._store.folder / named[wanted]
+
+    def _pages(self) -> dict[str, str]:
+        """The files of the pages that the settings' snapshots list, by digest. Raises Refused where a snapshot is gone or damaged."""
+        held = tuple(one.digest for one in self._kept.snapshots)
+        if self._listed[0] != held:
+            try:
+                pages = pages_of(self._store.folder, self._kept)
+            except ValueError as error:
+                raise Refused(503, f"{error}: verify the store of the editing service", wait=10) from None
+            self._listed = held, {page: page_file(page) for page in pages}
+        return self._listed[1]
 
     def page(self, after: int, link: str) -> bytes:
         """The records behind record `after`, which has this digest: as many as go into a page.
