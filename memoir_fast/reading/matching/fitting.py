@@ -24,6 +24,7 @@ _IMPORTANCE = {
     "namesake": 2.0,
     "unrelated": 2.0,
 }
+KEYS_FITTED = 3  # facts per relation that the shipped network is fitted on
 
 
 def training_pairs(
@@ -63,10 +64,10 @@ def fit_classifier(texts: NearMisses, keys: list[PromptCode], queries: list[Prom
     x, y, query, _ = training_pairs(texts, keys, queries, seed)
     kinds = np.array([_IMPORTANCE[q.kind.split("/")[0]] for q in texts.queries])[query]
     hard = np.ones(len(y))
-    for members in (1, MEMBERS):
+    for members, steps in ((1, 300), (MEMBERS, 1000)):
         weights = np.where(y, kinds, kinds * hard)
         weights[y] /= weights[y].sum()
         weights[~y] *= 1.5 / weights[~y].sum()
-        classifier = Classifier.fit(x, y, weights, seed=seed, members=members)
+        classifier = Classifier.fit(x, y, weights, steps=steps, seed=seed, members=members)
         hard = 0.1 + classifier.probabilities(x)
     return classifier
