@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-MEMBERS = 3
+MEMBERS = 5
 BATCH = 4096  # pairs
 
 
@@ -26,7 +26,7 @@ class Classifier:
         self._numpy = {name: tensor.double().numpy() for name, tensor in state.items()}
 
     @classmethod
-    def fit(cls, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, hidden: int = 24, steps: int = 1000, decay: float = 1e-3, seed: int = 0,
+    def fit(cls, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, hidden: int = 24, steps: int = 300, decay: float = 1e-3, seed: int = 0,
             members: int = MEMBERS) -> Classifier:  # fmt: skip
         """Fit by Adam on the weighted logistic loss, in batches.
 

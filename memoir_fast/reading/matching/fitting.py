@@ -20,10 +20,11 @@ _IMPORTANCE = {
     "rewording": 1.2,
     "subject": 2.5,
     "relation": 0.5,
-    "mention": 0.6,
+    "mention": 1.2,
     "namesake": 2.0,
     "unrelated": 2.0,
 }
+_BACKGROUND = 2.0  # factor for rewordings of background questions, which are few beside those of the classes
 KEYS_FITTED = 3  # facts per relation that the shipped network is fitted on
 
 
@@ -63,11 +64,13 @@ def fit_classifier(texts: NearMisses, keys: list[PromptCode], queries: list[Prom
     """
     x, y, query, _ = training_pairs(texts, keys, queries, seed)
     kinds = np.array([_IMPORTANCE[q.kind.split("/")[0]] for q in texts.queries])[query]
+    background = np.array([q.relation.startswith("background:") for q in texts.queries])[query]
+    kinds = np.where(y & background, _BACKGROUND * kinds, kinds)
     hard = np.ones(len(y))
-    for members, steps in ((1, 300), (MEMBERS, 1000)):
+    for members in (1, MEMBERS):
         weights = np.where(y, kinds, kinds * hard)
         weights[y] /= weights[y].sum()
         weights[~y] *= 1.5 / weights[~y].sum()
-        classifier = Classifier.fit(x, y, weights, steps=steps, seed=seed, members=members)
+        classifier = Classifier.fit(x, y, weights, seed=seed, members=members)
         hard = 0.1 + classifier.probabilities(x)
     return classifier
