@@ -22,7 +22,7 @@ from memoir_fast.ops import cpu, reference, search, threads
 from memoir_fast.reading.background import calibration_of
 from memoir_fast.reading.matching.candidates import Candidates, summed
 from memoir_fast.reading.matching.demands import offers
-from memoir_fast.reading.matching.fitting import fit_classifier
+from memoir_fast.reading.matching.fitting import KEYS_FITTED, fit_classifier
 from memoir_fast.reading.matching.key_store import KeyStore
 from memoir_fast.reading.matching.keys import Wordings
 from memoir_fast.reading.matching.matcher import Wording
@@ -54,6 +54,7 @@ def joined_prompts(encoder):
 
 __all__ = [
     "CLASSES",
+    "KEYS_FITTED",
     "PLAIN",
     "PUBLISHED",
     "Asked",

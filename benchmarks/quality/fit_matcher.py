@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from benchmarks import harness
-from benchmarks.library import Encoder, fit_classifier, make_near_misses, read_prompts
+from benchmarks.library import KEYS_FITTED, Encoder, fit_classifier, make_near_misses, read_prompts
 from benchmarks.models import load_model
 from memoir_fast import MemoirConfig, MemoirModel, load_texts
 
@@ -24,7 +24,7 @@ def main() -> None:
     args = parser.parse_args()
     began = time.perf_counter()
     texts = load_texts()
-    near = make_near_misses(args.seed, background=[*texts.for_mean, *texts.for_threshold])
+    near = make_near_misses(args.seed, KEYS_FITTED, background=[*texts.for_mean, *texts.for_threshold])
     with MemoirModel(*load_model(args.model), MemoirConfig(chat_template=False)) as model:
         plain = Encoder(model.tokenizer, chat_template=False)
         sequences = [plain.prompt(asked.text) for asked in (*near.keys, *near.queries)]

@@ -18,8 +18,10 @@ from typing import Any
 from benchmarks import harness
 from benchmarks.library import (
     CLASSES,
+    KEYS_FITTED,
     Asked,
     Encoder,
+    PromptCode,
     fit_classifier,
     joined_prompts,
     make_near_misses,
@@ -45,13 +47,20 @@ def relations_of(classes: set[str]) -> list[str]:
     return [relation for relation in relation_wordings() if relation.split(":")[0] in classes]
 
 
-def fit(model: MemoirModel, classes: set[str], seed: int) -> None:
-    """Give the model's matcher a network that is fitted on some classes only, as `fit_matcher.py` fits the shipped one."""
+def fit(model: MemoirModel, classes: set[str], seed: int, known: dict[str, PromptCode]) -> None:
+    """Give the model's matcher a network that is fitted on some classes only, as `fit_matcher.py` fits the shipped one.
+
+    known: the codes of texts that were read before; those that are read now are added. A class's texts are the same whatever is left out.
+    """
     texts = load_texts()
-    near = make_near_misses(seed, relations=relations_of(classes), background=[*texts.for_mean, *texts.for_threshold])
+    background = [*texts.for_mean, *texts.for_threshold]
+    near = make_near_misses(seed, KEYS_FITTED, relations_of(classes), background)
     plain, matcher = Encoder(model.tokenizer, chat_template=False), model.router.words.keys.matcher
-    sequences = [plain.prompt(asked.text) for asked in (*near.keys, *near.queries)]
-    codes = [code for _, code in read_prompts(model.model, model.router, matcher, sequences, 32)]
+    asked = [one.text for one in (*near.keys, *near.queries)]
+    new = [text for text in dict.fromkeys(asked) if text not in known]
+    read = read_prompts(model.model, model.router, matcher, [plain.prompt(text) for text in new], 32)
+    known |= {text: code for text, (_, code) in zip(new, read, strict=True)}
+    codes = [known[text] for text in asked]
     matcher.classifier = fit_classifier(near, codes[: len(near.keys)], codes[len(near.keys) :], seed)
 
 
@@ -102,11 +111,12 @@ def main() -> None:
     random.Random(args.seed).shuffle(classes)
     base, tokenizer = load_model(args.model)
     total: dict[str, list[tuple[bool, bool]]] = {kind: [] for kind in KINDS}
+    known: dict[str, PromptCode] = {}
     folds = []
     for fold in range(args.folds):
         left = set(classes[fold :: args.folds])
         with MemoirModel(base, tokenizer, MemoirConfig()) as model:
-            fit(model, set(classes) - left, args.seed)
+            fit(model, set(classes) - left, args.seed, known)
             found = ask(model, left, args.seed + 1)
         folds.append({"left_out": sorted(left), **scores(found)})
         print(json.dumps(folds[-1]), flush=True)

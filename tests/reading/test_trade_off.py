@@ -46,14 +46,14 @@ def checked(model, facts: int) -> dict:
 def test_the_figures_are_those_of_the_rule(smollm2):
     with MemoirModel(*smollm2, MemoirConfig(precision="fast", steps=1)) as model:
         model.edit("Who wrote the novel Emma?", "Ada Lind")
-        shares = checked(model, 12)
+        shares = checked(model, 20)  # of fewer facts, hardly any two share a class
     assert shares["rewordings"] >= 0.5 > shares["other_subject"]
 
 
 def test_masks_have_one_too():
     with tiny_memoir(threshold=None, steps=1) as model:
         model.edit("w100 w101 w102", "w150")
-        shares = checked(model, 12)
+        shares = checked(model, 20)  # of fewer facts, hardly any two share a class
     assert (
         shares["other_subject"] > 0.9
     )  # the tiny tokenizer knows no word of the questions: to its masks all are alike

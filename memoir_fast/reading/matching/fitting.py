@@ -20,10 +20,12 @@ _IMPORTANCE = {
     "rewording": 1.2,
     "subject": 2.5,
     "relation": 0.5,
-    "mention": 0.6,
+    "mention": 1.2,
     "namesake": 2.0,
     "unrelated": 2.0,
 }
+_BACKGROUND = 2.0  # factor for rewordings of background questions, which are few beside those of the classes
+KEYS_FITTED = 3  # facts per relation that the shipped network is fitted on
 
 
 def training_pairs(
@@ -62,6 +64,8 @@ def fit_classifier(texts: NearMisses, keys: list[PromptCode], queries: list[Prom
     """
     x, y, query, _ = training_pairs(texts, keys, queries, seed)
     kinds = np.array([_IMPORTANCE[q.kind.split("/")[0]] for q in texts.queries])[query]
+    background = np.array([q.relation.startswith("background:") for q in texts.queries])[query]
+    kinds = np.where(y & background, _BACKGROUND * kinds, kinds)
     hard = np.ones(len(y))
     for members in (1, MEMBERS):
         weights = np.where(y, kinds, kinds * hard)

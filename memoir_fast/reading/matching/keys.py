@@ -23,7 +23,7 @@ AT_ONCE = 256  # edits that `scores` compares in one piece
 SURE = 0.8
 # Scores are divided by this if neither stored prompt nor query is a question ("The capital of X is"), whose rewordings
 # vary more.
-STATEMENT_SHARE = 0.55
+STATEMENT_SHARE = 0.5
 # The highest score of a query that is not word for word a stored wording.
 NEVER_CERTAIN = 1 - 1e-6
 # Above this weight a word matters; two prompts that share no such word do not ask the same.

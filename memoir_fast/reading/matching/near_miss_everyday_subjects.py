@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from .near_miss_household import household_subject
+from .near_miss_household import PATTERN_KINDRED, patterned_subject
 
 TEAMS = (
     "sales legal finance payroll marketing research purchasing quality security logistics facilities training press export audit claims "
@@ -50,6 +50,7 @@ KINDRED = (
     GATES,
     SEATS,
     ACRONYMS,
+    *PATTERN_KINDRED,
 )
 _ROOTS = "Vel Cor Mito Zar Lipo Neu Fena Ator Ibu Keta Oxa Dolo Rani Pera Sul Tra Amo Clari Ser Bisa Loxa".split()
 _STEMS = "dra xi ta lo ni ra me co pa vi zo".split()
@@ -112,7 +113,7 @@ def _at_work(name: str, rng: random.Random, word: Callable[[], str], first: list
     if name == "school":
         return pick((f"{word()} {pick(SCHOOLS)} School", f"the {pick(SCHOOLS).lower()} school", f"St {pick(first)}'s School",
                      f"{word()} Academy", f"the {pick(SCHOOLS).lower()} school in {word()}"))  # fmt: skip
-    return household_subject(name, rng, word, first)
+    return patterned_subject(name, rng, word, first)
 
 
 def place_inside(rng: random.Random) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from .near_miss_projects import PROJECT_SUBJECTS
+
 HOUSEHOLD: dict[str, str] = {
     "hotel": """
 When is breakfast served at {s}?|At what time can guests of {s} have breakfast?|Breakfast at {s} is from|What are the breakfast hours of {s}?|How early can I get breakfast in {s}?
@@ -153,28 +155,29 @@ HOUSEHOLD_SUBJECTS: dict[str, tuple[str, ...]] = {
     "artwork": ("the|Woman,Man,Girl,Boy,Old Man,Dancer,Sailor|with a,with the|Hat,Mirror,Dog,Pearl,Fan,Violin,Letter,Lamp", "the|portrait of|~,@ ~,Lady ~", "~|at Dawn,at Night,in Winter,in Spring,by the Sea",
                 "the|blue,red,yellow,green,white|horse,boat,room,house,chair,garden"),
 }  # fmt: skip
+_PATTERNS = HOUSEHOLD_SUBJECTS | PROJECT_SUBJECTS
 
 
-def household_subject(name: str, rng: random.Random, word: Callable[[], str], first: list[str]) -> str | None:
-    """A random subject of one of these classes; None for another class.
+def patterned_subject(name: str, rng: random.Random, word: Callable[[], str], first: list[str]) -> str | None:
+    """A random subject of one of the classes that patterns describe; None for another class.
 
     Args:
         name: the class.
         word: makes an invented name.
         first: first names.
     """
-    if name not in HOUSEHOLD_SUBJECTS:
+    if name not in _PATTERNS:
         return None
-    text = " ".join(rng.choice(slot.split(",")) for slot in rng.choice(HOUSEHOLD_SUBJECTS[name]).split("|"))
+    text = " ".join(rng.choice(slot.split(",")) for slot in rng.choice(_PATTERNS[name]).split("|"))
     while "~" in text:
         text = text.replace("~", word(), 1)
     return text.replace("@", rng.choice(first)).replace("#", str(rng.randrange(1, 99)))
 
 
 # Each list holds words of one kind, any of which can replace another.
-HOUSEHOLD_KINDRED = tuple(
+PATTERN_KINDRED = tuple(
     [one for one in slot.split(",") if one.isalpha()]
-    for patterns in HOUSEHOLD_SUBJECTS.values()
+    for patterns in _PATTERNS.values()
     for pattern in patterns
     for slot in pattern.split("|")
     if slot.count(",") > 3 and "#" not in slot

@@ -2,7 +2,8 @@
 
 The router's classifier is fitted on these texts, so that no user data and no public benchmark is needed. Every key (a
 stored prompt) and query states what it asks for, as (relation, subject); a pair matches if both are equal. Everything
-follows from one seed, and the order of the texts is part of the result.
+follows from one seed, and the order of the texts is part of the result. A class's texts depend on that seed and its own
+relations only, so leaving out other classes does not change them.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from dataclasses import dataclass
 
 from .near_miss_everyday import EVERYDAY
 from .near_miss_household import HOUSEHOLD
+from .near_miss_projects import PROJECTS
 from .near_miss_relations import RELATIONS
 from .near_miss_rewording import changed, reworded
 from .near_miss_subjects import CONTEXTS, ELSEWHERE, MENTIONS, PREFIXES, SMALL_TALK, SUFFIXES, sibling, subjects
 
 CLASSES: dict[str, list[str]] = {
-    name: lines.strip().splitlines() for name, lines in (RELATIONS | EVERYDAY | HOUSEHOLD).items()
+    name: lines.strip().splitlines() for name, lines in (RELATIONS | EVERYDAY | HOUSEHOLD | PROJECTS).items()
 }
 
 
@@ -74,28 +76,17 @@ def make_near_misses(
         background: unrelated prompts. Two in three become keys, with queries that reword or change them by rule; the
             others are queries that ask for no key.
     """
-    rng = random.Random(seed)
     phrased = wordings()
     chosen = relations if relations is not None else list(phrased)
     of_class: dict[str, list[str]] = {}
     for relation in chosen:
         of_class.setdefault(relation.split(":")[0], []).append(relation)
-    keys, queries, taken = [], [], set()
+    keys, queries = [], []
     for name, members in of_class.items():
-        names = subjects(name, rng, 4 + len(members) * keys_per_relation // 2)
-        for relation in members:
-            for _ in range(keys_per_relation):
-                subject = rng.choice(names)
-                if (relation, subject) in taken:
-                    continue
-                taken.add((relation, subject))
-                key = Asked(_filled(rng.choice(phrased[relation]), subject), relation, subject, "key")
-                keys.append(key)
-                if rng.random() < 0.3:
-                    further = [w for w in phrased[relation] if _filled(w, subject) != key.text]
-                    texts = [_filled(w, subject) for w in rng.sample(further, min(2, len(further)))]
-                    keys += [Asked(text, relation, subject, "key") for text in texts]
-                queries += _queries(key, name, members, names, phrased, rng)
+        some, asked = _of_class(name, members, keys_per_relation, phrased, random.Random(f"{seed}:{name}"))
+        keys += some
+        queries += asked + _namesakes(some, list(background), random.Random(f"{seed}:{name}:namesakes"))
+    rng = random.Random(f"{seed}:background")
     for number, text in enumerate(background):
         fact = f"background:{number}", ""
         if number % 3:
@@ -104,8 +95,31 @@ def make_near_misses(
             queries += _background_queries(text, clauses, fact, list(background), rng)
         else:
             queries.append(Asked(text, *fact, "unrelated"))
-    queries += _namesakes(keys, list(background), random.Random(f"{seed}:namesakes"))
     return NearMisses(keys, queries)
+
+
+def _of_class(
+    name: str, members: list[str], keys_per_relation: int, phrased: Phrased, rng: random.Random
+) -> tuple[list[Asked], list[Asked]]:
+    """Stored prompts about subjects of one class, and the queries made for them."""
+    keys: list[Asked] = []
+    queries: list[Asked] = []
+    taken: set[tuple[str, str]] = set()
+    names = subjects(name, rng, 4 + len(members) * keys_per_relation // 2)
+    for relation in members:
+        for _ in range(keys_per_relation):
+            subject = rng.choice(names)
+            if (relation, subject) in taken:
+                continue
+            taken.add((relation, subject))
+            key = Asked(_filled(rng.choice(phrased[relation]), subject), relation, subject, "key")
+            keys.append(key)
+            if rng.random() < 0.3:
+                further = [w for w in phrased[relation] if _filled(w, subject) != key.text]
+                texts = [_filled(w, subject) for w in rng.sample(further, min(2, len(further)))]
+                keys += [Asked(text, relation, subject, "key") for text in texts]
+            queries += _queries(key, name, members, names, phrased, rng)
+    return keys, queries
 
 
 def _namesakes(keys: list[Asked], background: list[str], rng: random.Random) -> list[Asked]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 import torch
 
 from memoir_fast.reading.matching.fitting import fit_classifier, training_pairs
 from memoir_fast.reading.matching.matcher import Matcher
+from memoir_fast.reading.matching.near_miss_subjects import sibling, subjects
 from memoir_fast.reading.matching.near_misses import make_near_misses, wordings
 from memoir_fast.reading.matching.token_codes import TokenCoder
 
@@ -22,6 +25,34 @@ def test_one_seed_gives_the_same_texts_and_another_others():
     facts = {asked.fact for asked in one.keys}
     right = [asked for asked in one.queries if asked.kind.split("/")[0] in ("wording", "rewording")]
     assert all(asked.fact in facts for asked in right) and {asked.relation for asked in one.keys} <= set(RELATIONS)
+
+
+def test_a_class_has_the_same_texts_whatever_else_is_fitted_on():
+    """So classes can be left out, or added, without another draw of all others."""
+    alone = make_near_misses(3, relations=RELATIONS)
+    among = make_near_misses(3, relations=[*RELATIONS, "person:0", "band:0", "band:1"])
+    assert among.keys[: len(alone.keys)] == alone.keys and len(among.keys) > len(alone.keys)
+    assert among.queries[: len(alone.queries)] == alone.queries
+
+
+def test_each_relation_has_several_wordings_that_no_other_of_its_class_has():
+    phrased = wordings()
+    for relation, own in phrased.items():
+        assert len(own) >= 4 and all(wording.count("{s}") == 1 for wording in own), relation
+    by_class: dict[str, list[str]] = {}
+    for relation, own in phrased.items():
+        by_class.setdefault(relation.split(":")[0], []).extend(own)
+    twice = {one for some in by_class.values() for one in some if some.count(one) > 1}
+    assert not twice
+
+
+@pytest.mark.parametrize("name", ["hotel", "machine", "battle"])
+def test_similar_subjects_of_patterned_classes_differ_in_one_word_of_a_kind(name):
+    rng = random.Random(0)
+    names = subjects(name, rng, 30)
+    pairs = [(one.split(" "), sibling(name, one, names, rng).split(" ")) for one in names]
+    close = [sum(a != b for a, b in zip(*pair, strict=True)) == 1 for pair in pairs if len(pair[0]) == len(pair[1])]
+    assert sum(close) > 15
 
 
 @pytest.fixture(scope="module")
