@@ -9,7 +9,9 @@ from benchmarks.results_page.text import number, source, source_line, table
 
 
 def sections(results: Path) -> list[str]:
-    latest = {(row.settings["edits"], row.settings["model"]): row for row in rows.read("chat", results)}
+    latest = {
+        (row.settings["edits"], row.settings["model"], _questions(row)): row for row in rows.read("chat", results)
+    }
     if not latest:
         return []
     free, forced = [], []
@@ -26,7 +28,7 @@ def sections(results: Path) -> list[str]:
             "unrelated unchanged", "given the target"]  # fmt: skip
     return [
         "## What users see after a stream", "", *source_line(*latest.values()),
-        "The library's defaults, in the model's chat template (`python -m benchmarks.quality.chat`): facts were edited one after the other, then every question "
+        "The library's defaults, in the model's chat template or, for a base model, as named (`python -m benchmarks.quality.chat`): facts were edited one after the other, then every question "
         "was asked in a separate chat, with greedy decoding. \"Ended\": the answer is the target and then ends; \"begin\" and \"contain\": it begins with the "
         "target or contains it. For unrelated questions the last columns give the share of whole answers (24 tokens) equal to the unedited model's, and of answers that "
         "became the row's target. \"Subject once\": rows whose subject occurs in no other row of the stream. WikiBigEdit's unrelated questions are near misses.", "",
@@ -39,7 +41,16 @@ def sections(results: Path) -> list[str]:
 def _name(row: rows.Row) -> str:
     model, config = row.settings["model"], row.settings.get("config", {})
     before = "" if config.get("acts") else ", before `acts` and `wordings` existed"
-    return row.settings["edits"] + ("" if model == "smollm2" else f", {Path(model).name}") + before
+    where = (
+        ""
+        if model == "smollm2"
+        else f", {Path(model).name}, " + ("`question_template`" if _questions(row) else "plain text")
+    )
+    return row.settings["edits"] + where + before
+
+
+def _questions(row: rows.Row) -> bool:
+    return bool(row.settings["config"].get("question_template"))
 
 
 def _ended(found: dict) -> list[str]:

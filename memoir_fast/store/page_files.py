@@ -180,7 +180,7 @@ def read_file(path: Path, expected: str, sizes: tuple[int, int]) -> tuple[torch.
         data = data[-(data.ctypes.data + length) % _LINE :][: max(0, size - 8)]
         files.fill(descriptor, data.data)  # a file that has become shorter has another digest too
         # In one piece, as it is read: the threads take turns between two calls, which takes long on a busy machine.
-        found = digest(start, data.data).hex()
+        found = digest(bytes(start), data.data).hex()
     finally:
         os.close(descriptor)
     if found != expected:
