@@ -14,6 +14,7 @@ from memoir_fast.reading.matching.key_store import KeyStore
 from memoir_fast.reading.matching.keys import Keys
 from memoir_fast.reading.matching.verify import FEATURES, features
 from memoir_fast.reading.probe import read_prompts
+from memoir_fast.reading.word_threshold import LEAST
 from tests.support import plain_pairs
 from tests.support.data import facts_file
 from tests.support.words import activations, read, texts, tiny_matcher, wordings
@@ -128,4 +129,4 @@ def test_a_word_of_a_name_in_another_sense_does_not_ask(real, smollm2):
 def test_a_bare_name_is_asked_for_by_that_name_alone(real, smollm2):
     more = [("Lisbon, in", "What currency is used in Lisbon?"), ("Peru, in", "which language do people in Peru speak")]
     assert max(scores_of(real, smollm2, more)) == 0
-    assert min(scores_of(real, smollm2, [("Peru, in", "Peru is in"), ("Peru is located in", "where is Peru")])) > 0.8
+    assert min(scores_of(real, smollm2, [("Peru, in", "Peru is in"), ("Peru is located in", "where is Peru")])) > LEAST
