@@ -300,8 +300,7 @@ def edit_update(entry: Entry, sizes: tuple[int, int, int], tracked: bool) -> Upd
     signature = tensors.pop("signature", None)
     if signature is None or signature.dtype != torch.uint8 or tuple(signature.shape) != ((D + 7) // 8,):
         raise Damaged(f"{where}: tensor 'signature' must be uint8 of shape {((D + 7) // 8,)}")
-    bits = np.unpackbits(signature.numpy(), bitorder="little")
-    rows = np.flatnonzero(bits)
+    rows = np.flatnonzero(np.unpackbits(signature.numpy(), bitorder="little"))
     if len(rows) != k or (len(rows) and rows[-1] >= D):
         raise Damaged(f"{where}: tensor 'signature' must have {k} ones within {D} bits, got {len(rows)}")
     n = tensors["moves"].shape[0] if "moves" in tensors and tensors["moves"].dim() == 2 else None

@@ -30,7 +30,7 @@ def probabilities(query: PromptCode, stored: Sequence[PromptCode], classifier: C
         & (found["key_asks"] == 0)
     )
     likely = classifier.probabilities(lines)
-    excluding = 0.2 * likely / (0.2 * likely + 1 - likely)  # a fifth of the odds
+    excluding = 0.1 * likely / (0.1 * likely + 1 - likely)  # a tenth of the odds
     likely = np.where(np.asarray(found["contrast"]) > 0, excluding, likely)
     return np.where(mentions | (bare & (found["content_left_back"] > 0)), 0.0, likely)
 

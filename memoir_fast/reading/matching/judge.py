@@ -12,7 +12,7 @@ from .pairs import Pairs
 from .prompt_codes import PromptCode
 
 # Factor on the odds of a match if a word of the query excludes one of the stored prompt's.
-ODDS_EXCLUDING = 0.2
+ODDS_EXCLUDING = 0.1
 
 
 def only_mentions(found: dict[str, np.ndarray]) -> np.ndarray:
