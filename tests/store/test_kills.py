@@ -25,8 +25,8 @@ def _run(arguments: list[str]) -> dict:
 
 
 def test_a_few_kills_of_every_kind():
-    seen = _run(["45"])
-    assert seen["kills"] == 45 and seen["acknowledged"] > 20 and all(seen[name] >= 1 for name in SCENARIOS)
+    seen = _run(["75"])
+    assert seen["kills"] == 75 and seen["acknowledged"] > 20 and all(seen[name] >= 1 for name in SCENARIOS)
 
 
 @pytest.mark.long
