@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -114,21 +115,23 @@ def run(
     rng, seen = random.Random(seed), Counter[str]()
     memory = Path("/dev/shm")  # what a killed process has written stays, there as on a disk
     with tempfile.TemporaryDirectory(prefix="kills-", dir=memory if os.access(memory, os.W_OK) else None) as place:
-        work, known = Path(place), dict[str, tuple[Any, int]]()
+        work, known = Path(place), dict[str, tuple[Any, int, float]]()
         while seen["kills"] < kills:
             name = names[seen["runs"] % len(names)]
             scenario = SCENARIOS[name]
             if name not in known:
                 scenario.prepare(work / name)
                 shutil.copytree(work / name, work / "whole")
+                began = time.perf_counter()
                 told, _ = killed(scenario, work / "whole", 0, "never", 60.0)
-                known[name] = (scenario.reference(work / name, work / "again"), told[-1]["calls"])
+                took = time.perf_counter() - began
+                known[name] = (scenario.reference(work / name, work / "again"), told[-1]["calls"], took)
                 for used in ("whole", "again"):
                     shutil.rmtree(work / used, ignore_errors=True)
-            reference, calls = known[name]
+            reference, calls, took = known[name]
             at, way = rng.randrange(1, calls + 1), rng.choice(WAYS)
             shutil.copytree(work / name, work / "case")
-            told, dead = killed(scenario, work / "case", at, way, rng.uniform(0.0005, 0.0004 * calls))
+            told, dead = killed(scenario, work / "case", at, way, rng.uniform(0.0005, took))
             done = [one for one in told if not isinstance(one, dict)]
             scenario.check(work / "case", reference, len(done), (name, at, way))
             shutil.rmtree(work / "case")
