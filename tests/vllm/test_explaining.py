@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from memoir_fast.reading.word_threshold import LEAST
 from tests.vllm.support import KEY, exchanged, request
 from tests.vllm.test_http import _chat, _routes
 
@@ -47,7 +48,7 @@ def test_every_route_says_it_also_where_it_streams(edited, server, route):
     assert status == 200 and text(json.loads(answer)), answer
     (one,) = json.loads(headers["x-memoir"])
     assert json.loads(answer)["memoir"] == [one] and (one["outcome"], one["edit"], one["nearest"]) == ("matched", 0, 0)
-    assert 0.5 <= one["threshold"] <= one["score"] <= 1
+    assert LEAST <= one["threshold"] <= one["score"] <= 1
     if route != "batch":
         status, answer, headers = exchanged(server + path, {**body, "stream": True})
         assert status == 200 and json.loads(headers["x-memoir"]) == [one] and "data: " in answer, answer
