@@ -173,9 +173,8 @@ def read_file(path: Path, expected: str, sizes: tuple[int, int]) -> tuple[torch.
             raise ValueError(f"{path}: has {size} bytes, more than the {most} that such a file can have")
         start = bytearray(8)
         files.fill(descriptor, memoryview(start))
-        length = int.from_bytes(
-            start, "little"
-        )  # of the header; behind it is V, which a page of all rows keeps for its own
+        # Of the header; behind it is V, which a page of all rows keeps for its own.
+        length = int.from_bytes(start, "little")
         data = np.empty(max(0, size - 8) + _LINE, np.uint8)
         data = data[-(data.ctypes.data + length) % _LINE :][: max(0, size - 8)]
         files.fill(descriptor, data.data)  # a file that has become shorter has another digest too
