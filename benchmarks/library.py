@@ -17,6 +17,8 @@ from memoir_fast.evaluation import metrics
 from memoir_fast.evaluation.facts import load_facts
 from memoir_fast.journal.edit_record import EditRecord
 from memoir_fast.memory.index import SignatureIndex
+from memoir_fast.memory.residual import ResidualMemory
+from memoir_fast.memory.symmetric import Symmetric
 from memoir_fast.memory.update import Update
 from memoir_fast.ops import cpu, reference, search, threads
 from memoir_fast.reading.background import calibration_of
@@ -67,9 +69,11 @@ __all__ = [
     "MEMOIRHyperParams",
     "PromptCode",
     "Replay",
+    "ResidualMemory",
     "SignatureIndex",
     "Store",
     "Suffix",
+    "Symmetric",
     "Threshold",
     "Update",
     "WordRule",

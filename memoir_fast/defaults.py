@@ -18,6 +18,16 @@ def default_page_edits(dimension: int, masks: str) -> int:
     return max(1, dimension // 12) if masks == "spread" else 0
 
 
+_LEAST, _MOST = 64, 512  # directions: with fewer no stream was run, and more would take more memory than they keep
+
+
+def rank_of(dimension: int) -> int:
+    """How many of C's largest directions a memory in pages keeps (64 on SmolLM2, 512 on LLaMA-3-8B); 0 where it keeps half of C instead, which
+    is small there."""
+    rank = dimension // 24
+    return min(rank, _MOST) if rank >= _LEAST else 0
+
+
 def default_masks(router: str, is_chat: bool) -> str:
     """Which features an edit writes to. Where edits are found by words, masks need not be found again from a prompt; and in
     chats, whose answers all begin behind the same header, masks that share few features keep early edits longer."""

@@ -1,7 +1,8 @@
-"""Is a smaller record of what edits read enough? `python -m benchmarks.experiments.forms --data DIR --form bfloat16 --seed 0`
+"""Is a smaller record of what edits read enough? `python -m benchmarks.experiments.forms --data DIR --form own --seed 0`
 
-The memory keeps C, a symmetric D x D matrix, for its newest page. Here C is brought into a smaller form after each edit of a stream: rounded to
-bfloat16, its N largest directions and the diagonal of the rest, or forgotten. The rows of `benchmarks.quality.long_stream` are edited with the
+The memory keeps C, a symmetric D x D matrix, for its newest page, as its largest directions and the diagonal of the rest (`low_rank`). Here it is
+kept whole, or brought into another form after each edit of a stream: rounded to bfloat16, its N largest directions and the diagonal of the rest, or
+forgotten. The rows of `benchmarks.quality.long_stream` are edited with the
 library's defaults; then the model answers freely, as there. The seed draws the memory's permutation and all else that is random.
 """
 
@@ -16,10 +17,11 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import harness
+from benchmarks.library import ResidualMemory, Symmetric
 from benchmarks.quality import long_stream
 from memoir_fast import MemoirModel
 
-FORMS = "float32 (as it is), bfloat16, rank=N (and the diagonal of the rest), none"
+FORMS = "own (the library's), float32 (whole), bfloat16, rank=N (and the diagonal of the rest), none"
 SPARE, ROUNDS = 16, 3  # directions beyond N that the search for the N largest follows, and how often it multiplies by C
 
 
@@ -50,15 +52,23 @@ def _largest(C: torch.Tensor, rank: int) -> torch.Tensor:
     return ((vectors * values[width - min(rank, width) :]) @ vectors.T).float()
 
 
-def keep(memory, form: str) -> None:
+def begin(memory: ResidualMemory, form: str) -> None:
+    """Have an empty memory keep the whole of C, except in the library's own form."""
+    if form != "own":
+        memory.form = Symmetric
+        memory.reads = Symmetric(memory.in_features)
+
+
+def keep(memory: ResidualMemory, form: str) -> None:
     """Have a memory go on with a smaller form of its C."""
-    if form != "float32":
+    if form not in ("own", "float32"):
         memory.reads.put(torch.arange(memory.in_features), reduced(memory.C, form))
 
 
 def edit(model, rows, form: str) -> dict:
     """Edit rows one after the other; the edits' ids, seconds, steps and losses."""
     found: dict = {name: [] for name in ("ids", *long_stream.SERIES)}
+    begin(model.memory, form)
     for _, row in tqdm(rows, desc=form):
         result = model.edit(row.prompt, row.target)
         keep(model.memory, form)
@@ -70,11 +80,11 @@ def edit(model, rows, form: str) -> dict:
 def main() -> None:
     parser = harness.arguments(__doc__, count=1000)
     parser.add_argument("--data", required=True, help="folder of the JSONL files")
-    parser.add_argument("--form", default="float32", help=FORMS)
+    parser.add_argument("--form", default="own", help=FORMS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--drawn", type=int, default=200, help="rows asked that are drawn from all")
     args = parser.parse_args()
-    reduced(torch.eye(2), args.form if args.form != "float32" else "none")  # refuses what is no form
+    reduced(torch.eye(2), args.form if args.form not in ("own", "float32") else "none")  # refuses what is no form
     recorder = harness.Recorder("forms", args)
     rows = long_stream.interleaved(Path(args.data), args.count)
     model = MemoirModel.from_pretrained(args.model, conflict="supersede", precision="fast", seed=args.seed)

@@ -37,7 +37,7 @@ def filled(base, tokenizer, prompts: list[str], router: str) -> MemoirModel:
     V = torch.randn(memory.V.shape, generator=torch.Generator().manual_seed(0)) * 0.01
     rows = [EditRecord(id=edit, prompt=prompt, target="").row() for edit, prompt in enumerate(prompts)]
     with model.journal.writing, memory.lock:
-        memory.fill(V, 1.0, range(count), np.packbits(masks, axis=1, bitorder="little"), memory.C)
+        memory.fill(V, 1.0, range(count), np.packbits(masks, axis=1, bitorder="little"), memory.reads)
         model.journal.state.adopt(rows, count, Path("benchmark"))
     return model
 

@@ -16,6 +16,7 @@ import torch
 from ..base import files
 from ..config import MemoirConfig
 from ..errors import StoreError
+from ..memory.low_rank import LowRank
 from ..memory.residual import ResidualMemory
 from ..memory.symmetric import Symmetric
 from .journal import Journal
@@ -178,7 +179,7 @@ class _Saved:
 
     rows: torch.Tensor
     V: torch.Tensor
-    C: Symmetric | torch.Tensor | None
+    C: Symmetric | LowRank | torch.Tensor | None
     columns: torch.Tensor | None
     last: int
     page: int
@@ -195,10 +196,12 @@ class _Saved:
         """Take the copy. masks: the rows, each (n,); ids: the edits, which need not exist yet."""
         D = memory.in_features
         rows = torch.cat(masks).unique() if masks else torch.zeros(0, dtype=torch.long)
-        C: Symmetric | torch.Tensor | None = None
+        C: Symmetric | LowRank | torch.Tensor | None = None
         columns = None
-        if memory.reads is not None and len(rows) and int(rows[-1]) // D > memory.page:
-            C = memory.reads.clone()  # another page begins
+        if isinstance(memory.reads, LowRank) or (
+            memory.reads is not None and len(rows) and int(rows[-1]) // D > memory.page
+        ):
+            C = memory.reads.clone()  # which takes no memory, or another page begins
         elif memory.reads is not None:
             columns = (rows[rows // D == memory.page] % D).to(memory.device)
             C = memory.reads.within(columns)
@@ -213,10 +216,11 @@ class _Saved:
         memory.pages.put(self.rows, self.V)
         memory.pages.keep_to(self.last)
         memory.scale, memory.page = self.scale, self.page
-        if isinstance(self.C, Symmetric):
-            memory.reads = self.C
-        elif memory.reads is not None and self.C is not None and self.columns is not None:
+        if isinstance(self.C, torch.Tensor):
+            assert isinstance(memory.reads, Symmetric) and self.columns is not None
             memory.reads.put(self.columns, self.C)
+        elif self.C is not None:
+            memory.reads = self.C
         if memory.drift is not None and self.sums is not None:
             memory.drift.sums.copy_(self.sums)
         memory.forget_blocks()

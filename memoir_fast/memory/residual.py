@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from .. import ops
+from ..defaults import rank_of
 from .changed import Changed
 from .drift import Drift
 from .index import SignatureIndex
+from .low_rank import LowRank
 from .pages import Pages, page_of
 from .symmetric import Symmetric
 from .update import Update
@@ -43,6 +45,7 @@ class ResidualMemory:
         permutation: (D,) int32.
         reads: C, symmetric (D, D), or None: the sum of `A^T A` over the newest page's edits, A being their tokens' features
             on the mask. It records which directions earlier edits read, and is kept with `write="preconditioned"`.
+        form: what C is kept in: with pages and a projection that is not small, its largest directions and the diagonal, otherwise half of it.
         feature: what masks are made from, see `MemoirConfig.feature`.
         drift: how far C is from the sum that it stands for; None unless somebody follows it (`watch`).
         index: the stored edits' signatures.
@@ -70,7 +73,8 @@ class ResidualMemory:
         self.pages = Pages(in_features, out_features)
         self.background = torch.zeros(in_features)
         self.permutation = permutation.to(torch.int32)
-        self.reads: Symmetric | None = None
+        self.reads: Symmetric | LowRank | None = None
+        self.form: type[Symmetric | LowRank] = LowRank if page_edits and rank_of(in_features) else Symmetric
         self.drift: Drift | None = None
         self.scale = 1.0
         self.feature = "mean_decentered"
@@ -131,12 +135,12 @@ class ResidualMemory:
     def track(self) -> None:
         """Start keeping C."""
         if self.reads is None:
-            self.reads = Symmetric(self.in_features).to(self.device)
+            self.reads = self.form(self.in_features).to(self.device)
 
     def watch(self) -> None:
-        """Follow from now on how far C drifts from what was added to it and not taken back, if C is kept. The memory must
+        """Follow from now on how far C drifts from what was added to it and not taken back, if half of it is kept. The memory must
         be empty: a product with a C of zeros would take up all of its room."""
-        if self.reads is not None:
+        if isinstance(self.reads, Symmetric):
             self.drift = Drift(self.in_features)
 
     def write(self, update: Update, sign: int = 1) -> None:
@@ -183,9 +187,8 @@ class ResidualMemory:
                 self.drift.clear()
             self.scale = 1.0
 
-    def fill(self, V: torch.Tensor | dict[int, torch.Tensor], scale: float, ids: Sequence[int], signatures: np.ndarray, C: torch.Tensor | Symmetric | None = None,
-             sums: torch.Tensor | None = None, rows: torch.Tensor | None = None, columns: torch.Tensor | None = None,
-             page: int = 0) -> None:  # fmt: skip
+    def fill(self, V: torch.Tensor | dict[int, torch.Tensor], scale: float, ids: Sequence[int], signatures: np.ndarray, C: Symmetric | LowRank | None = None,
+             sums: torch.Tensor | None = None, rows: torch.Tensor | None = None, page: int = 0) -> None:  # fmt: skip
         """Fill an empty memory.
 
         Args:
@@ -193,9 +196,9 @@ class ResidualMemory:
             scale: S.
             ids: n ints, ascending.
             signatures: (n, ceil(D/8)) uint8.
-            C: (D, D) float32, what `Symmetric.packed` made of it beside `columns`, or itself, to be this memory's own; if the memory keeps it.
+            C: in either form, to be this memory's own; if the memory keeps it.
             sums: what `drift` had found for this C, see `Drift`; None takes C for the sum itself.
-            rows, columns: which rows of V, and of C, are given; None for all of them.
+            rows: which rows of V are given; None for all of them.
             page: the newest page, which C is of.
 
         Raises:
@@ -213,13 +216,8 @@ class ResidualMemory:
                 self.pages.put(torch.arange(len(V)) if rows is None else rows, V)
             if self.reads is not None:
                 assert C is not None
-                if isinstance(C, Symmetric):
-                    self.reads = C.to(self.device)
-                elif columns is None:  # earlier versions kept no more than nearly symmetric ones
-                    self.reads = Symmetric.of(C.to(self.device))
-                else:
-                    self.reads.unpack(C, columns)
-            if self.drift is not None and self.reads is not None:
+                self.reads = C.to(self.device)
+            if self.drift is not None and isinstance(self.reads, Symmetric):
                 if sums is None:
                     self.drift.begin(self.reads)
                 else:

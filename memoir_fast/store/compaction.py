@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..base import files
 from ..errors import StoreError
 from ..journal.record import Entry, encode
+from ..memory.low_rank import LowRank
 from ..memory.symmetric import Symmetric
 from . import manifest, snapshots
 from .log import Writer, scan, segment_path, segments
@@ -18,6 +19,7 @@ from .page_files import is_page
 
 FEW = 256  # edits whose records are read again whenever C may have drifted
 MOST_DRIFT = 1e-5  # of C's norm; the additions alone leave less
+MOST_WORN = 0.1  # of what edits read, that was taken back from C's small form since it was last made
 
 if TYPE_CHECKING:
     from .store import Store
@@ -110,16 +112,19 @@ def _given_up(store: Store, before: int | None) -> int:
     return max((e.seq for i, e in entries if e.forgotten or (before is not None and i < before)), default=0)
 
 
-def _mend(C: Symmetric, store: Store) -> None:
-    """Recompute C from the records if all are there, to remove the rounding errors that subtractions left. With many
+def _mend(C: Symmetric | LowRank, store: Store) -> None:
+    """Recompute C from the records if all are there, to remove the errors that subtractions left. With many
     edits, only if these errors have become large: to read every record takes as long as there are edits."""
     memory, drift = store.memory, store.memory.drift
     written = [edit for edit in store.state.written() if memory.page_of(edit) == memory.page]
     if any(store.state.entries[edit].forgotten for edit in written):
         return
-    if len(written) > FEW and drift is not None and drift.of(C) <= MOST_DRIFT:
+    if isinstance(C, LowRank):
+        if C.worn <= MOST_WORN:
+            return
+    elif len(written) > FEW and drift is not None and drift.of(C) <= MOST_DRIFT:
         return
-    total = Symmetric(C.size).to(C.device)
+    total = memory.form(C.size).to(C.device)
     for edit in written:
         try:
             update = store.state.update_of(edit).to(total.device)
@@ -129,7 +134,7 @@ def _mend(C: Symmetric, store: Store) -> None:
         assert update.features is not None
         total.add(update.rows, update.features)
     memory.reads = total
-    if drift is not None:
+    if drift is not None and isinstance(total, Symmetric):
         drift.begin(total)
     store.mended = store.state.changed
 

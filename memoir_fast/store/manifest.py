@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import torch
 
 CONFIG, BASE = "config.json", "base.safetensors"
-FORMAT, FORMAT_VERSION = "memoir_fast store", 7
-# Up to version 6 snapshots hold their pages themselves. Up to version 5 a memory has one page. Up to version 4 snapshots hold all of V and C. Up to version 3 the memory acts on all tokens; in 1 and 2 records do not state their place; 1 knows only
+FORMAT, FORMAT_VERSION = "memoir_fast store", 8
+# Up to version 7 C is half a matrix. Up to version 6 snapshots hold their pages themselves. Up to version 5 a memory has one page. Up to version 4 snapshots hold all of V and C. Up to version 3 the memory acts on all tokens; in 1 and 2 records do not state their place; 1 knows only
 # router="mask".
-READS = (1, 2, 3, 4, 5, 6, 7)
+READS = (1, 2, 3, 4, 5, 6, 7, 8)
 _LARGEST = 1 << 32  # numbers in V or C; the largest open models have half as many
 _WIDEST = 1 << 18  # features of a projection; those of the largest open models have a quarter
 MOST_CONFIG, MOST_BASE = 64 << 20, 4 << 30  # bytes of files that the library can have written
@@ -269,16 +269,19 @@ def check_tensors(data: bytes, path: Path, shapes: Shapes | ShapesOf) -> dict[st
         tensor = tensors.get(name)
         if tensor is None and name in OPTIONAL:
             continue
-        if (
-            tensor is None
-            or (tensor.dtype, tensor.dim()) != (dtype, len(shape))
-            or any(want is not None and have != want for have, want in zip(tensor.shape, shape, strict=True))
-        ):
+        if tensor is None or not is_of(tensor, shape, dtype):
             found = "nothing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
             raise ValueError(f"{path}: tensor {name!r} is {found}, expected {shape} {dtype}")
         if tensor.is_floating_point() and not all_finite(tensor):
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
     return tensors
+
+
+def is_of(tensor: torch.Tensor, shape: tuple[int | None, ...], dtype: torch.dtype) -> bool:
+    """Whether a tensor has a dtype and a shape, in which None stands for any size."""
+    if (tensor.dtype, tensor.dim()) != (dtype, len(shape)):
+        return False
+    return all(want is None or have == want for have, want in zip(tensor.shape, shape, strict=True))
 
 
 def base_shapes(dimension: int) -> Shapes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.sizes import Sizes
 from ..config import MemoirConfig, number_of_layer
-from ..defaults import default_masks, default_page_edits, default_top_k
+from ..defaults import default_masks, default_page_edits, default_top_k, rank_of
 from ..editing.update_rule import rule_of
 from ..errors import quoted
 from ..journal.record import DTYPES
@@ -136,16 +136,33 @@ class Plan:
 
     def memory(self) -> dict[str, int]:
         """Main memory beyond the base model's."""
-        D, d = self.sizes.in_features, self.sizes.out_features
+        d = self.sizes.out_features
         keys = self._of_words() + _LEXICON + self.edits * (_KEYS + self._code()) if self._by_words else 0
         found = {
             "weights": 4 * self._rows * d,
-            "earlier reads": 2 * self._touched(self._newest) * (D + min(_STRIP, D)) if self.tracks else 0,
+            "earlier reads": self._reads(),
             "masks": self.edits * self._width,
             "words": keys,
             "details": self.edits * (_DETAILS + self._code() * 4 // 3 + _TEXT),
         }
         return _with_sum(found)
+
+    def _reads(self) -> int:
+        """C in main memory."""
+        rows, D = self._touched(self._newest), self.sizes.in_features
+        if not self.tracks:
+            return 0
+        return self._small() if self._rank else 2 * rows * (D + min(_STRIP, D))
+
+    @property
+    def _rank(self) -> int:
+        """C's directions; 0 where half of it is kept."""
+        return rank_of(self.sizes.in_features) if self.page_edits else 0
+
+    def _small(self) -> int:
+        """Bytes of C in its small form: its directions and the diagonal, and half as many rows as come before they are sought anew."""
+        D, seen = self.sizes.in_features, round(self._newest * self.tokens)
+        return 4 * (min(seen, self._rank) * D + D + min(seen, self._rank // 2) * self.top_k)
 
     def record(self) -> int:
         """One edit's record in the log."""
@@ -160,7 +177,8 @@ class Plan:
     def snapshot(self) -> int:
         """A snapshot of the memory, without the pages that it lists."""
         rows, D = self._touched(self._newest), self.sizes.in_features
-        C = 2 * rows * (rows + 1) + 4 * rows + 8 * D * _VECTORS if self.tracks else 0
+        half = 2 * rows * (rows + 1) + 4 * rows + 8 * D * _VECTORS
+        C = (self._small() if self._rank else half) if self.tracks else 0
         return C + self.edits * (8 + self._width) + 600 + self._pages * 20
 
     def pages(self, snapshots: int = 1) -> int:
@@ -193,7 +211,7 @@ class Plan:
 
     def saved(self) -> int:
         """A memory folder, as `save_pretrained` writes it."""
-        sums = 8 * self.sizes.in_features * _VECTORS if self.tracks else 0
+        sums = 8 * self.sizes.in_features * _VECTORS if self.tracks and not self._rank else 0
         return self.snapshot() + self.pages() - sums + self.base_file() + self.edits * self._header() + 3000
 
     def value(self) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """The memory in a file: a store's snapshot, and the tensors of a memory folder. V and C are written without their rows of zeros, and C, which
-is symmetric, as its upper triangle. A snapshot lists the pages of V, which have files of their own (see `page_files`); snapshots of earlier versions
+is symmetric, as its upper triangle, or in its small form (see `low_rank`). A snapshot lists the pages of V, which have files of their own (see `page_files`); snapshots of earlier versions
 hold V themselves, and those of versions up to 4 hold V and C whole."""
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import torch
 from ..editing.update_rule import rule_of
 from ..journal.record import DIGEST
 from ..memory.drift import VECTORS
+from ..memory.low_rank import SHAPES, LowRank
 from ..memory.pages import page_of
-from ..memory.symmetric import used_rows
+from ..memory.symmetric import Symmetric, used_rows
 from . import manifest, page_files
 from .manifest import MOST_BASE, SUMS, Manifest, Shapes, Snapshot
 from .page_files import Found, Stored
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..memory.residual import ResidualMemory
 
 ROWS, COLUMNS = "V.rows", "C.rows"  # the tensors that say which rows of V, of all its pages, and of C are there
+FORM = "reads."  # stands before the names of the tensors of a C in its small form
 PAGE = "page"  # the tensor with the number of the newest page, which C is of
 NUMBERS, DIGESTS = "pages", "pages.digests"  # the tensors that list the pages with files of their own
 
@@ -43,7 +45,9 @@ def tensors_of(memory: ResidualMemory, pages: dict[int, str] | None = None) -> d
         "ids": torch.tensor(memory.index.ids, dtype=torch.int64),
         "signatures": torch.from_numpy(memory.index.signatures()),
     }
-    if memory.reads is not None:
+    if isinstance(memory.reads, LowRank):
+        tensors |= {FORM + name: tensor for name, tensor in memory.reads.tensors().items()}
+    elif memory.reads is not None:
         tensors["C"], tensors[COLUMNS] = memory.reads.packed()
         if memory.drift is not None:
             tensors[SUMS] = memory.drift.sums
@@ -66,13 +70,16 @@ def shapes_of(tensors: dict[str, torch.Tensor], D: int, d: int, tracked: bool) -
         "ids": ((None,), torch.int64),
         "signatures": ((None, width), torch.uint8),
     }
-    if tracked:
+    small = tracked and any(name.startswith(FORM) for name in tensors)
+    if small:
+        shapes |= {FORM + name: shape for name, shape in SHAPES.items()}
+    elif tracked:
         shapes["C"] = ((D, D), torch.float32)
         shapes[SUMS] = ((D, VECTORS), torch.float64)
     if ROWS in tensors or COLUMNS in tensors:
         rows, columns = (tensors[name].numel() if name in tensors else 0 for name in (ROWS, COLUMNS))
         shapes |= {ROWS: ((rows,), torch.int32), "V": ((rows, d), torch.float32)}
-        if tracked:
+        if tracked and not small:
             shapes |= {COLUMNS: ((columns,), torch.int32), "C": ((columns * (columns + 1) // 2,), torch.float32)}
     if PAGE in tensors:
         shapes[PAGE] = ((1,), torch.int64)
@@ -142,9 +149,19 @@ def fill(
     """Fill an empty memory from a file's checked tensors, and from the pages that it lists. Raises ValueError as `ResidualMemory.fill`."""
     ids, signatures = tensors["ids"].tolist(), tensors["signatures"].numpy()
     page, V = int(tensors[PAGE]) if PAGE in tensors else 0, tensors["V"] if pages is None else pages
-    memory.fill(
-        V, scale, ids, signatures, tensors.get("C"), tensors.get(SUMS), tensors.get(ROWS), tensors.get(COLUMNS), page
-    )
+    C = _reads_of(tensors, memory.in_features) if memory.tracks else None
+    memory.fill(V, scale, ids, signatures, C, tensors.get(SUMS), tensors.get(ROWS), page)
+
+
+def _reads_of(tensors: dict[str, torch.Tensor], D: int) -> Symmetric | LowRank:
+    """C, in the form in which a file holds it. Raises ValueError where its tensors do not fit together."""
+    if "C" not in tensors:
+        return LowRank.of(D, {name: tensors[FORM + name] for name in SHAPES})
+    if COLUMNS not in tensors:  # earlier versions kept no more than nearly symmetric ones
+        return Symmetric.of(tensors["C"])
+    C = Symmetric(D)
+    C.unpack(tensors["C"], tensors[COLUMNS])
+    return C
 
 
 @dataclass

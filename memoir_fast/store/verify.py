@@ -102,7 +102,7 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
             problems.append(str(error))
         if number % _EACH == 0 or number == len(history) - 1:  # rounding errors are relative to the largest norm
             largest = max(largest, memory.pages.norm())
-            largest_C = largest_C if memory.reads is None else max(largest_C, memory.reads.norm())
+            largest_C = largest_C if memory.reads is None else max(largest_C, float(memory.reads.diagonal().norm()))
         each()
     if problems or not whole:
         return None
@@ -116,7 +116,8 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
             problems.append(
                 f"what is kept of earlier edits (C) is of page {kept.page}, the log's newest is {memory.page}"
             )
-        off = memory.reads.norm(kept.reads) / largest_C
+        # In its small form C is not that of the log but for its diagonal, see `low_rank`.
+        off = float((memory.reads.diagonal() - kept.reads.diagonal().cpu()).norm()) / largest_C
         if off > _MOST:
             problems.append(f"what is kept of earlier edits (C) differs from the log by {off:.2g} of its norm")
     return difference

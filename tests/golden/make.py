@@ -1,6 +1,6 @@
 """Write the golden files anew: python -m tests.golden.make FOLDER.
 
-A tiny random model gets five edits in pages of two, one of which replaces an older one, one is disabled and one deleted; the store, a bundle of
+A tiny random model gets five edits in pages of three, one of which replaces an older one, one is disabled and one deleted; the store, a bundle of
 it, and a memory folder are written, with `expected.json`, which says what a reader must find in them. Files that a release
 wrote are never replaced: a new format version gets a folder of its own beside `v1`.
 """
@@ -27,13 +27,16 @@ FACTS = [
 ]
 
 
+D = 1536  # features, so many that C is held in its small form
+
+
 def make(folder: Path) -> None:
     """Write store/, bundle.mfb, memory/ and expected.json into an empty folder."""
     folder.mkdir(parents=True)
     torch.manual_seed(0)
-    base = LlamaForCausalLM(LlamaConfig(vocab_size=200, hidden_size=16, intermediate_size=48, num_hidden_layers=2,
+    base = LlamaForCausalLM(LlamaConfig(vocab_size=200, hidden_size=16, intermediate_size=D, num_hidden_layers=2,
                                         num_attention_heads=2, max_position_embeddings=64)).eval()  # fmt: skip
-    settings = MemoirConfig(layer=0, top_k=12, steps=8, page_edits=2)
+    settings = MemoirConfig(layer=0, top_k=48, steps=8, page_edits=3, contexts=60)
     model = MemoirModel(base, word_tokenizer(), settings, background_texts())
     model.create_store(folder / "store")
     for prompt, target, details in FACTS[:3]:
@@ -48,7 +51,7 @@ def make(folder: Path) -> None:
     model.save_pretrained(folder / "memory")
     state = model.store.state
     expected = {
-        "format_versions": {"store": 7, "memory": 6},
+        "format_versions": {"store": 8, "memory": 7},
         "sizes": list(model.store.manifest.sizes),
         "seq": state.seq,
         "next_id": state.next_id,

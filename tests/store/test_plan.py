@@ -121,6 +121,7 @@ def test_an_opened_store_takes_the_main_memory_that_is_planned(tmp_path):
 def test_what_a_plan_says_of_a_large_model():
     """LLaMA-3-8B: an edit in a chat takes at most 1.5 MB with records in bfloat16, whichever its masks."""
     spread = Plan(_LLAMA, edits=1000, record_dtype="bfloat16")
+    assert spread.memory()["sum"] < 300e6 and spread.memory()["earlier reads"] < 32e6
     assert spread.top_k == 1432 and spread.record() < 0.5e6 and spread.with_records_of(spread.record()).tokens == 32
     touched = [Plan(_LLAMA, edits=edits).memory()["weights"] for edits in (1, 2, 11)]
     assert touched == [4 * 4096 * rows for rows in (1432, 2864, 14336)]

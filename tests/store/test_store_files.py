@@ -307,7 +307,7 @@ def test_corrupt_links_and_foreign_files_are_refused(sound, tmp_path):
         shutil.rmtree(folder)
         (tmp_path / "outside").unlink()
     values = json.loads((sound[0] / "config.json").read_text())
-    for change, says in (({"format_version": 8}, "format_version is 8"), ({"format": "other"}, "format is 'other'"),
+    for change, says in (({"format_version": 9}, "format_version is 9"), ({"format": "other"}, "format is 'other'"),
                          ({"record_dtype": "float64"}, "checksum")):  # fmt: skip
         folder = tmp_path / "s"
         shutil.copytree(sound[0], folder)
