@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import rows
+from benchmarks.library import rank_of
 from benchmarks.results_page.text import number, source_line, spread, table
 
 # The first run took evenly spaced rows in the place of drawn ones: in an interleaved stream these are of some of the data sets only.
@@ -79,18 +80,19 @@ def _forms(results: Path) -> list[str]:
     parts = [f"{GROUPS[group]}: {name}" for group in ("first", "last", "drawn") for name in PARTS.values()]
     return [
         "### Smaller forms of C", "", *source_line(*found.values()),
-        f"C is the matrix that records what earlier edits of a page read. The first {edits:,} rows of the stream above were edited with C brought into a smaller "
-        "form after each edit (`python -m benchmarks.experiments.forms`): rounded to bfloat16, its N largest directions and the diagonal of the rest, or forgotten. "
-        "Exact and ended; the mean over permutations (seeds), and the range; the average is that of drawn questions, rewordings and unrelated questions. The sizes are calculated; the library "
-        "holds float32 as its upper triangle.", "",
+        f"C is the matrix that records what earlier edits of a page read. The first {edits:,} rows of the stream above were edited with C in the library's form "
+        "(own: its D/24 largest directions, at most 512, and the diagonal), whole (float32), or brought into another form "
+        "after each edit (`python -m benchmarks.experiments.forms`): rounded to bfloat16, its N largest directions and the diagonal of the rest, or forgotten. "
+        "Exact and ended; the mean over permutations (seeds), and the range; the average is that of drawn questions, rewordings and unrelated questions. The sizes are calculated; of a "
+        "whole C half is held, as it is symmetric.", "",
         *table(["form", "SmolLM2", "LLaMA-3-8B", "seeds", *parts, "average", "mean steps"], lines),
     ]  # fmt: skip
 
 
 def _bytes(form: str, D: int) -> int:
     """What C takes in a form."""
-    if form.startswith("rank="):
-        return 4 * D * (int(form.removeprefix("rank=")) + 1)
+    if form == "own" or form.startswith("rank="):
+        return 4 * D * ((rank_of(D) if form == "own" else int(form.removeprefix("rank="))) + 1)
     return D * (D + 1) // 2 * (2 if form == "bfloat16" else 4)
 
 
