@@ -185,8 +185,9 @@ class LowRank:
             raise ValueError(
                 f"C's latest parts have {counts} rows each, but {n} are there, on {tuple(rows.shape)} features"
             )
-        if len(rows) and not bool((rows[:, 1:] > rows[:, :-1]).all() and rows.min() >= 0 and rows.max() < made.size):
-            raise ValueError(f"C's latest parts must name ascending features in 0..{made.size - 1}")
+        ascend = bool((rows[:, 1:] > rows[:, :-1]).all())
+        if len(rows) and not (width and ascend and rows.min() >= 0 and rows.max() < size):
+            raise ValueError(f"C's latest parts must name ascending features in 0..{size - 1}")
         features = tensors["features"].split([abs(count) for count in counts]) if counts else ()
         parts = tuple(_Part(r, f, 1 if count > 0 else -1) for r, f, count in zip(rows, features, counts, strict=True))
         made._take(directions, rest, parts, float(tensors["gone"]))

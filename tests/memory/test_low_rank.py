@@ -131,6 +131,13 @@ def test_a_file_whose_parts_do_not_fit_is_refused(name, value, message):
         LowRank.of(D, small.tensors() | {name: value})
 
 
+def test_parts_without_features_are_refused():
+    small, _, _ = both(1)
+    nothing = {"rows": torch.zeros(1, 0, dtype=torch.int32), "features": torch.zeros(8, 0)}
+    with pytest.raises(ValueError, match="ascending"):
+        LowRank.of(D, small.tensors() | nothing)
+
+
 def test_a_memory_with_pages_of_a_large_projection_keeps_the_small_form():
     assert ResidualMemory(D, 8, K, page_edits=32).form is LowRank
     assert ResidualMemory(D, 8, K).form is ResidualMemory(256, 8, 32, page_edits=21).form is Symmetric
