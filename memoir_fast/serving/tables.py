@@ -29,11 +29,15 @@ def tables_of(store: Store) -> dict[str, torch.Tensor]:
     Raises:
         ValueError: words route, but an edit's record does not say what its wordings are.
     """
+    return {PREFIX + "V": store.memory.V.detach().cpu().contiguous(), **beside_pages(store)}
+
+
+def beside_pages(store: Store) -> dict[str, torch.Tensor]:
+    """`tables_of` without `memoir.V`. Raises as that."""
     memory, config = store.memory, store.manifest.config
     signatures = memory.index.signatures()
     tags = {str(edit): store.state.tags[edit] for edit in memory.index.ids if store.state.tags[edit]}
     found = {
-        "V": memory.V,
         "background": memory.background,
         "permutation": memory.permutation,
         "ids": torch.tensor(memory.index.ids, dtype=torch.int64),
@@ -42,7 +46,7 @@ def tables_of(store: Store) -> dict[str, torch.Tensor]:
         "tags": _text(json.dumps(tags)),
         **(_masks(store) if config.router == "mask" else _words(store)),
     }
-    return {PREFIX + name: found[name].detach().cpu().contiguous() for name in NAMES}
+    return {PREFIX + name: found[name].detach().cpu().contiguous() for name in NAMES if name in found}
 
 
 def _masks(store: Store) -> dict[str, torch.Tensor]:

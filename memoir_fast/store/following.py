@@ -41,5 +41,6 @@ def renew(store: Store, fresh: Store) -> None:
         store.state.take(fresh.state)
         made, index = fresh.memory, fresh.memory.index
         store.memory.fill(made.pages.held, made.scale, index.ids, index.signatures(), made.reads, page=made.page)
+        store.page_files.note(store.memory.pages, fresh.page_files.known(made.pages))
     store.manifest, store._history = fresh.manifest, fresh._history
     store.calibration, store.words = fresh.calibration, fresh.words

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +63,36 @@ class PageFiles:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, Stored]] = {}  # by page: its version when the file held it, and the file
+        self._named: dict[int, tuple[int, str]] = {}  # by page: its version when it was named, and the digest
         self._copies = set[str]()  # digests of the pages whose copies were found whole
 
     def note(self, pages: Pages, stored: dict[int, Stored]) -> None:
         """These files hold the pages as they are."""
         self._known |= {number: (pages.version(number), file) for number, file in stored.items()}
+
+    def known(self, pages: Pages) -> dict[int, Stored]:
+        """The files that hold pages as they are."""
+        return {
+            number: file
+            for number, (version, file) in self._known.items()
+            if number in pages.held and version == pages.version(number)
+        }
+
+    def digest(self, pages: Pages, number: int) -> str:
+        """The digest of a page as it is, hexadecimal; "" for zeros. It is worked out only where the page changed since it was last known."""
+        if number not in pages.held:
+            return ""
+        version = pages.version(number)
+        named, found = self._named.get(number, (0, ""))
+        if named != version:
+            before, file = self._known.get(number, (0, None))
+            found = file.digest if file is not None and before == version else name_of(pages.held[number])
+            self._named[number] = version, found
+        return found
+
+    def rename(self, pages: Pages, number: int, page: str) -> None:
+        """The digest of a page as it is, where it would be written to another file now than it was: by another version of safetensors."""
+        self._named[number] = pages.version(number), page
 
     def write(self, folder: Path, pages: Pages, twice: set[int]) -> dict[int, str]:
         """Write the pages that no file holds as they are; returns the digest of each that is not all zeros.
@@ -109,6 +135,29 @@ def packed(page: torch.Tensor) -> bytes:
     """A page's file: the rows that hold anything. Empty for a page of zeros."""
     rows = used_rows(page)
     return save({"V.rows": rows, "V": page.detach().cpu()[rows.long()].contiguous()}) if len(rows) else b""
+
+
+def name_of(page: torch.Tensor) -> str:
+    """The digest that names a page's file, hexadecimal; "" for a page of zeros."""
+    data = packed(page)
+    return digest(data).hex() if data else ""
+
+
+def names_of(pages: Sequence[torch.Tensor]) -> list[str]:
+    """The same of many, several at a time."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(name_of, pages))
+
+
+def unpacked(data: torch.Tensor, page: str, sizes: tuple[int, int]) -> torch.Tensor:
+    """The page (D, d) in the bytes of its file. page: its digest. Raises ValueError unless the digest and the tensors in it are as expected."""
+    where, raw = f"page {page}", data.numpy()
+    if digest(raw.data).hex() != page:
+        raise ValueError(f"{where}: its checksum is another one: truncated or damaged")
+    length = int.from_bytes(raw[:8].tobytes(), "little")
+    behind = _room(len(raw) - 8, length)
+    behind[:] = raw[8:]
+    return _page(behind, length, where, sizes)
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------
@@ -165,7 +214,7 @@ def bytes_of(folder: Path, page: str) -> bytes:
 
 def read_file(path: Path, expected: str, sizes: tuple[int, int]) -> tuple[torch.Tensor, int]:
     """A page (D, d) and the size of its file. Raises ValueError unless its size, its digest and its tensors are as expected."""
-    (D, d), most = sizes, 4 * sizes[0] * (sizes[1] + 1) + 8 + _MOST_HEADER
+    most = 4 * sizes[0] * (sizes[1] + 1) + 8 + _MOST_HEADER
     descriptor = files.open_regular(path, os.O_RDONLY)
     try:
         size = os.fstat(descriptor).st_size
@@ -173,10 +222,8 @@ def read_file(path: Path, expected: str, sizes: tuple[int, int]) -> tuple[torch.
             raise ValueError(f"{path}: has {size} bytes, more than the {most} that such a file can have")
         start = bytearray(8)
         files.fill(descriptor, memoryview(start))
-        # Of the header; behind it is V, which a page of all rows keeps for its own.
         length = int.from_bytes(start, "little")
-        data = np.empty(max(0, size - 8) + _LINE, np.uint8)
-        data = data[-(data.ctypes.data + length) % _LINE :][: max(0, size - 8)]
+        data = _room(size - 8, length)
         files.fill(descriptor, data.data)  # a file that has become shorter has another digest too
         # In one piece, as it is read: the threads take turns between two calls, which takes long on a busy machine.
         found = digest(bytes(start), data.data).hex()
@@ -186,6 +233,18 @@ def read_file(path: Path, expected: str, sizes: tuple[int, int]) -> tuple[torch.
         raise ValueError(
             f"{path}: its checksum is not the one in its snapshot: truncated, damaged, or from another store"
         )
+    return _page(data, length, path, sizes), size
+
+
+def _room(size: int, header: int) -> np.ndarray:
+    """Room for the bytes behind the header's length, so that V, which is behind the header, lies where a page of all rows can keep it."""
+    room = np.empty(max(0, size) + _LINE, np.uint8)
+    return room[-(room.ctypes.data + header) % _LINE :][: max(0, size)]
+
+
+def _page(data: np.ndarray, length: int, path: Path | str, sizes: tuple[int, int]) -> torch.Tensor:
+    """The page in the bytes behind the header's length. Raises ValueError unless they hold one of these sizes, and nothing else."""
+    D, d = sizes
     if length > min(_MOST_HEADER, len(data)):
         raise ValueError(f"{path}: its header has {length} bytes")
     rows, V, in_place = _tensors(data[:length].tobytes(), data[length:], path, sizes)
@@ -194,14 +253,14 @@ def read_file(path: Path, expected: str, sizes: tuple[int, int]) -> tuple[torch.
     if rows[0] < 0 or rows[-1] >= D or not (rows[1:] > rows[:-1]).all():
         raise ValueError(f"{path}: tensor 'V.rows' must hold ascending numbers in 0..{D - 1}")
     if in_place and len(rows) == D:
-        return torch.from_numpy(V), size
+        return torch.from_numpy(V)
     page = zeros(D, d)
     page.numpy()[rows] = V
-    return page, size
+    return page
 
 
 def _tensors(
-    header: bytes, data: np.ndarray, path: Path, sizes: tuple[int, int]
+    header: bytes, data: np.ndarray, path: Path | str, sizes: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """The rows (r,) and V (r, d) in a page's file, no copies; and whether V comes first. Raises ValueError for anything else than these two.
 

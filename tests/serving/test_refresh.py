@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from memoir_fast.serving.checks import check_tables
 from memoir_fast.serving.section import section_of
@@ -19,8 +18,16 @@ from memoir_fast.serving.vllm import refresh, shared
 from memoir_fast.serving.vllm.refreshing import RefreshError, Refreshes
 from memoir_fast.serving.vllm.served import Served
 from memoir_fast.serving.vllm.words import ServedWords
+from memoir_fast.serving.vllm.worker import MemoirWorker
 from memoir_fast.store import Store
 from tests.support.models import tiny_memoir
+
+
+def worker_of(served):
+    """vLLM's worker, as far as a refresh asks it."""
+    worker = MemoirWorker()
+    worker.model_runner = SimpleNamespace(get_model=lambda: SimpleNamespace(memoir=served))
+    return worker
 
 
 class Engine:
@@ -37,17 +44,14 @@ class Engine:
             served.words = ServedWords(model.tokenizer) if words else None
             for name, tensor in tables_of(model.store).items():
                 served.take(name, tensor)
+        self.rpc = [worker_of(served) for served in self.workers]
 
     async def collective_rpc(self, method, args=()):
         self.calls.append(method)
         await asyncio.sleep(0)
         if method == self.lost:
             raise RuntimeError("the engine is gone")
-        if method == "memoir_prepare":
-            return [{"edits": served.prepare(load_file(*args))} for served in self.workers]
-        if method == "memoir_commit":
-            return [{"generation": served.commit(*args), "edits": len(served.table.ids)} for served in self.workers]
-        return [served.drop() for served in self.workers]
+        return [getattr(worker, method)(*args) for worker in self.rpc]
 
     @property
     def tables(self):
@@ -160,9 +164,9 @@ def test_if_one_worker_cannot_read_the_table_none_uses_it(served):
     model, engine = served
     model.edit("w110 w111 w112", "w151")
     engine.workers[1].settings = {**engine.workers[1].settings, "in_features": 8}
-    with pytest.raises(RefreshError, match=r"a worker did not take the edits: .*memoir\.V is(?s:.*)Nothing was changed"):  # fmt: skip
+    with pytest.raises(RefreshError, match=r"a worker did not take the edits: .*memoir\.background is(?s:.*)Nothing was changed"):  # fmt: skip
         asyncio.run(Refreshes().call(engine))
-    assert engine.tables == [(0, [0])] * 2 and engine.calls == ["memoir_prepare", "memoir_drop"]
+    assert engine.tables == [(0, [0])] * 2 and engine.calls == ["memoir_held", "memoir_prepare", "memoir_drop"]
     with pytest.raises(RuntimeError, match="no table was made ready"):
         engine.workers[0].commit()
 
@@ -171,13 +175,13 @@ def test_what_went_wrong_first_is_said_even_if_the_table_cannot_be_dropped(serve
     _, engine = served
     engine.workers[1].settings = {**engine.workers[1].settings, "in_features": 8}
     engine.lost = "memoir_drop"
-    with pytest.raises(RefreshError, match=r"a worker did not take the edits: .*memoir\.V is"):
+    with pytest.raises(RefreshError, match=r"a worker did not take the edits: .*memoir\.background is"):
         asyncio.run(Refreshes().call(engine))
     assert "could not be dropped" in caplog.text and engine.tables == [(0, [0])] * 2
     offline = SimpleNamespace(
         llm_engine=engine, collective_rpc=lambda *args, **named: asyncio.run(engine.collective_rpc(*args, **named))
     )
-    with pytest.raises(ValueError, match=r"memoir\.V is"):
+    with pytest.raises(ValueError, match=r"memoir\.background is"):
         refresh(offline)
     engine.workers[1].settings, engine.lost = engine.workers[0].settings, ""
     assert refresh(offline)["generation"] == 1

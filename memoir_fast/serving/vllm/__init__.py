@@ -57,11 +57,18 @@ def refresh(llm: Any) -> dict[str, int]:
         ValueError: the store is missing, damaged or another model's; the engine keeps the edits that it has. RuntimeError: the workers do
             not agree, or take the edits while the front end cannot note which these are; the message says which.
     """
-    from .live import Snapshot
+    from .live import Snapshot, held_by_all
 
     with Snapshot(llm.llm_engine.vllm_config.model_config.hf_config.memoir) as snapshot:
         try:
-            llm.collective_rpc("memoir_prepare", args=(str(snapshot.path),))
+            snapshot.write(held_by_all(llm.collective_rpc("memoir_held")))
+            try:
+                llm.collective_rpc("memoir_prepare", args=(str(snapshot.path),))
+            except Exception:
+                if not snapshot.partial:
+                    raise
+                snapshot.write(())  # a worker lacks a page that it should hold
+                llm.collective_rpc("memoir_prepare", args=(str(snapshot.path),))
         except BaseException:
             try:
                 llm.collective_rpc("memoir_drop")

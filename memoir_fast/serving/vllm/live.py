@@ -1,4 +1,4 @@
-"""Refreshing a running engine: the front end reads the store once and hands all workers the same file.
+"""Refreshing a running engine: the front end reads the store once and hands all workers the same file, with the pages that they do not hold yet.
 
 Nothing changes until every worker has read and checked its table; then all begin with it between the same two steps.
 """
@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
+from ...errors import StoreError
 from ...store import Store
 from ..checks import check_tables
+from ..paging import digests_in, given_in, pages_of
 from ..section import check_store
-from ..tables import PREFIX, tables_of
+from ..tables import PREFIX, beside_pages
 from . import shared
+
+_waiting: dict[str, Store] = {}  # stores that this process has read for a refresh, open until the next one; by their folders
 
 
 class UntoldError(RuntimeError):
@@ -24,28 +29,32 @@ class UntoldError(RuntimeError):
 
 
 class Snapshot:
-    """The store's present table, checked, in a temporary file.
+    """The store's present table, and the temporary file that it is handed over in.
+
+    The store stays open after a refresh that went well, so that the next one reads only what came since.
 
     Args:
         settings: the checkpoint's `memoir` section.
+
+    Attributes:
+        path: the file; seq: the store's last record in the table. partial: whether the file leaves out pages.
 
     Raises:
         ValueError: the store cannot be opened, or is not one for the model that is served.
     """
 
     def __init__(self, settings: dict[str, Any]):
-        self._store = settings["store"]
-        with Store(self._store) as store:
-            check_store(settings, store)
-            self.tensors, self.seq = tables_of(store), store.state.seq
-        check_tables(self.tensors, settings)
-        self._folder = Path(tempfile.mkdtemp(prefix="memoir-"))
-        self.path = self._folder / "table.safetensors"
+        self._settings, self._store, self.partial, self._done = settings, settings["store"], False, False
+        self._opened = _present(self._store)
         try:
-            save_file(self.tensors, self.path)
+            check_store(settings, self._opened)
+            self.seq = self._opened.state.seq
+            self._beside = beside_pages(self._opened)
+            self._folder = Path(tempfile.mkdtemp(prefix="memoir-"))
         except BaseException:
-            self.close()
+            self._opened.close()
             raise
+        self.path = self._folder / "table.safetensors"
 
     def __enter__(self) -> Snapshot:
         return self
@@ -53,9 +62,28 @@ class Snapshot:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def write(self, held: Collection[str]) -> None:
+        """Write the file, in the place of what is there.
+
+        Args:
+            held: digests of the pages that every worker holds, which are left out.
+
+        Raises:
+            ValueError: the table does not fit the engine. OSError: there is no room for the file.
+        """
+        tensors = {**self._beside, **pages_of(self._opened, held)}
+        check_tables(tensors, self._settings, held)
+        self.path.unlink(missing_ok=True)  # a worker may still map what is there
+        save_file(tensors, self.path)
+        self.partial = len(given_in(tensors)) < len(set(digests_in(tensors)) - {""})
+
     def close(self) -> None:
-        """Remove the file."""
+        """Remove the file, and keep the store open where all went well."""
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._done:
+            _waiting[self._store] = self._opened
+        else:
+            self._opened.close()
 
     def agreed(self, answers: list[dict[str, int] | None]) -> dict[str, int]:
         """The workers' one answer, with the store's record under "seq"; tells all front ends which edits there are.
@@ -66,14 +94,33 @@ class Snapshot:
         found = [answer for answer in answers if answer is not None]
         if not found or any(answer != found[0] for answer in found):
             raise RuntimeError(f"the workers do not agree after refreshing: {answers}; restart the engine")
+        self._done = True
         try:
-            shared.set_edits(self._store, set(self.tensors[PREFIX + "ids"].tolist()))
+            shared.set_edits(self._store, set(self._beside[PREFIX + "ids"].tolist()))
         except (OSError, ValueError) as error:  # the latter where something else lies in the file's place
             raise UntoldError(
                 f"all workers serve the new edits ({found[0]}), but the server's front ends could not be told which these are ({error}): a "
                 "request that names an edit is checked against the earlier ones. Make room in the folder for temporary files and refresh again"
             ) from error
         return {**found[0], "seq": self.seq}
+
+
+def held_by_all(answers: list[list[str] | None]) -> set[str]:
+    """The digests of the pages that every worker holds. answers: the workers', None from those without the memory."""
+    found = [set(answer) for answer in answers if answer is not None]
+    return set.intersection(*found) if found else set()
+
+
+def _present(folder: str) -> Store:
+    """The store in a folder as it is now. Raises as `Store`."""
+    store = _waiting.pop(folder, None)
+    if store is not None:
+        try:
+            store.refresh()
+            return store
+        except (ValueError, OSError, StoreError):  # opened anew, which takes another store in its place, or says what is wrong with it
+            store.close()
+    return Store(folder)
 
 
 def summed(answers: list[dict[str, Any] | None]) -> dict[str, int]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 from . import shared
-from .live import Snapshot, UntoldError
+from .live import Snapshot, UntoldError, held_by_all
 
+Found = TypeVar("Found")
 _LOG = logging.getLogger("vllm.memoir_fast")
 _PATIENCE = 600.0  # seconds for which a refresh waits for one of another front end
 
@@ -72,22 +73,18 @@ async def _one_front_end() -> AsyncIterator[None]:
 
 
 async def _refresh(engine: Any) -> dict[str, int]:
-    settings = engine.vllm_config.model_config.hf_config.memoir
-    try:
-        snapshot = await asyncio.to_thread(Snapshot, settings)
-    except Exception as error:  # whatever a store that something else lies in the place of may cause
-        _LOG.warning("refreshing failed: %s", error)
-        status = 409 if isinstance(error, ValueError) else 500
-        raise RefreshError(_kept(str(error) or type(error).__name__), status) from error
+    snapshot = await _reading(Snapshot, engine.vllm_config.model_config.hf_config.memoir)
     try:
         try:
-            await engine.collective_rpc("memoir_prepare", args=(str(snapshot.path),))
-        except Exception as error:  # a worker's errors come as vLLM's own
-            _LOG.warning("refreshing failed: %s", error)
+            await _prepare(engine, snapshot)
+        except Exception as error:
             try:
                 await engine.collective_rpc("memoir_drop")
             except Exception:  # the next refresh drops the table anyway
                 _LOG.exception("a table that no worker uses could not be dropped")
+            if isinstance(error, RefreshError):
+                raise
+            _LOG.warning("refreshing failed: %s", error)  # a worker's errors come as vLLM's own
             raise RefreshError(_kept(f"a worker did not take the edits: {error}"), 500) from error
         try:
             return await asyncio.to_thread(
@@ -101,6 +98,30 @@ async def _refresh(engine: Any) -> dict[str, int]:
             raise RefreshError(f"{error}. Some workers may serve the new edits and others the old ones: restart the server", 500) from error  # fmt: skip
     finally:
         await asyncio.to_thread(snapshot.close)
+
+
+async def _prepare(engine: Any, snapshot: Snapshot) -> None:
+    """Let all workers make the table ready: without the pages that they hold, and if that fails, with all pages."""
+    arguments = (str(snapshot.path),)
+    await _reading(snapshot.write, held_by_all(await engine.collective_rpc("memoir_held")))
+    try:
+        await engine.collective_rpc("memoir_prepare", args=arguments)
+    except Exception as error:  # of several engines only the first has said what it holds
+        if not snapshot.partial:
+            raise
+        _LOG.warning("handing over all pages, because a worker did not take a table without some: %s", error)
+        await _reading(snapshot.write, ())
+        await engine.collective_rpc("memoir_prepare", args=arguments)
+
+
+async def _reading(call: Callable[..., Found], *arguments: Any) -> Found:
+    """What a call says that reads the store, in a thread of its own. Raises RefreshError."""
+    try:
+        return await asyncio.to_thread(call, *arguments)
+    except Exception as error:  # whatever a store that something else lies in the place of may cause
+        _LOG.warning("refreshing failed: %s", error)
+        status = 409 if isinstance(error, ValueError) else 500
+        raise RefreshError(_kept(str(error) or type(error).__name__), status) from error
 
 
 def _kept(reason: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from ...memory.pages import page_of
 from ...memory.selection import Tags
 from ...ops import reference
 from ..checks import check_tables
+from ..paging import pages_in
 from ..tables import NAMES, PREFIX
 from .answers import Answers, Decision
 from .caching import Gathered, cuttable
@@ -63,10 +64,14 @@ class Table:
     """The stored edits at one time.
 
     Args:
-        tensors: as `tables_of` makes them; the names with their prefix.
+        tensors: as `tables_of` makes them, or in pages (see `paging`); the names with their prefix.
         columns: the input features that this process holds.
         generation: counts the tables.
-        page_edits: how many edits share a page, see `ResidualMemory`.
+        settings: the checkpoint's `memoir` section.
+        held: pages of the table before, by digest.
+
+    Attributes:
+        pages: each page's rows that this process holds; held: the same by digest, each of them once.
     """
 
     def __init__(
@@ -75,14 +80,15 @@ class Table:
         columns: slice,
         generation: int,
         device: torch.device | str,
-        page_edits: int = 0,
+        settings: dict[str, Any],
+        held: Mapping[str, torch.Tensor],
     ):
-        V, background, permutation, ids, signatures, scale, threshold, tags, *_ = (tensors[PREFIX + n] for n in NAMES)
+        background, permutation, ids, signatures, scale, threshold, tags, *_ = (tensors[PREFIX + n] for n in NAMES[1:])
         self.generation, self.columns = generation, columns
         self.dimension = len(background)
-        # Each page's rows that this process holds; copies, since a loader may hand out memory that it maps or uses again.
-        self.pages = [page[columns].to(device, copy=True) for page in V.split(self.dimension)]
-        self.page_edits = page_edits
+        names, self.held = pages_in(tensors, (self.dimension, settings["out_features"]), columns, device, held)
+        self.pages = [self.held[name] for name in names]
+        self.page_edits: int = settings["page_edits"]
         self.background, self.permutation = background.to(device), permutation.to(device)
         self.scale = float(scale)
         self.tags: dict[str, list[str]] = json.loads(bytes(tags.numpy()).decode())
@@ -170,17 +176,18 @@ class Served:
         """Make another table ready, beside the one in use; returns how many edits it holds.
 
         Raises:
-            ValueError: a tensor is missing, or does not fit this engine. The present table stays.
+            ValueError: a tensor is missing, or does not fit this engine, or a page is neither given nor in the present table, which stays.
         """
         self._next = None
-        check_tables(tensors, self.settings)
+        held = {} if self.table is None else self.table.held
+        check_tables(tensors, self.settings, held)
         size = self.settings["in_features"] // self.ranks
         if size * self.ranks != self.settings["in_features"]:
             raise ValueError(f"{self.settings['in_features']} features cannot be split among {self.ranks} processes")
         generation = 0 if self.table is None else self.table.generation + 1
         words = None if self.words is None else self.words.prepare(tensors)
         columns = slice(self.rank * size, (self.rank + 1) * size)
-        table = Table(tensors, columns, generation, self.device, self.settings["page_edits"])
+        table = Table(tensors, columns, generation, self.device, self.settings, held)
         self._next = table, words
         return len(table.ids)
 
