@@ -16,67 +16,14 @@ from memoir_fast.serving.section import section_of
 from memoir_fast.serving.tables import NAMES, PREFIX, tables_of
 from memoir_fast.serving.vllm import refresh, shared
 from memoir_fast.serving.vllm.refreshing import RefreshError, Refreshes
-from memoir_fast.serving.vllm.served import Served
-from memoir_fast.serving.vllm.words import ServedWords
-from memoir_fast.serving.vllm.worker import MemoirWorker
 from memoir_fast.store import Store
-from tests.support.models import tiny_memoir
-
-
-def worker_of(served):
-    """vLLM's worker, as far as a refresh asks it."""
-    worker = MemoirWorker()
-    worker.model_runner = SimpleNamespace(get_model=lambda: SimpleNamespace(memoir=served))
-    return worker
-
-
-class Engine:
-    """vLLM's engine client, as far as a refresh asks it: two engines with a worker each. With `lost`, the call of that name fails."""
-
-    lost = ""
-
-    def __init__(self, model, section, words=False):
-        hf_config = SimpleNamespace(memoir=section)
-        self.vllm_config = SimpleNamespace(model_config=SimpleNamespace(hf_config=hf_config))
-        self.calls: list[str] = []
-        self.workers = [Served(section), Served(section)]
-        for served in self.workers:
-            served.words = ServedWords(model.tokenizer) if words else None
-            for name, tensor in tables_of(model.store).items():
-                served.take(name, tensor)
-        self.rpc = [worker_of(served) for served in self.workers]
-
-    async def collective_rpc(self, method, args=()):
-        self.calls.append(method)
-        await asyncio.sleep(0)
-        if method == self.lost:
-            raise RuntimeError("the engine is gone")
-        return [getattr(worker, method)(*args) for worker in self.rpc]
-
-    @property
-    def tables(self):
-        return [(served.table.generation, served.table.ids) for served in self.workers]
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """The folder of a server of this test's own."""
-    (tmp_path / "server").mkdir()
-    monkeypatch.setenv(shared.ENVIRONMENT, str(tmp_path / "server"))
-    return tmp_path / "server"
-
-
-def _model(folder, **settings):
-    model = tiny_memoir("llama", **{"router": "mask", "steps": 2, **settings})
-    model.create_store(str(folder))
-    model.edit("w100 w101 w102 w103", "w150", tags=["a"])
-    return model
+from tests.support.engines import Engine, stored_model
 
 
 @pytest.fixture(params=["mask", "tokens"])
 def served(request, tmp_path, place):
     threshold = {"mask": 0.7, "tokens": None}[request.param]
-    model = _model(tmp_path / "store", router=request.param, threshold=threshold)
+    model = stored_model(tmp_path / "store", router=request.param, threshold=threshold)
     yield model, Engine(model, section_of(model.store, tmp_path / "store"), request.param == "tokens")
     model.close()
 
@@ -134,10 +81,10 @@ OTHERS = {
 @pytest.mark.parametrize("other", OTHERS)
 def test_a_store_of_something_else_changes_nothing_and_says_so(other, tmp_path, place):
     settings, named = OTHERS[other]
-    model = _model(tmp_path / "store", acts="all")
+    model = stored_model(tmp_path / "store", acts="all")
     engine = Engine(model, section_of(model.store, tmp_path / "store"))
     model.close()
-    _model(tmp_path / "other", **{"acts": "all", **settings}).close()
+    stored_model(tmp_path / "other", **{"acts": "all", **settings}).close()
     shutil.rmtree(tmp_path / "store")
     shutil.move(tmp_path / "other", tmp_path / "store")
     with pytest.raises(RefreshError, match=rf"{named}(?s:.*)Nothing was changed(?s:.*)ask again") as refused:
@@ -237,7 +184,7 @@ def test_each_tensor_is_checked_before_it_is_used(served):
     lambda V, D: V[:D], lambda V, D: V[:-1], lambda V, D: V.new_ones(()), lambda V, D: V[:0], lambda V, D: V.T,
 ])  # fmt: skip
 def test_the_pages_are_checked_before_they_are_used(tmp_path, place, damage):
-    model = _model(tmp_path / "store", page_edits=1)
+    model = stored_model(tmp_path / "store", page_edits=1)
     model.edit("w110 w111 w112", "w160")
     tables, section = tables_of(model.store), section_of(model.store, tmp_path / "store")
     check_tables(tables, section)
@@ -251,7 +198,7 @@ MALFORMED = [[["!"], [], "", 1], [["AAAA"], [], "", 1], [[], []], [[3], [], "", 
 
 
 def test_malformed_wordings_and_matchers_leave_the_words_in_use(tmp_path, place):
-    model = _model(tmp_path / "store", router="tokens", threshold=None)
+    model = stored_model(tmp_path / "store", router="tokens", threshold=None)
     worker = Engine(model, section_of(model.store, tmp_path / "store"), True).workers[0]
     tables = {**tables_of(model.store), PREFIX + "ids": torch.tensor([1]), PREFIX + "tags": _text("{}")}
     for codes in MALFORMED:
@@ -273,7 +220,7 @@ def test_a_store_of_the_same_model_may_take_the_place(served, tmp_path):
     model.edit("w110 w111 w112", "w151")
     assert asyncio.run(Refreshes().call(engine))["edits"] == 2
     model.close()
-    other = _model(tmp_path / "other", router=model.config.router, threshold=model.config.threshold)
+    other = stored_model(tmp_path / "other", router=model.config.router, threshold=model.config.threshold)
     other.delete(0)
     other.edit("w120 w121 w122", "w152")
     other.edit("w130 w131 w132 w133", "w153")

@@ -13,6 +13,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from ...base import collecting
 from ...errors import StoreError
 from ...store import Store
 from ..checks import check_tables
@@ -21,7 +22,9 @@ from ..section import check_store
 from ..tables import PREFIX, beside_pages
 from . import shared
 
-_waiting: dict[str, Store] = {}  # stores that this process has read for a refresh, open until the next one; by their folders
+_waiting: dict[
+    str, Store
+] = {}  # stores that this process has read for a refresh, open until the next one; by their folders
 
 
 class UntoldError(RuntimeError):
@@ -49,7 +52,8 @@ class Snapshot:
         try:
             check_store(settings, self._opened)
             self.seq = self._opened.state.seq
-            self._beside = beside_pages(self._opened)
+            with collecting.put_off():
+                self._beside = beside_pages(self._opened)
             self._folder = Path(tempfile.mkdtemp(prefix="memoir-"))
         except BaseException:
             self._opened.close()
@@ -72,7 +76,8 @@ class Snapshot:
             ValueError: the table does not fit the engine. OSError: there is no room for the file.
         """
         tensors = {**self._beside, **pages_of(self._opened, held)}
-        check_tables(tensors, self._settings, held)
+        with collecting.put_off():
+            check_tables(tensors, self._settings, held)
         self.path.unlink(missing_ok=True)  # a worker may still map what is there
         save_file(tensors, self.path)
         self.partial = len(given_in(tensors)) < len(set(digests_in(tensors)) - {""})
@@ -118,7 +123,11 @@ def _present(folder: str) -> Store:
         try:
             store.refresh()
             return store
-        except (ValueError, OSError, StoreError):  # opened anew, which takes another store in its place, or says what is wrong with it
+        except (
+            ValueError,
+            OSError,
+            StoreError,
+        ):  # opened anew, which takes another store in its place, or says what is wrong with it
             store.close()
     return Store(folder)
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ... import ops
+from ...base import collecting
 from ...memory.index import SignatureIndex
 from ...memory.pages import page_of
 from ...memory.selection import Tags
@@ -71,7 +72,7 @@ class Table:
         held: pages of the table before, by digest.
 
     Attributes:
-        pages: each page's rows that this process holds; held: the same by digest, each of them once.
+        pages: each page's rows that this process holds; digests: the pages' digests; held: the rows by digest.
     """
 
     def __init__(
@@ -86,8 +87,9 @@ class Table:
         background, permutation, ids, signatures, scale, threshold, tags, *_ = (tensors[PREFIX + n] for n in NAMES[1:])
         self.generation, self.columns = generation, columns
         self.dimension = len(background)
-        names, self.held = pages_in(tensors, (self.dimension, settings["out_features"]), columns, device, held)
-        self.pages = [self.held[name] for name in names]
+        sizes = self.dimension, settings["out_features"]
+        self.digests, self.held = pages_in(tensors, sizes, columns, device, held)
+        self.pages = [self.held[name] for name in self.digests]
         self.page_edits: int = settings["page_edits"]
         self.background, self.permutation = background.to(device), permutation.to(device)
         self.scale = float(scale)
@@ -179,6 +181,10 @@ class Served:
             ValueError: a tensor is missing, or does not fit this engine, or a page is neither given nor in the present table, which stays.
         """
         self._next = None
+        with collecting.put_off():  # while the texts of all edits are read
+            return self._prepare(tensors)
+
+    def _prepare(self, tensors: dict[str, torch.Tensor]) -> int:
         held = {} if self.table is None else self.table.held
         check_tables(tensors, self.settings, held)
         size = self.settings["in_features"] // self.ranks

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+import pytest
+
+from memoir_fast.serving.vllm import shared
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The folder of a server of this test's own."""
+    (tmp_path / "server").mkdir()
+    monkeypatch.setenv(shared.ENVIRONMENT, str(tmp_path / "server"))
+    return tmp_path / "server"
