@@ -37,7 +37,12 @@ from memoir_fast.reading.probe import passes, prompt_signatures, read_prompts
 from memoir_fast.reading.threshold import Threshold, overlaps
 from memoir_fast.reading.word_rule import WordRule
 from memoir_fast.serving.export import export_vllm
+from memoir_fast.serving.section import section_of
 from memoir_fast.serving.serve import server_command
+from memoir_fast.serving.tables import tables_of
+from memoir_fast.serving.vllm.live import Snapshot, forget
+from memoir_fast.serving.vllm.served import Served
+from memoir_fast.serving.vllm.words import ServedWords
 from memoir_fast.store import Store, export_bundle, import_bundle
 from memoir_fast.text import answers
 from memoir_fast.text.encoder import Encoder
@@ -70,7 +75,10 @@ __all__ = [
     "PromptCode",
     "Replay",
     "ResidualMemory",
+    "Served",
+    "ServedWords",
     "SignatureIndex",
+    "Snapshot",
     "Store",
     "Suffix",
     "Symmetric",
@@ -91,6 +99,7 @@ __all__ = [
     "export_bundle",
     "export_vllm",
     "fit_classifier",
+    "forget",
     "import_bundle",
     "import_memory",
     "joined_prompts",
@@ -111,10 +120,12 @@ __all__ = [
     "relation_wordings",
     "reworded",
     "search",
+    "section_of",
     "server_command",
     "settled",
     "subjects",
     "summary_metrics",
     "summed",
+    "tables_of",
     "threads",
 ]

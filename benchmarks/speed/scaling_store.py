@@ -18,17 +18,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from benchmarks.library import (
     CLASSES,
+    Served,
+    ServedWords,
+    Snapshot,
     Store,
     Update,
     Wording,
     command_line,
     export_bundle,
+    forget,
     import_bundle,
     relation_wordings,
+    section_of,
     subjects,
+    tables_of,
 )
 from memoir_fast import MemoirModel
 
@@ -182,6 +189,32 @@ def _bookkeeping(model: MemoirModel, edits: Edits) -> tuple[float, float]:
         del editor.optimise
 
 
+def served(model: MemoirModel, edits: Edits, watch: Stopwatch) -> float:
+    """A vLLM server's refresh after an edit, as its front end and one worker do it, without the engine between them. Returns the megabytes that are
+    handed over."""
+    store, sizes = model.store, list[int]()
+    section = section_of(store, store.folder)
+    worker = Served(section, words=ServedWords(model.tokenizer))
+    worker.load(tables_of(store))
+
+    def refreshed() -> None:
+        with Snapshot(section) as snapshot:
+            snapshot.write(set(worker.held))
+            sizes.append(snapshot.path.stat().st_size)
+            worker.prepare(load_file(snapshot.path))
+            snapshot.agreed([{"generation": worker.commit(snapshot.seq)}])
+
+    for number in range(RUNS):
+        fact, update = edits.one(store.memory.scale)
+        store.add([fact], [update])
+        watch("vLLM: refresh, front end and worker" if number else "vLLM: the first refresh, front end and worker", refreshed)  # fmt: skip
+    forget()  # the store stays open between two refreshes
+    wanted = store.memory.pages.held
+    assert worker.table is not None and worker.table.ids == store.memory.index.ids
+    assert all(torch.equal(page, wanted[number]) for number, page in enumerate(worker.table.pages))
+    return round(statistics.median(sizes) / 2**20, 1)
+
+
 def whole(folder: Path, aside: Path, watch: Stopwatch) -> None:
     """What is done with a whole store, that nobody has open."""
     for _ in range(3):
@@ -217,10 +250,11 @@ def measured(base: Any, other: Any, tokenizer: Any, sizes: list[int], folder: Pa
         query = edits.matcher.code(edits.wording("What is the capital of Atlantis?"))
         watch("its first look-up", ready, reader, query), ready(model, query)
         changes(model, reader, edits, watch)
+        handed = served(model, edits, watch)
         reader.detach(), reader.close(), model.detach(), model.close()
         (folder / "aside").mkdir()
         whole(folder / "store", folder / "aside", watch)
         log = sum(path.stat().st_size for path in (folder / "store").glob("log-*.bin"))
-        yield {"edits": size, "log_mb": round(log / 2**20, 1), **watch.medians()}
+        yield {"edits": size, "log_mb": round(log / 2**20, 1), "refresh_mb": handed, **watch.medians()}
         model = MemoirModel.open(folder / "store", base, tokenizer)
     model.detach(), model.close()

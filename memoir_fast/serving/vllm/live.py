@@ -116,6 +116,12 @@ def held_by_all(answers: list[list[str] | None]) -> set[str]:
     return set.intersection(*found) if found else set()
 
 
+def forget() -> None:
+    """Close the stores that wait for the next refresh, which then opens its own again."""
+    while _waiting:
+        _waiting.popitem()[1].close()
+
+
 def _present(folder: str) -> Store:
     """The store in a folder as it is now. Raises as `Store`."""
     store = _waiting.pop(folder, None)

@@ -162,6 +162,11 @@ class Served:
     _pending: dict[str, torch.Tensor] = field(default_factory=dict)
     _next: tuple[Table, PreparedWords | None] | None = None
 
+    @property
+    def held(self) -> list[str]:
+        """The digests of the pages that need not be handed over, hexadecimal."""
+        return [] if self.table is None else [digest for digest in self.table.held if digest]
+
     def take(self, name: str, tensor: torch.Tensor) -> None:
         """One tensor of the checkpoint; the last one completes the table."""
         self._pending[name] = tensor

@@ -17,10 +17,7 @@ class MemoirWorker:
     def memoir_held(self) -> list[str] | None:
         """The digests of the pages that need not be handed over. None on a pipeline stage without the memory."""
         served = served_of(self.model_runner.get_model())
-        if served is None:
-            return None
-        assert served.table is not None
-        return [digest for digest in served.table.held if digest]
+        return None if served is None else served.held
 
     def memoir_prepare(self, path: str) -> dict[str, int] | None:
         """Make the table in a file ready, beside the one in use. None on a pipeline stage without the memory.
