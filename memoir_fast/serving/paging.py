@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping
 
 import torch
 
-from ..journal.record import DIGEST, digest
+from ..journal.record import DIGEST
 from ..memory.pages import zeros
 from ..ops.checks import all_finite
 from ..store import Store
-from ..store.page_files import names_of, packed, unpacked
+from ..store.page_files import digest_in, digests_of, packed, unpacked
 from .tables import PREFIX
 
 DIGESTS = PREFIX + "digests"  # (P, 16) uint8: row p is the digest of page p, or zeros for a page of zeros
@@ -22,24 +22,23 @@ _GIVEN = PREFIX + "page."  # and a digest: the bytes of that page's file
 
 
 def pages_of(store: Store, held: Collection[str]) -> dict[str, torch.Tensor]:
-    """The pages of a store, in the place of a table's `memoir.V`: the digests of all, and those that nobody holds. held: digests, hexadecimal.
+    """The pages of a store, in the place of a table's `memoir.V`: the digests of all, and the pages that are not in `held` (digests, hexadecimal).
 
     Raises:
-        ValueError: a page that is given holds NaN or infinity.
+        ValueError: one of them holds NaN or infinity.
     """
-    pages, found = store.memory.pages, dict[str, torch.Tensor]()
-    names = [store.page_files.digest(pages, number) for number in range(max(pages.held) + 1)]
-    for number, name in enumerate(names):
-        if not name or name in held or _GIVEN + name in found:
-            continue
-        if not all_finite(pages.held[number]):
-            raise ValueError(f"the memory's page {number} holds NaN or infinity: put the store back from a copy")
-        data = packed(pages.held[number])
-        names[number] = digest(data).hex()
-        if names[number] != name:
-            store.page_files.rename(pages, number, names[number])
-        if names[number] not in held:
-            found[_GIVEN + names[number]] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    pages, files, names, found = store.memory.pages, store.page_files, list[str](), dict[str, torch.Tensor]()
+    for number in range(max(pages.held) + 1):
+        name = files.digest(pages, number)
+        if name is None or (name and name not in held and _GIVEN + name not in found):
+            if not all_finite(pages.held[number]):
+                raise ValueError(f"the memory's page {number} holds NaN or infinity: put the store back from a copy")
+            data = packed(pages.held[number])
+            name = digest_in(data)  # another one than that of its file, if another version of safetensors wrote that
+            files.name(pages, number, name)
+            if name and name not in held:
+                found[_GIVEN + name] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        names.append(name)
     rows = b"".join(bytes.fromhex(name or "00" * DIGEST) for name in names)
     return {DIGESTS: torch.frombuffer(bytearray(rows), dtype=torch.uint8).view(-1, DIGEST), **found}
 
@@ -80,7 +79,7 @@ def pages_in(
         names = digests_in(tensors)
     else:
         pages = tensors[PREFIX + "V"].split(D)
-        names = names_of(pages)
+        names = digests_of(pages)
         whole = dict(zip(names, pages, strict=True))
     found: dict[str, torch.Tensor] = {}
     for name in dict.fromkeys(names):

@@ -28,6 +28,7 @@ from . import manifest
 _NAME = re.compile(r"page-[0-9a-f]{32}(-copy)?\.safetensors")
 _MOST_HEADER = 1 << 12  # bytes of JSON; the library writes about 150
 _THREADS = min(4, os.cpu_count() or 1)  # that read pages; a digest takes longer than its bytes take to come
+_MOST_PACKED = 64 << 20  # bytes of pages that are packed at the same time, if one is not larger
 _LINE = 64  # bytes that torch aligns tensors to
 
 
@@ -78,20 +79,19 @@ class PageFiles:
             if number in pages.held and version == pages.version(number)
         }
 
-    def digest(self, pages: Pages, number: int) -> str:
-        """The digest of a page as it is, hexadecimal; "" for zeros. It is worked out only where the page changed since it was last known."""
+    def digest(self, pages: Pages, number: int) -> str | None:
+        """The digest of a page as it is, hexadecimal; "" for zeros, None where it has changed since it was last known."""
         if number not in pages.held:
             return ""
         version = pages.version(number)
         named, found = self._named.get(number, (0, ""))
-        if named != version:
-            before, file = self._known.get(number, (0, None))
-            found = file.digest if file is not None and before == version else name_of(pages.held[number])
-            self._named[number] = version, found
-        return found
+        if named == version:
+            return found
+        before, file = self._known.get(number, (0, None))
+        return file.digest if file is not None and before == version else None
 
-    def rename(self, pages: Pages, number: int, page: str) -> None:
-        """The digest of a page as it is, where it would be written to another file now than it was: by another version of safetensors."""
+    def name(self, pages: Pages, number: int, page: str) -> None:
+        """This is the digest of a page as it is; "" for zeros."""
         self._named[number] = pages.version(number), page
 
     def write(self, folder: Path, pages: Pages, twice: set[int]) -> dict[int, str]:
@@ -133,20 +133,22 @@ class PageFiles:
 
 def packed(page: torch.Tensor) -> bytes:
     """A page's file: the rows that hold anything. Empty for a page of zeros."""
-    rows = used_rows(page)
-    return save({"V.rows": rows, "V": page.detach().cpu()[rows.long()].contiguous()}) if len(rows) else b""
+    rows, V = used_rows(page), page.detach().cpu()
+    if len(rows) < len(V):
+        V = V[rows.long()]
+    return save({"V.rows": rows, "V": V.contiguous()}) if len(rows) else b""
 
 
-def name_of(page: torch.Tensor) -> str:
-    """The digest that names a page's file, hexadecimal; "" for a page of zeros."""
-    data = packed(page)
+def digest_in(data: bytes) -> str:
+    """The digest that names the file of what `packed` made, hexadecimal; "" for a page of zeros."""
     return digest(data).hex() if data else ""
 
 
-def names_of(pages: Sequence[torch.Tensor]) -> list[str]:
-    """The same of many, several at a time."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(name_of, pages))
+def digests_of(pages: Sequence[torch.Tensor]) -> list[str]:
+    """The digests of pages, several at a time where they are small: each takes its own size in memory once more."""
+    most = _MOST_PACKED // max(1, *(page.nbytes for page in pages))
+    with ThreadPoolExecutor(max(1, min(_THREADS, most))) as pool:
+        return list(pool.map(lambda page: digest_in(packed(page)), pages))
 
 
 def unpacked(data: torch.Tensor, page: str, sizes: tuple[int, int]) -> torch.Tensor:

@@ -22,9 +22,8 @@ from ..section import check_store
 from ..tables import PREFIX, beside_pages
 from . import shared
 
-_waiting: dict[
-    str, Store
-] = {}  # stores that this process has read for a refresh, open until the next one; by their folders
+# By folder: what this process has read for a refresh, open until the next one.
+_waiting: dict[str, Store] = {}
 
 
 class UntoldError(RuntimeError):
@@ -129,12 +128,8 @@ def _present(folder: str) -> Store:
         try:
             store.refresh()
             return store
-        except (
-            ValueError,
-            OSError,
-            StoreError,
-        ):  # opened anew, which takes another store in its place, or says what is wrong with it
-            store.close()
+        except (ValueError, OSError, StoreError):
+            store.close()  # opening takes another store in its place, or says what is wrong with it
     return Store(folder)
 
 
