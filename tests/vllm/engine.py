@@ -50,7 +50,9 @@ def live(llm, asked: dict, tokens: int) -> dict:
         engine.step()
     with Store(asked["store"], writer=True) as store:
         store.delete(asked["delete"])
+    before = set(llm.collective_rpc("memoir_held")[0])
     found["refreshed"] = serving.refresh(llm)
+    found["kept"] = [len(before), len(before & set(llm.collective_rpc("memoir_held")[0]))]
     done = None
     while engine.has_unfinished_requests():
         done = engine.step()

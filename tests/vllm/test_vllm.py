@@ -68,6 +68,7 @@ def test_forty_concurrent_requests_two_and_xargs(edited, engine):
     counts, matched = found["counts"], len(edited.routes) - len(unrelated)
     live = found["live"]
     assert live["running"] == edited.answers[0] == live["restored"] and live["after"] == base[0]["tokens"]
+    assert live["kept"] == [3, 2]  # pages before, and of these after
     assert live["refreshed"]["edits"] == 19 and live["again"]["edits"] == 20
     assert (live["refreshed"]["generation"], live["again"]["generation"]) == (1, 2)
     assert counts["matched"] == matched + 6 + 1 and counts["off"] == 1 and counts["refused"] == 5, (
