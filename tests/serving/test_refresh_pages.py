@@ -329,13 +329,20 @@ def test_after_a_refresh_that_failed_the_store_is_opened_anew(model, engine, ope
     assert asyncio.run(Refreshes().call(engine))["generation"] == 2 and len(opened) == before + 1
 
 
-def test_another_models_store_in_the_place_is_refused_and_the_right_one_taken_again(model, engine, tmp_path):
+@pytest.mark.parametrize("settings, differing", [
+    ({"page_edits": 2, "top_k": 12}, r"top_k \(memory: 12, model: 24\)"), ({"page_edits": 0}, r"page_edits \(memory: 0, model: 2\)"),
+    ({"page_edits": 2, "router": "tokens"}, r"router \(memory: 'tokens', model: 'mask'\)"),
+])  # fmt: skip
+def test_another_models_store_in_the_place_is_refused_and_the_right_one_taken_again(
+    model, engine, tmp_path, settings, differing
+):
     taken_up(engine)
     model.close()
-    stored_model(tmp_path / "other", page_edits=2, top_k=12).close()
+    stored_model(tmp_path / "other", **settings).close()
     shutil.move(tmp_path / "store", tmp_path / "aside"), shutil.move(tmp_path / "other", tmp_path / "store")
-    with pytest.raises(RefreshError, match=r"top_k \(memory: 12, model: 24\)(?s:.*)Nothing was changed"):
+    with pytest.raises(RefreshError, match=rf"{differing}(?s:.*)Nothing was changed") as refused:
         asyncio.run(Refreshes().call(engine))
+    assert refused.value.status == 409
     shutil.rmtree(tmp_path / "store")
     with pytest.raises(RefreshError, match="there is no store"):
         asyncio.run(Refreshes().call(engine))

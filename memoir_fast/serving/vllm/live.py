@@ -14,7 +14,6 @@ from typing import Any
 from safetensors.torch import save_file
 
 from ...base import collecting
-from ...errors import StoreError
 from ...store import Store
 from ..checks import check_tables
 from ..paging import digests_in, given_in, pages_of
@@ -128,8 +127,10 @@ def _present(folder: str) -> Store:
         try:
             store.refresh()
             return store
-        except (ValueError, OSError, StoreError):
-            store.close()  # opening takes another store in its place, or says what is wrong with it
+        except (
+            Exception
+        ):  # whatever another store in its place may cause: opening takes that, or says what is wrong with it
+            store.close()
     return Store(folder)
 
 
