@@ -111,10 +111,18 @@ def test_two_tensor_parallel_processes(edited, engine, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     bound = {"VLLM_CPU_OMP_THREADS_BIND": "0|1", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
     found = engine(
-        folder, [asked(prompts)], environment=bound, tensor_parallel_size=2, distributed_executor_backend="mp"
+        folder,
+        [asked(prompts)],
+        environment=bound,
+        tensor_parallel_size=2,
+        distributed_executor_backend="mp",
+        live={"store": str(edited.store), "prompt": edited.prompts[0], "delete": 0},
     )
     assert _tokens(found["batches"][0]) == wanted
-    assert found["counts"]["matched"] == 4
+    live = found["live"]  # each process takes its columns of the page that changed
+    assert live["kept"] == [3, 2] and live["again"]["edits"] == live["refreshed"]["edits"] + 1 == 20
+    assert live["running"] == edited.answers[0] == live["restored"] != live["after"]
+    assert found["counts"]["matched"] == 4 + 2
 
 
 def test_two_front_ends_agree(edited, tmp_path):
