@@ -14,6 +14,7 @@ from safetensors import safe_open
 from ..errors import quoted
 from .causal_lm import CausalLM, text_config
 from .projection import Target, find_target, own_path
+from .running import is_plain
 
 _HASHES = ("weight", "tokenization", "parts")
 _OF_THE_WHOLE = ("tokenizer", "tokenization", "chat_template", "parts")
@@ -174,13 +175,13 @@ def _weight_digest(model: CausalLM, target: Target) -> str | None:
         loaded = None
     if loaded is not None and loaded.is_meta:
         return None
-    if loaded is not None and _is_plain(loaded) and loaded.dim() == 2 and loaded.dtype != torch.float16:
+    if loaded is not None and is_plain(loaded) and loaded.dim() == 2 and loaded.dtype != torch.float16:
         return _digest_of(loaded.detach())
     source = _source_weight(getattr(model.config, "_name_or_path", ""), target)
     found = None
     if loaded is not None and loaded.dim() == 2:
         found = (
-            loaded.detach().dequantize() if hasattr(loaded, "dequantize") and not _is_plain(loaded) else loaded.detach()
+            loaded.detach().dequantize() if hasattr(loaded, "dequantize") and not is_plain(loaded) else loaded.detach()
         )
         found = found if found.is_floating_point() else None
     if source is None or found is None or loaded is None or found.shape != source.shape:
@@ -188,13 +189,8 @@ def _weight_digest(model: CausalLM, target: Target) -> str | None:
         return None if weight is None else _digest_of(weight)
     one, other = found.to("cpu", torch.float32), source.float()
     near = float((one - other).norm()) <= _QUANTISED * float(other.norm())
-    same = torch.equal(found.cpu(), source.to(found.dtype)) if _is_plain(loaded) else near
+    same = torch.equal(found.cpu(), source.to(found.dtype)) if is_plain(loaded) else near
     return _digest_of(source if same else found)
-
-
-def _is_plain(weight: torch.Tensor) -> bool:
-    """Whether a weight holds plain numbers rather than a quantised weight's codes."""
-    return type(weight) in (torch.Tensor, torch.nn.Parameter) and weight.is_floating_point()
 
 
 def _parts(model: CausalLM, target: Target) -> dict[str, str | None]:
@@ -213,7 +209,7 @@ def _parts(model: CausalLM, target: Target) -> dict[str, str | None]:
         name = name.replace(".base_layer.", ".")
         inside = name.startswith(prefix)
         part = f"layer {name[len(prefix) :].split('.')[0]}" if inside else name.rpartition(".")[0]
-        if weight.is_meta or not _is_plain(weight) or weight.dtype == torch.float16:
+        if weight.is_meta or not is_plain(weight) or weight.dtype == torch.float16:
             found[part] = None
         elif found.setdefault(part, hashlib.sha256()) is not None:
             found[part].update(name.encode() + _sums(weight.detach()))

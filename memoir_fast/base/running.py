@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .causal_lm import CausalLM, evaluating
 
@@ -104,10 +105,22 @@ def check_causal(model: CausalLM) -> None:
         )
 
 
+def is_plain(weight: torch.Tensor) -> bool:
+    """Whether a weight holds plain numbers rather than a quantised weight's codes."""
+    return type(weight) in (torch.Tensor, nn.Parameter) and weight.is_floating_point()
+
+
 def versions_of(tensors: Iterable[torch.Tensor]) -> list[tuple[int, int]] | None:
     """What is another list once any of these tensors was trained, loaded, moved or replaced; None if that cannot be told, because one was made under
     `torch.inference_mode()` and counts no changes."""
-    found = list(tensors)
+    found = [part for tensor in tensors for part in stored_parts(tensor)]
     if any(tensor.is_inference() for tensor in found):
         return None
     return [(tensor.data_ptr(), tensor._version) for tensor in found]
+
+
+def stored_parts(tensor: Any) -> Iterable[torch.Tensor]:
+    """The tensors that a quantised one is made of, or the tensor itself."""
+    if not is_traceable_wrapper_subclass(tensor):
+        return [tensor]
+    return [part for name in tensor.__tensor_flatten__()[0] for part in stored_parts(getattr(tensor, name))]

@@ -16,7 +16,7 @@ import torch
 from ..base.causal_lm import CausalLM, evaluating
 from ..base.gradients import check_gradients
 from ..base.projection import Target, layers_of
-from ..base.running import versions_of
+from ..base.running import is_plain, versions_of
 from ..config import MemoirConfig
 from ..defaults import default_contexts, default_stop_token_loss, default_wordings
 from ..errors import EditError
@@ -30,12 +30,12 @@ from ..text.rewording import reworded
 from .below import Below
 from .layout import Layout, lay_out, packing_pays
 from .masks import spread_masks
-from .parts import has_bfloat16
 from .replay import Halved, Replay, halved_copies
 from .request import EditRequest
 from .rules import BlockWrite, TokenWrite, make_write, preconditioned
 from .suffix import Suffix, supports
 from .update_rule import rule_of, settled
+from .weights import has_bfloat16
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Editor:
         """
         began, config = time.perf_counter(), settled(config)
         edits = [self._sequences(request, config) for request in requests]
-        if not self._passes:
+        if not self._passes and not supports(self.model, self.target):
             check_gradients(self.model, self.target)
             self._passes = True
         # Outside inference mode even if the caller is inside: the steps need autograd.
@@ -260,14 +260,16 @@ class Editor:
     # ---- choices made once per model -----------------------------------------------------------------------------
 
     def _halves(self, config: MemoirConfig) -> Halved | None:
-        """bfloat16 copies for `precision="fast"`; None where they would not be faster or the model is in bfloat16
-        already."""
+        """bfloat16 copies for `precision="fast"`; None where they would not be faster, or the model is in bfloat16
+        already or quantised."""
         if config.precision == "exact" or self.model.dtype == torch.bfloat16 or not has_bfloat16(self.memory.device):
             return None
         weights = [
             p for layer in layers_of(self.model, self.target)[self.target.layer + 1 :] for p in layer.parameters()
         ]
         weights += self.model.get_output_embeddings().parameters()
+        if not all(map(is_plain, weights)):  # quantised weights are smaller than such copies
+            return None
         state = versions_of(weights)
         if self._halved is None or state is None or self._halved_of != state:
             self._halved, self._halved_of = halved_copies(self.model, self.target), state

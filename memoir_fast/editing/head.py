@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from .layout import Layout
-from .parts import widens
+from .parts import add_product
+from .weights import product_dtype, rows_of
 
 _BLOCK = 2048  # rows of the head's matrix at a time: a CPU multiplies blocks of this size fastest
 _TARGETS = 256  # target tokens at a time: a passage of 1,300 of them would need a quarter of a gigabyte of logits
@@ -62,12 +63,16 @@ class Head:
         self._steps += 1
         if not full:
             assert self._chosen is not None and self._places is not None
-            some = self.weight[self._chosen] if self._some is None else self._some
+            some = self._rows(self._chosen) if self._some is None else self._some
             return self._pass(hidden, some, self._places, self._logits[: len(some)], self._rest)[:2]
         losses, gradient, mass = self._pass(hidden, self.weight, self.labels, self._logits, None)
         if self.sparse:
             self._choose(mass)
         return losses, gradient
+
+    def _rows(self, chosen: torch.Tensor) -> torch.Tensor:
+        """The candidates' rows, in the dtype of the model."""
+        return rows_of(self.weight, chosen, self.weight.dtype)
 
     def _pass(
         self,
@@ -80,13 +85,14 @@ class Head:
         """The losses (m,) and the gradient (m, h) over the rows of `matrix`, and the log of the mass of all tokens
         (m,)."""
         blocks = [slice(start, min(start + _BLOCK, len(matrix))) for start in range(0, len(matrix), _BLOCK)]
-        dtype = torch.float32 if widens(matrix) else matrix.dtype
+        dtype = product_dtype(matrix)
         columns, peaks = hidden.to(dtype).T.contiguous(), []
         for block in blocks:  # (block, h) @ (h, m): a CPU is fastest with the large matrix on the left
+            rows = rows_of(matrix, block, dtype)
             if dtype == torch.float32:
-                torch.mm(matrix[block].to(dtype), columns, out=logits[block])
+                torch.mm(rows, columns, out=logits[block])
             else:
-                logits[block] = matrix[block] @ columns
+                logits[block] = rows @ columns
             peaks.append(logits[block].amax(0))
         if rest is not None:
             peaks.append(rest)
@@ -101,10 +107,7 @@ class Head:
         logits[labels, self.columns] -= self.weights
         gradient = torch.zeros_like(hidden)
         for block in blocks:
-            if dtype == torch.float32:
-                gradient.addmm_(logits[block].T, matrix[block].to(dtype))
-            else:
-                gradient += logits[block].T.to(dtype) @ matrix[block]
+            add_product(gradient, logits[block].T, rows_of(matrix, block, dtype))
         return losses, gradient, mass
 
     def _choose(self, mass: torch.Tensor) -> None:
@@ -115,6 +118,6 @@ class Head:
         place = torch.empty(len(self.weight), dtype=torch.int64, device=mass.device)
         place[chosen] = torch.arange(len(chosen), device=mass.device)
         self._chosen, self._places = chosen, place[self.labels]
-        self._some = self.weight[chosen] if self._alone else None
+        self._some = self._rows(chosen) if self._alone else None
         left = 1 - logits[chosen].sum(0) / self.weights  # the probability of all other tokens together
         self._rest = mass + left.clamp(min=1e-20).log()

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-_WIDENED = 1 << 22  # numbers of a bfloat16 weight that are float32 at a time: 16 MB
+from .weights import blocks_of, is_whole, product_dtype, rows_of
 
 
 class RmsNorm(Protocol):
@@ -44,43 +44,30 @@ class Norm:
         return _rms_backward(gradient, self._x, self.weight, self._inverse)
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device has bfloat16 units; a CPU without them is several times slower in bfloat16 than in float32."""
-    if device.type != "cpu":
-        return True
-    return any(getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-
-
-def widens(weight: torch.Tensor) -> bool:
-    """Whether products with a weight are computed in float32 though it is narrower, by blocks of its rows."""
-    return weight.dtype == torch.bfloat16 and not has_bfloat16(weight.device)
-
-
-def blocks_of(weight: torch.Tensor) -> list[slice]:
-    """A weight's rows in blocks, as many in each as are turned into float32 at a time."""
-    size = max(1, _WIDENED // weight.shape[1])
-    return [slice(start, min(start + size, len(weight))) for start in range(0, len(weight), size)]
-
-
 def affine(module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    """x (n, in) float32 through a linear layer, computed in its weight's dtype or in float32: (n, out) float32."""
-    weight, bias = module.weight, module.bias
-    if not widens(weight):
-        return nn.functional.linear(x.to(weight.dtype), weight, bias).float()
-    out = torch.cat([x @ weight[rows].float().T for rows in blocks_of(weight)], 1)
+    """x (n, in) float32 through a linear layer, whose weight is multiplied as it is or by blocks of its rows: (n, out) float32."""
+    weight, bias, dtype = module.weight, module.bias, product_dtype(module.weight)
+    x = x.to(dtype)
+    if is_whole(weight):
+        return nn.functional.linear(x, weight, bias).float()
+    out = torch.cat([(x @ rows_of(weight, rows, dtype).T).float() for rows in blocks_of(weight)], 1)
     return out if bias is None else out.add_(bias)
 
 
 def back(gradient: torch.Tensor, module: nn.Linear, onto: torch.Tensor | None = None) -> torch.Tensor:
     """The gradient (n, in) float32 with respect to the input of `affine`, from its output's (n, out); added to `onto`
     if given."""
-    weight = module.weight
-    if widens(weight):
-        found = gradient.new_zeros(len(gradient), weight.shape[1]) if onto is None else onto
-        for rows in blocks_of(weight):
-            found.addmm_(gradient[:, rows], weight[rows].float())
-        return found
-    if weight.dtype == torch.float32 and onto is not None:
-        return onto.addmm_(gradient, weight)
-    product = (gradient.to(weight.dtype) @ weight).float()
-    return product if onto is None else onto.add_(product)
+    weight, dtype = module.weight, product_dtype(module.weight)
+    if is_whole(weight):
+        return (gradient.to(dtype) @ weight).float() if onto is None else add_product(onto, gradient, weight)
+    found = gradient.new_zeros(len(gradient), weight.shape[1]) if onto is None else onto
+    for rows in blocks_of(weight):
+        add_product(found, gradient[:, rows], rows_of(weight, rows, dtype))
+    return found
+
+
+def add_product(onto: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Add left (n, rows) float32 times right (rows, in) to `onto` (n, in) float32, multiplied in the dtype of `right`."""
+    if right.dtype == torch.float32:
+        return onto.addmm_(left, right)
+    return onto.add_(left.to(right.dtype) @ right)

@@ -8,10 +8,11 @@ out saves work that `replay.py` cannot save:
   tokens use their stored keys and values;
 * attention runs per sequence, and nothing else runs on padding;
 * nothing is recorded for gradients that are not needed;
-* the head's two products run over blocks of the vocabulary.
+* the head's two products run over blocks of the vocabulary;
+* of a quantised weight, no more than a block of rows is in floating point at a time (`weights.py`).
 
-Other model families, and quantised, adapted or dispatched models, go through `replay.py`. The tests hold both to the
-same values.
+Other model families, and adapted or dispatched models, go through `replay.py`, as do quantised models whose layers also
+quantise what enters them. The tests hold both to the same values.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from .layout import Layout
 from .parts import Norm, RmsNorm, affine, back
 from .places import Places
 from .replay import Halved
+from .weights import readable
 
 _FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-_DTYPES = (torch.float32, torch.bfloat16)
 
 
 class _Attention(Protocol):
@@ -64,8 +65,8 @@ class _Layer(Protocol):
 
 
 def supports(model: CausalLM, target: Target) -> bool:
-    """Whether `Suffix` can run what comes after the target: known blocks in float32 or bfloat16, on one device, and not
-    adapted, quantised or observed by anyone's hooks."""
+    """Whether `Suffix` can run what comes after the target: known blocks in float32 or bfloat16, or with quantised weights that it reads, on one
+    device, and not adapted or observed by anyone's hooks."""
     if type(model).__name__ not in _FAMILIES or not type(model).__module__.startswith("transformers."):
         return False
     config, head = model.config, model.get_output_embeddings()
@@ -76,10 +77,7 @@ def supports(model: CausalLM, target: Target) -> bool:
         target.path == f"{target.layers_path}.{target.layer}.mlp.down_proj"
         and config.hidden_act == "silu"
         and not windowed
-        and all(
-            type(m) is nn.Linear and type(m.weight) is nn.Parameter and m.weight.dtype in _DTYPES
-            for m in [*linears, head]
-        )
+        and all(map(readable, [*linears, head]))
         and {m.weight.device for m in [*linears, head]} == {device_of(model.get_submodule(target.path))}
         and head.bias is None
         and not any(_observed(m) for part in (*above, head, _inner(model, target).norm) for m in part.modules())

@@ -8,7 +8,7 @@ from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_mod
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from memoir_fast.editing import head, parts, suffix
+from memoir_fast.editing import head, parts, suffix, weights
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.replay import Replay, halved_copies
 from memoir_fast.editing.suffix import Suffix, supports
@@ -97,8 +97,8 @@ def test_bfloat16_copies_stay_near(monkeypatch):
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 def test_a_model_in_bfloat16_has_the_values_of_its_weights_in_float32(family, units, monkeypatch):
     """With bfloat16 products, and without units for them, where the weights are turned into float32 by blocks: as near as those allow."""
-    monkeypatch.setattr(parts, "has_bfloat16", lambda device: units)
-    monkeypatch.setattr(parts, "_WIDENED", 7 * 32)  # blocks of 7 rows and less, the last one shorter
+    monkeypatch.setattr(weights, "has_bfloat16", lambda device: units)
+    monkeypatch.setattr(weights, "_NUMBERS", 7 * 32)  # blocks of 7 rows and less, the last one shorter
     monkeypatch.setattr(head, "_BLOCK", 48)
     half = tiny_memoir(family)
     half.model.bfloat16()
@@ -123,8 +123,8 @@ def test_a_model_in_bfloat16_has_the_values_of_its_weights_in_float32(family, un
 
 def test_weights_in_blocks_are_the_whole_products(monkeypatch):
     """Exactly those of float32 arithmetic on the rounded weights, forward, backward and added to another gradient."""
-    monkeypatch.setattr(parts, "has_bfloat16", lambda device: False)
-    monkeypatch.setattr(parts, "_WIDENED", 7 * 32)
+    monkeypatch.setattr(weights, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(weights, "_NUMBERS", 7 * 32)
     half, draw = nn.Linear(32, 50, dtype=torch.bfloat16), torch.Generator().manual_seed(0)
     x, g, onto = (torch.randn(9, size, generator=draw) for size in (32, 50, 32))
     weight, bias = half.weight.detach().float(), half.bias.detach().float()
@@ -136,12 +136,12 @@ def test_weights_in_blocks_are_the_whole_products(monkeypatch):
 
 
 def test_a_large_weight_is_never_float32_as_a_whole(monkeypatch):
-    monkeypatch.setattr(parts, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(weights, "has_bfloat16", lambda device: False)
     model = wide_model("llama", 128_256, torch.bfloat16)
     large = nn.Linear(4096, 4096, bias=False, dtype=torch.bfloat16)
     with torch.no_grad(), Largest(large) as largest:
         parts.affine(large, torch.ones(3, 4096)), parts.back(torch.ones(3, 4096), large)
-    assert largest.bytes == 4 * parts._WIDENED < 4 * large.weight.numel()
+    assert largest.bytes == 4 * weights._NUMBERS < 4 * large.weight.numel()
     weight = model.get_output_embeddings().weight.detach()
     made = head.Head(weight, torch.tensor([5]), torch.ones(1), False, True, torch.empty(len(weight)))
     with Largest(model) as largest:

@@ -7,13 +7,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from memoir_fast.base.running import stored_parts
+
 
 class Largest(TorchDispatchMode):
     """The bytes of the largest tensor that is made inside, forward or backward."""
 
     def __init__(self, model):
         super().__init__()
-        self.there = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        stored = [part for p in model.parameters() for part in stored_parts(p)]
+        self.there = {part.untyped_storage().data_ptr() for part in stored}
         self.bytes = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
