@@ -6,7 +6,7 @@ import torch
 
 from .layout import Layout
 from .parts import add_product
-from .weights import product_dtype, rows_of
+from .weights import dtype_of, product_dtype, rows_of, sizes_of
 
 _BLOCK = 2048  # rows of the head's matrix at a time: a CPU multiplies blocks of this size fastest
 _TARGETS = 256  # target tokens at a time: a passage of 1,300 of them would need a quarter of a gigabyte of logits
@@ -19,11 +19,12 @@ _LEAST_LOGIT = -46.0  # below the largest; e^-46 = 1e-20. Smaller terms turn den
 
 def heads_of(weight: torch.Tensor, layout: Layout, sparse: bool) -> list[Head]:
     """A head for each group of targets; they share one buffer for the logits, in turn."""
-    size = min(_TARGETS, max(1, _LOGITS // len(weight)))
-    buffer = torch.empty(len(weight) * min(len(layout.labels), size), device=weight.device)
+    tokens = sizes_of(weight)[0]
+    size = min(_TARGETS, max(1, _LOGITS // tokens))
+    buffer = torch.empty(tokens * min(len(layout.labels), size), device=weight.device)
     groups = zip(layout.labels.split(size), layout.weights.split(size), strict=True)
     alone = len(layout.labels) <= size
-    return [Head(weight.detach(), labels, weights, sparse, alone, buffer) for labels, weights in groups]
+    return [Head(weight, labels, weights, sparse, alone, buffer) for labels, weights in groups]
 
 
 class Head:
@@ -40,10 +41,11 @@ class Head:
         buffer: torch.Tensor,
     ):
         self.weight, self.labels, self.weights = weight, labels, weights
+        self.tokens = sizes_of(weight)[0]
         self.columns = torch.arange(len(labels), device=weight.device)
-        self.sparse = sparse and len(weight) > 2 * _CANDIDATES
+        self.sparse = sparse and self.tokens > 2 * _CANDIDATES
         self._steps = 0
-        self._logits = buffer[: len(weight) * len(labels)].view(len(weight), -1)
+        self._logits = buffer[: self.tokens * len(labels)].view(self.tokens, -1)
         # With `sparse`: the candidates, each label's place among them, and the log of the other tokens' mass.
         self._chosen: torch.Tensor | None = None
         self._places: torch.Tensor | None = None
@@ -72,7 +74,7 @@ class Head:
 
     def _rows(self, chosen: torch.Tensor) -> torch.Tensor:
         """The candidates' rows, in the dtype of the model."""
-        return rows_of(self.weight, chosen, self.weight.dtype)
+        return rows_of(self.weight, chosen, dtype_of(self.weight))
 
     def _pass(
         self,
@@ -84,7 +86,7 @@ class Head:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The losses (m,) and the gradient (m, h) over the rows of `matrix`, and the log of the mass of all tokens
         (m,)."""
-        blocks = [slice(start, min(start + _BLOCK, len(matrix))) for start in range(0, len(matrix), _BLOCK)]
+        blocks = [slice(start, min(start + _BLOCK, len(logits))) for start in range(0, len(logits), _BLOCK)]
         dtype = product_dtype(matrix)
         columns, peaks = hidden.to(dtype).T.contiguous(), []
         for block in blocks:  # (block, h) @ (h, m): a CPU is fastest with the large matrix on the left
@@ -115,7 +117,7 @@ class Head:
         logits = self._logits
         logits[self.labels, self.columns] += self.weights
         chosen = logits.amax(1).index_fill_(0, self.labels, torch.inf).topk(_CANDIDATES).indices
-        place = torch.empty(len(self.weight), dtype=torch.int64, device=mass.device)
+        place = torch.empty(self.tokens, dtype=torch.int64, device=mass.device)
         place[chosen] = torch.arange(len(chosen), device=mass.device)
         self._chosen, self._places = chosen, place[self.labels]
         self._some = self._rows(chosen) if self._alone else None

@@ -60,7 +60,7 @@ def back(gradient: torch.Tensor, module: nn.Linear, onto: torch.Tensor | None = 
     weight, dtype = module.weight, product_dtype(module.weight)
     if is_whole(weight):
         return (gradient.to(dtype) @ weight).float() if onto is None else add_product(onto, gradient, weight)
-    found = gradient.new_zeros(len(gradient), weight.shape[1]) if onto is None else onto
+    found = gradient.new_zeros(len(gradient), module.in_features) if onto is None else onto
     for rows in blocks_of(weight):
         add_product(found, gradient[:, rows], rows_of(weight, rows, dtype))
     return found

@@ -9,7 +9,7 @@ out saves work that `replay.py` cannot save:
 * attention runs per sequence, and nothing else runs on padding;
 * nothing is recorded for gradients that are not needed;
 * the head's two products run over blocks of the vocabulary;
-* of a quantised weight, no more than a block of rows is in floating point at a time (`weights.py`).
+* of a quantised weight, no more than a block of rows is in floating point at a time.
 
 Other model families, and adapted or dispatched models, go through `replay.py`, as do quantised models whose layers also
 quantise what enters them. The tests hold both to the same values.
@@ -207,7 +207,7 @@ class _Block:
     def __post_init__(self) -> None:
         attention = self.layer.self_attn
         self.size, self.scaling = attention.head_dim, attention.scaling
-        self.groups = attention.k_proj.weight.shape[0] // self.size
+        self.groups = attention.k_proj.out_features // self.size
         self.norm, self.mlp_norm = Norm(self.layer.input_layernorm), Norm(self.layer.post_attention_layernorm)
         self.q_norm, self.k_norm = (
             Norm(getattr(attention, n)) if hasattr(attention, n) else None for n in ("q_norm", "k_norm")
@@ -215,7 +215,7 @@ class _Block:
         # A query sees the keys up to its own position in its sequence; padding keys come last, so it never sees them.
         keys = torch.arange(self.every.grid[1], device=self.every.tokens.device)
         hidden = keys[None, None, :] > self.queries.positions[:, :, None]  # (sequences, queries, keys)
-        heads = attention.q_proj.weight.shape[0] // self.size // self.groups
+        heads = attention.q_proj.out_features // self.size // self.groups
         mask = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, -torch.inf)
         self.mask = mask[:, None].expand(-1, self.groups, -1, -1).repeat(1, 1, heads, 1).flatten(0, 1)
 

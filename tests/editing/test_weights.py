@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.replay import Replay
 from memoir_fast.editing.suffix import Suffix, supports
 from tests.support.models import attached
-from tests.support.quantised import LEFT, READ, quantised_model
+from tests.support.quantised import LEFT, PACKED, READ, quantised_model
 from tests.support.wide import Largest
 
 EDIT = ("w100 w101 w102 w103", "w150 w151")
@@ -127,6 +129,63 @@ def test_a_weight_that_is_multiplied_differently_is_not_read():
     assert weights.readable(linear)
     linear.weight.act_pre_scale = torch.full((192,), 0.5)  # as SmoothQuant does
     assert not weights.readable(linear)
+
+
+def _packed(kind: str, dtype: torch.dtype = torch.float32):
+    """A model quantised to 4 bits by bitsandbytes, and one with the numbers that the package itself makes of its weights."""
+    functional = pytest.importorskip("bitsandbytes.functional", reason="bitsandbytes is not installed")
+    sizes = {"vocab_size": 224}
+    model, plain = (quantised_model(kind, dtype=dtype, **sizes) for _ in range(2))
+    for path, module in list(plain.named_modules()):
+        if type(module).__name__ == "Linear4bit":
+            made = nn.Linear(module.in_features, module.out_features, bias=False, dtype=dtype)
+            made.weight = nn.Parameter(functional.dequantize_4bit(module.weight.data, module.weight.quant_state), False)
+            parent, _, name = path.rpartition(".")
+            setattr(plain.get_submodule(parent), name, made)
+    return model, plain
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_four_bits_are_read_in_both_layouts(kind):
+    """bitsandbytes lays them out anew on CPUs with AVX-512 BF16 when they are first multiplied, with scales in bfloat16."""
+    model, plain = _packed(kind)
+    for path in ("model.layers.2.mlp.down_proj", "model.layers.3.self_attn.k_proj", "lm_head"):
+        module, wanted = model.get_submodule(path), plain.get_submodule(path).weight
+        assert weights.readable(module) and weights.sizes_of(module.weight) == tuple(wanted.shape)
+        count = len(wanted)
+        for tolerance in (1e-6, 2**-8):
+            for rows in (slice(0, count), slice(3, 11), slice(count - 33, count), torch.tensor([5, 2, count - 1, 2])):
+                found = weights.rows_of(module.weight, rows, torch.float32)
+                assert torch.allclose(found, wanted[rows], rtol=tolerance, atol=1e-7)
+            with torch.no_grad():
+                module(torch.ones(1, module.in_features))
+            laid_out_anew = getattr(module.weight.quant_state, "packing_format_for_cpu", False)
+            assert laid_out_anew == sys.modules["bitsandbytes.functional"].has_avx512bf16()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", PACKED)
+def test_models_in_four_bits_have_the_values_of_their_numbers(kind, dtype, monkeypatch):
+    monkeypatch.setattr(weights, "_NUMBERS", 7 * 64)
+    model, plain = map(attached, _packed(kind, dtype))
+    assert supports(model.model, model.target)
+    layout = _layout(model)
+    outputs = _outputs(plain, layout)
+    ours = Suffix(model.model, model.router, model.target, layout)
+    # From the same states: those that the layers below gave are computed by the package, in bfloat16.
+    ours._residual = Suffix(plain.model, plain.router, plain.target, layout)._residual
+    loss, gradient = ours.losses_and_gradient(outputs)
+    wanted_loss, wanted = _passes(Replay, plain, layout, outputs)
+    assert torch.allclose(loss, wanted_loss, rtol=5e-2, atol=5e-2)
+    assert nn.functional.cosine_similarity(gradient.flatten(), wanted.flatten(), 0) > 0.98
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_edits_of_models_in_four_bits_are_learned(kind):
+    model = attached(quantised_model(kind, vocab_size=224))
+    assert supports(model.model, model.target)
+    model.edit(*EDIT)
+    assert model.ask(EDIT[0], max_new_tokens=2) == EDIT[1]
 
 
 @pytest.mark.parametrize("precision", ["exact", "fast"])

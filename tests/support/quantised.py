@@ -34,6 +34,25 @@ def _quanto(weights: str, activations: str | None = None) -> Callable[[nn.Module
     return quantise
 
 
+def _bitsandbytes(kind: str, nested: bool) -> Callable[[nn.Module], None]:
+    def quantise(model: nn.Module) -> None:
+        bnb = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+        for path, module in list(model.named_modules()):
+            if type(module) is nn.Linear:
+                made = bnb.nn.Linear4bit(
+                    module.in_features,
+                    module.out_features,
+                    module.bias is not None,
+                    quant_type=kind,
+                    compress_statistics=nested,
+                )
+                made.load_state_dict(module.state_dict())
+                parent, _, name = path.rpartition(".")
+                setattr(model.get_submodule(parent), name, made.to(module.weight.dtype).to("cpu").requires_grad_(False))
+
+    return quantise
+
+
 # Weights that the hand-written passes read. Every linear layer is quantised, the head too.
 READ: dict[str, Callable[[nn.Module], None]] = {
     "torchao int8": _torchao("Int8WeightOnlyConfig"),
@@ -49,6 +68,11 @@ READ: dict[str, Callable[[nn.Module], None]] = {
     "quanto float8": _quanto("qfloat8"),
     "quanto int4": _quanto("qint4"),
     "quanto int2": _quanto("qint2"),
+}
+# These pass no gradient back themselves on some CPUs; vocabularies must be multiples of 32 there.
+PACKED: dict[str, Callable[[nn.Module], None]] = {
+    "bitsandbytes nf4": _bitsandbytes("nf4", nested=False),
+    "bitsandbytes fp4, scales quantised too": _bitsandbytes("fp4", nested=True),
 }
 # Weights whose layers compute something else than their input times the weight, or that are packed otherwise.
 LEFT: dict[str, Callable[[nn.Module], None]] = {
@@ -69,5 +93,5 @@ def quantised_model(kind: str, family: str = "llama", dtype: torch.dtype = torch
             elif "RMSNorm" in type(module).__name__:
                 module.weight.uniform_(0.5, 1.5, generator=draw)
     model = model.to(dtype)
-    {**READ, **LEFT}[kind](model)
+    {**READ, **PACKED, **LEFT}[kind](model)
     return model.eval()
