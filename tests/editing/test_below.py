@@ -10,7 +10,8 @@ from memoir_fast.editing.below import Below
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.reading.probe import run_to_projection
 from memoir_fast.text.encoder import Sequence
-from tests.support.models import tiny_memoir
+from tests.support.models import attached, tiny_memoir
+from tests.support.quantised import quantised_model
 
 BEGIN = [7, 9, 11, 13, 15, 17, 19, 21, 23, 25]
 
@@ -112,6 +113,20 @@ def _patched(model):
     mlp = model.model.model.layers[0].mlp
     original = mlp.forward
     mlp.forward = lambda x: 2 * original(x)
+
+
+@pytest.mark.parametrize("kind", ["torchao int8", "torchao int4, groups"])
+def test_nothing_is_kept_of_a_quantised_model_whose_codes_changed(kind):
+    model = attached(quantised_model(kind))
+    layout = lay_out([sequences()], True, "cpu")
+    below, shapes = below_of(model)
+    before = assert_right(below, model, layout)
+    assert_right(below, model, layout)
+    assert shapes == [(1, len(BEGIN)), (3, 7), (3, 7)]  # the beginning was kept
+    with torch.no_grad():
+        model.model.model.layers[0].mlp.up_proj.weight.scale.mul_(1.5)
+    after = assert_right(below, model, layout)
+    assert not torch.allclose(before.outputs[layout.tokens], after.outputs[layout.tokens], rtol=1e-2)
 
 
 @pytest.mark.parametrize("change", [_changed_in_place, _loaded, _replaced, _hooked, _wrapped, _patched])

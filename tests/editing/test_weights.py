@@ -188,6 +188,19 @@ def test_edits_of_models_in_four_bits_are_learned(kind):
     assert model.ask(EDIT[0], max_new_tokens=2) == EDIT[1]
 
 
+def test_four_bits_in_other_families_need_gradients_of_their_own():
+    model = attached(quantised_model("bitsandbytes nf4", "olmo2", vocab_size=224))
+    assert not supports(model.model, model.target)
+    if sys.modules["bitsandbytes.functional"].has_avx512bf16():
+        with pytest.raises(
+            ValueError, match=r"its Linear4bit layers \(bitsandbytes\) pass no gradient back on the device cpu"
+        ):
+            model.edit(*EDIT)
+    else:
+        model.edit(*EDIT)
+        assert model.ask(EDIT[0], max_new_tokens=2) == EDIT[1]
+
+
 @pytest.mark.parametrize("precision", ["exact", "fast"])
 @pytest.mark.parametrize("kind", ["torchao int8", "torchao int4, groups", "quanto int8", "quanto int4"])
 def test_edits_are_learned_by_hand(kind, precision, monkeypatch):

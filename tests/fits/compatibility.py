@@ -103,12 +103,12 @@ def _adapted(base, path: str) -> str:
 # ---- weights: dtypes, quantisations and places -------------------------------------------------------------------
 
 
-def _torchao(config: str) -> Callable[[], torch.nn.Module]:
+def _torchao(config: str, **settings: object) -> Callable[[], torch.nn.Module]:
     def make():
         from torchao import quantization
 
         model = tiny_model("llama")
-        quantization.quantize_(model, getattr(quantization, config)())
+        quantization.quantize_(model, getattr(quantization, config)(**settings))
         return model
 
     return make
@@ -149,15 +149,16 @@ WEIGHTS: dict[str, Callable[[], torch.nn.Module]] = {
     "float16": lambda: tiny_model("llama").half(),
     "float64": lambda: tiny_model("llama").double(),
     "int8 weights (torchao)": _torchao("Int8WeightOnlyConfig"),
+    "int4 weights, one scale a row (torchao)": _torchao("IntxWeightOnlyConfig", weight_dtype=torch.int4),
+    "float8 weights (torchao)": _torchao("Float8WeightOnlyConfig"),
     "int8 weights and activations (torchao)": _torchao("Int8DynamicActivationInt8WeightConfig"),
     "int8 dynamic (torch.ao)": lambda: torch.ao.quantization.quantize_dynamic(
         tiny_model("llama"), {torch.nn.Linear}, torch.qint8
     ),
     "int8 (bitsandbytes)": _loaded("BitsAndBytesConfig", load_in_8bit=True),
-    "4 bits, nf4, on a CPU with AVX-512 BF16 (bitsandbytes)": _loaded(
-        "BitsAndBytesConfig", load_in_4bit=True, bnb_4bit_quant_type="nf4"
-    ),
+    "4 bits, nf4 (bitsandbytes)": _loaded("BitsAndBytesConfig", load_in_4bit=True, bnb_4bit_quant_type="nf4"),
     "int8 (optimum-quanto)": _loaded("QuantoConfig", weights="int8"),
+    "4 bits (optimum-quanto)": _loaded("QuantoConfig", weights="int4"),
     "offloaded to the CPU (accelerate)": _offloaded_to_cpu,
     "offloaded to disk (accelerate)": _offloaded_to_disk,
     "DataParallel": lambda: torch.nn.DataParallel(tiny_model("llama")),

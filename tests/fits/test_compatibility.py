@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 
 import pytest
@@ -35,8 +34,6 @@ def test_weights_are_as_the_page_says(number):
     needed = next((package for ending, package in NEEDS.items() if name.endswith(ending)), None)
     if needed is not None:
         pytest.importorskip(needed, reason=f"{needed} is not installed")
-    if "AVX-512" in name and not importlib.import_module("bitsandbytes.functional").has_avx512bf16():
-        pytest.skip("bitsandbytes multiplies otherwise on this CPU")
     row = weights_row(name)
     assert "NO" not in row.split() and rows_of(PAGE_TEXT, "weights")[number] == row
 
