@@ -121,6 +121,7 @@ def test_no_more_than_a_block_of_a_weight_is_in_numbers(kind, monkeypatch):
 def test_layers_that_compute_otherwise_are_not_read(kind):
     model = attached(quantised_model(kind))
     assert not supports(model.model, model.target)
+    assert not weights.readable(model.inner.model.layers[2].mlp.up_proj)
 
 
 def test_a_weight_that_is_multiplied_differently_is_not_read():
