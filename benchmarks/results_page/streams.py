@@ -13,6 +13,11 @@ DEFAULT = {"write": "preconditioned", "feature": "mean_decentered", "replay": No
            "edit_lr": 6.0, "momentum": 0.8, "weight_decay": 0.0, "precision": "fast", "recipe": "own"}  # fmt: skip
 # Plain SGD; with `recipe="published"` beside it the authors' own optimisation, without it a loss divided by n.
 PLAIN_SGD = {"write": "sgd", "edit_lr": 3.0, "momentum": 0.0, "weight_decay": 1e-5}
+ADAPTIVE = {
+    "edit_lr": None,
+    "momentum": None,
+    "weight_decay": None,
+}  # steps that adapt their length, as they do unless one of these is given
 ZSRE_100 = "zsre.jsonl, rows 0-99"
 
 
