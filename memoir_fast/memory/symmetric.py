@@ -127,6 +127,15 @@ class Symmetric:
             found[end:] += values[:, len(strip) :].T @ Z[at:end]
         return found
 
+    def norm(self, other: Symmetric | None = None) -> float:
+        """The Frobenius norm of it, or of its difference to another one, which may be on another device."""
+        squares = 0.0
+        for number, strip in enumerate(self._strips):
+            if other is not None:
+                strip = strip - other._strips[number].to(strip.device)
+            squares += 2 * float(strip.norm()) ** 2 - float(strip[:, : len(strip)].norm()) ** 2
+        return max(0.0, squares) ** 0.5
+
     def diagonal(self) -> torch.Tensor:
         """(D,): a copy."""
         return torch.cat([strip.diagonal() for strip in self._strips])

@@ -91,7 +91,7 @@ def shapes_of(tensors: dict[str, torch.Tensor], D: int, d: int, tracked: bool) -
 
 
 def check_rows(tensors: dict[str, torch.Tensor], path: Path, sizes: tuple[int, int], tracked: bool, pages: int) -> None:
-    """Raise ValueError unless the rows and the page that a file names are within those of (D, d) and this many pages, ascending, and there is room for
+    """Raise ValueError unless C's parts fit together, and the rows and the page that a file names are within those of (D, d) and this many pages, ascending, and there is room for
     the pages that they are in; their shapes and dtypes are as `shapes_of` says."""
     D = sizes[0]
     for name, most in ((ROWS, D * pages), (COLUMNS, D), (PAGE, pages), (NUMBERS, pages)):
@@ -99,6 +99,11 @@ def check_rows(tensors: dict[str, torch.Tensor], path: Path, sizes: tuple[int, i
         if rows is not None and len(rows):
             if int(rows[0]) < 0 or int(rows[-1]) >= most or not bool((rows[1:] > rows[:-1]).all()):
                 raise ValueError(f"{path}: tensor {name!r} must hold ascending numbers in 0..{most - 1}")
+    if tracked and "C" not in tensors:
+        try:
+            _reads_of(tensors, D)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     named: torch.Tensor | tuple[int] = (0,)
     if NUMBERS in tensors:
         named = tensors[NUMBERS]

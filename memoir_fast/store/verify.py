@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..journal.record import Entry
 from ..journal.state import STATUSES, State
+from ..memory.low_rank import LowRank
 from ..memory.residual import ResidualMemory
+from ..memory.symmetric import Symmetric
 from . import page_files, snapshots
 from .ledger import as_stored
 from .listing import Listing
@@ -102,7 +104,7 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
             problems.append(str(error))
         if number % _EACH == 0 or number == len(history) - 1:  # rounding errors are relative to the largest norm
             largest = max(largest, memory.pages.norm())
-            largest_C = largest_C if memory.reads is None else max(largest_C, float(memory.reads.diagonal().norm()))
+            largest_C = largest_C if memory.reads is None else max(largest_C, _apart(memory.reads, None))
         each()
     if problems or not whole:
         return None
@@ -116,8 +118,16 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
             problems.append(
                 f"what is kept of earlier edits (C) is of page {kept.page}, the log's newest is {memory.page}"
             )
-        # In its small form C is not that of the log but for its diagonal, see `low_rank`.
-        off = float((memory.reads.diagonal() - kept.reads.diagonal().cpu()).norm()) / largest_C
+        off = _apart(memory.reads, kept.reads) / largest_C
         if off > _MOST:
             problems.append(f"what is kept of earlier edits (C) differs from the log by {off:.2g} of its norm")
     return difference
+
+
+def _apart(one: Symmetric | LowRank, other: Symmetric | LowRank | None) -> float:
+    """The norm of C's difference to another one, or to zeros; of the diagonal alone where one of them is in its small form, in which nothing else is
+    that of the log (see `low_rank`)."""
+    if isinstance(one, Symmetric) and not isinstance(other, LowRank):
+        return one.norm(other)
+    found = one.diagonal()
+    return float((found if other is None else found - other.diagonal().to(found.device)).norm())

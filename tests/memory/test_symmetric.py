@@ -60,11 +60,15 @@ def test_a_block_is_put_in_its_place(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_products_and_the_diagonal_are_those_of_the_whole(size):
+def test_products_norms_and_the_diagonal_are_those_of_the_whole(size):
     C, whole = added(size, 3, max(1, size // 2))
+    other, whole_other = added(size, 1, max(1, size // 3))
     Z = torch.randn(size, 4, dtype=torch.float64)
     assert torch.allclose(C.product(Z), whole.double() @ Z, rtol=1e-12, atol=1e-9)
     assert torch.equal(bits(C.diagonal()), bits(whole.diagonal()))
+    assert C.norm() == pytest.approx(float(whole.norm()), rel=1e-5)
+    assert C.norm(other) == pytest.approx(float((whole - whole_other).norm()), rel=1e-5)
+    assert C.norm(C.clone()) == 0.0
 
 
 def test_a_copy_is_its_own_and_a_cleared_one_is_empty():

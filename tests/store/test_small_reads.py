@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from memoir_fast import defaults
 from memoir_fast.memory.low_rank import LowRank
 from memoir_fast.memory.symmetric import Symmetric
 from memoir_fast.store import Store, export_bundle, import_bundle
+from memoir_fast.store.manifest import write_tensors
 from tests.store.test_page_files import held
 from tests.support.stores import add, new_journal, new_store
 
@@ -115,3 +119,27 @@ def test_without_a_store_taking_back_gives_the_diagonal_back():
     assert not torch.allclose(journal.memory.C.diagonal(), before)
     journal.delete(edit)
     assert torch.allclose(journal.memory.reads.diagonal(), before, atol=1e-4) and journal.memory.reads.worn > 0
+
+
+def test_verify_sees_a_diagonal_that_is_not_the_sums(tmp_path):
+    with filled(tmp_path / "s") as store:
+        assert store.verify()["problems"] == []
+        store.memory.reads._rest = store.memory.reads._rest + 1e-2 * store.memory.reads.diagonal().norm()
+        (problem,) = store.verify()["problems"]
+        assert "(C) differs" in problem
+
+
+@pytest.mark.parametrize("name", ["rest", "directions", "rows"])
+def test_a_snapshot_whose_parts_of_c_do_not_fit_is_told_with_its_path(tmp_path, name):
+    with filled(tmp_path / "s") as store:
+        store.compact()
+        before, path = held(store), store.folder / store.manifest.snapshots[0].file
+        tensors = load_file(path)
+        bad = {"rest": torch.zeros(3), "directions": torch.zeros(2, 3), "rows": torch.zeros(2, 3, dtype=torch.int32)}
+        digest = write_tensors(path, tensors | {f"reads.{name}": bad[name]})
+        kept = replace(store.manifest.snapshots[0], digest=digest)
+        store.keep(replace(store.manifest, snapshots=[kept]).named())
+    with Store(tmp_path / "s") as again:  # made again from the log
+        assert held(again) == before
+        (told,) = again.report
+        assert str(path) in told and "C's" in told

@@ -64,10 +64,12 @@ def refresh(llm: Any) -> dict[str, int]:
             snapshot.write(held_by_all(llm.collective_rpc("memoir_held")))
             try:
                 llm.collective_rpc("memoir_prepare", args=(str(snapshot.path),))
-            except Exception:
+            except (
+                Exception
+            ):  # a worker's errors come as vLLM's own, so that one that lacks a page cannot be told from others
                 if not snapshot.partial:
                     raise
-                snapshot.write(())  # a worker lacks a page that it should hold
+                snapshot.write(())
                 llm.collective_rpc("memoir_prepare", args=(str(snapshot.path),))
         except BaseException:
             try:

@@ -127,9 +127,8 @@ def _present(folder: str) -> Store:
         try:
             store.refresh()
             return store
-        except (
-            Exception
-        ):  # whatever another store in its place may cause: opening takes that, or says what is wrong with it
+        # Whatever another store in its place may cause: opening takes that, or says what is wrong with it.
+        except Exception:
             store.close()
     return Store(folder)
 

@@ -77,7 +77,7 @@ async def _refresh(engine: Any) -> dict[str, int]:
     try:
         try:
             await _prepare(engine, snapshot)
-        except Exception as error:
+        except Exception as error:  # told below; first no worker may keep a table that others did not take
             try:
                 await engine.collective_rpc("memoir_drop")
             except Exception:  # the next refresh drops the table anyway
