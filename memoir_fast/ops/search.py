@@ -1,5 +1,5 @@
-"""The engines that look up binary codes: FAISS's binary index, the extension's scan and a direct comparison; and
-FAISS's files.
+"""The engines that look up binary codes: FAISS's binary index (on a GPU where torch uses one and FAISS is built for it),
+the extension's scan and a direct comparison; and FAISS's files.
 
 The number of codes and what is installed decide which one is used; `engines` describes it.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from . import cpu
 from .pair_features import comparer
@@ -24,6 +25,8 @@ from .pair_features import comparer
 DIRECT = 4096
 # Up to this many signatures, each is compared in full; beyond, candidates are found by a slice of the bits.
 EXHAUSTIVE = 1 << 16
+# FAISS would set 1.5 GB of a GPU's memory aside for its own work; one query among a million codes takes a few MB of it.
+_GPU_WORK = 64 << 20  # bytes
 # How FAISS begins a file of an IndexBinaryFlat: its kind, bits and bytes of a code, codes, whether it is trained, the metric, bytes of codes.
 _MAGIC, _FLAT = b"IBxF", struct.Struct("<4siiq?iQ")
 _INSTALL = "pip install memoir-fast[cpu] (or memoir-fast[gpu] on a CUDA machine)"
@@ -57,7 +60,7 @@ def engines() -> dict[str, str]:
     """What looks up candidates here, in words, for each value of the setting `router`: "tokens" and "mask"."""
     there = importlib.util.find_spec("faiss") is not None
     name = f"FAISS {faiss('').__version__}" if there else ""
-    flat = f"{name} IndexBinaryFlat" if there else f"nothing (FAISS is not installed: {_INSTALL})"
+    flat = f"{name} {_flat_kind()}" if there else f"nothing (FAISS is not installed: {_INSTALL})"
     words = f"posting lists of words; for word codes, a direct comparison up to {DIRECT:,} wordings, beyond that {flat}; verification by {comparer()}"
     if cpu.available():
         scan = f"the extension's scan ({cpu.level()}), of whole masks up to {EXHAUSTIVE:,} edits, beyond that by slices"
@@ -68,6 +71,32 @@ def engines() -> dict[str, str]:
             else f"nothing (neither extension nor FAISS: {_INSTALL})"
         )
     return {"tokens": words, "mask": scan}
+
+
+def _flat_kind() -> str:
+    if gpus(faiss("")):
+        return "GpuIndexBinaryFlat once torch uses a GPU, IndexBinaryFlat before"
+    return "IndexBinaryFlat"
+
+
+def gpus(library: Any) -> int:
+    """How many GPUs this FAISS can search on: 0 for a build for CPUs."""
+    return library.get_num_gpus() if hasattr(library, "GpuIndexBinaryFlat") else 0
+
+
+def placed(index: Any) -> Any:
+    """A flat index where it is searched: a copy on torch's current GPU if torch uses one and FAISS can, otherwise itself.
+
+    On a GPU, wordings at equal distances may come in another order than on a CPU.
+    """
+    library = faiss("the look-up")
+    if not (torch.cuda.is_initialized() and gpus(library)):
+        return index
+    resources = library.StandardGpuResources()
+    resources.setTempMemory(_GPU_WORK)
+    config = library.GpuIndexBinaryFlatConfig()
+    config.device = torch.cuda.current_device()
+    return library.GpuIndexBinaryFlat(resources, index, config)
 
 
 # ---- files -------------------------------------------------------------------------------------------------------

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from memoir_fast import ops
-from memoir_fast.ops import reference
+from memoir_fast.ops import reference, search
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -88,3 +89,22 @@ def test_a_decode_step_is_captured_in_a_graph_without_synchronising():
     graph.replay()
     torch.cuda.synchronize()
     assert torch.equal(out, want)
+
+
+def test_faiss_searches_on_the_device():
+    """With a GPU build of FAISS the index is on the GPU, finds wordings as near as a direct comparison does, and takes later rows."""
+    faiss = pytest.importorskip("faiss", reason="FAISS is not installed")
+    if not search.gpus(faiss):
+        pytest.skip("FAISS is not built for GPUs")
+    torch.zeros(1, device="cuda")  # a GPU is used from here on
+    draw = np.random.default_rng(0)
+    codes = draw.integers(0, 256, (9000, 48), np.uint8)
+    index = search.placed(search.flat_index(codes[:8000]))
+    assert isinstance(index, faiss.GpuIndexBinaryFlat)
+    for end in (8000, 9000):
+        if index.ntotal < end:
+            index.add(codes[index.ntotal : end])
+        query = codes[[5]] ^ np.uint8(1)
+        found = np.bitwise_count(codes[index.search(query, 21)[1][0]] ^ query).sum(1, dtype=np.int64)
+        assert found.tolist() == np.sort(np.bitwise_count(codes[:end] ^ query).sum(1, dtype=np.int64))[:21].tolist()
+    assert "GpuIndexBinaryFlat" in search.engines()["tokens"]

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from memoir_fast import ops
 from memoir_fast.memory.index import SignatureIndex
@@ -68,6 +69,14 @@ def test_faiss_works_alone_only_inside():
         assert faiss.omp_get_max_threads() == 2
     finally:
         faiss.omp_set_num_threads(before)
+
+
+def test_an_index_stays_where_faiss_can_search_it():
+    """Without a GPU in use, or with a FAISS for CPUs, the index is searched as it is."""
+    index = search.flat_index(CODES)
+    if not (torch.cuda.is_initialized() and search.gpus(faiss)):
+        assert search.placed(index) is index
+    assert ("GpuIndexBinaryFlat" in search.engines()["tokens"]) == (search.gpus(faiss) > 0)
 
 
 def test_the_engines_are_those_that_serve(monkeypatch):

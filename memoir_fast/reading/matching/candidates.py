@@ -142,15 +142,18 @@ class Candidates:
     def _followed(self) -> Any:
         """The FAISS index, brought up to date with all rows."""
         if self._index is None:
-            self._index = search.flat_index(self._sums.view.view(np.uint8))
+            self._index = search.placed(self._flat())
         elif self._index.ntotal < len(self):
             self._index.add(self._sums.view[self._index.ntotal :].view(np.uint8))
         return self._index
 
+    def _flat(self) -> Any:
+        return search.flat_index(self._sums.view.view(np.uint8))
+
     def write_index(self, path: str | Path) -> None:
         """Write the summed codes as a FAISS file, an `IndexBinaryFlat` whose ids are row numbers. Raises OSError,
         ImportError."""
-        search.write_flat(path, self._followed())
+        search.write_flat(path, self._flat())
 
     def read_index(self, path: str | Path) -> None:
         """Search in an index that `write_index` wrote; later rows are added to it.
@@ -165,7 +168,7 @@ class Candidates:
             raise ValueError(
                 f"{path}: its {index.ntotal} codes are not those of the {len(self)} stored wordings; write it anew"
             )
-        self._index = index
+        self._index = search.placed(index)
 
     def __call__(self, query: PromptCode, number: int = 64, open_rows: np.ndarray | None = None) -> np.ndarray:
         """At most `number` rows, ascending: two thirds by words, the rest by code; if the two overlap, more by
