@@ -213,6 +213,11 @@ class MemoirConfig:
         "none, `from_pretrained` and the command line use what tune stored for this model in the user's cache, if anything",
     )
     batch_size: int = _setting(16, "rows per forward pass when measuring and calibrating", 1)
+    memory_device: str | None = _setting(
+        None,
+        'where the memory\'s weights are kept: None beside the projection, or "cpu", from where a GPU gets the rows that a prompt or an edit reads',
+        choices=(None, "cpu"),
+    )
 
     def __post_init__(self) -> None:
         self._check_values()
@@ -333,7 +338,7 @@ class MemoirConfig:
             ValueError: a setting belongs to the whole memory, or a value is not accepted.
         """
         check_names(settings)
-        fixed = {*SHAPING, "router", "threshold", "false_activation_rate"} & settings.keys()
+        fixed = {*SHAPING, "router", "threshold", "false_activation_rate", "memory_device"} & settings.keys()
         if fixed:
             raise ValueError(f"{sorted(fixed)} cannot change for a single edit: they belong to the whole memory")
         return self.updated(**settings)

@@ -87,6 +87,7 @@ class MemoirModel(Attached, Answering, Teaching, Undo, Rehearsing, Calibrated, O
         if state is not None:
             fingerprints.check(state.fingerprint, self.fingerprint)
         self.memory = new_memory(self.config, self.target, permutation) if state is None else state.memory
+        self.memory.on_host = self.config.memory_device == "cpu"
         self.memory.to(device_of(model.get_submodule(self.target.path)))
         self.router, depth = Router(self.memory, acts), depth_for(model, self.target, state, config)
         self.attachment = Attachment(model, self.target, self.router, depth, outer=self.model)

@@ -203,12 +203,12 @@ class _Saved:
         ):
             C = memory.reads.clone()  # which takes no memory, or another page begins
         elif memory.reads is not None:
-            columns = (rows[rows // D == memory.page] % D).to(memory.device)
+            columns = (rows[rows // D == memory.page] % D).to(memory.pages.device)
             C = memory.reads.within(columns)
         known = {edit: {name: kept[edit] for name, kept in state.by_edit().items() if edit in kept} for edit in ids}
         signatures = {edit: memory.index.signature(edit) for edit in ids if edit in memory.index}
         sums = None if memory.drift is None else memory.drift.sums.clone()
-        last, V = max(memory.pages.held), memory.pages.of_rows(rows.to(memory.device))
+        last, V = max(memory.pages.held), memory.pages.of_rows(rows.to(memory.pages.device))
         return cls(rows, V, C, columns, last, memory.page, memory.scale, state.counts(), known, signatures, sums)
 
     def put_back(self, memory: ResidualMemory, state: State) -> None:

@@ -47,6 +47,8 @@ class ResidualMemory:
             on the mask. It records which directions earlier edits read, and is kept with `write="preconditioned"`.
         form: what C is kept in: with pages and a projection that is not small, its largest directions and the diagonal, otherwise half of it.
         feature: what masks are made from, see `MemoirConfig.feature`.
+        on_host: whether V and C stay on the CPU whatever the device; `to` sees to it. Readers and edits then get the rows that they read
+            from there.
         drift: how far C is from the sum that it stands for; None unless somebody follows it (`watch`).
         index: the stored edits' signatures.
         lock: see above; reentrant.
@@ -76,6 +78,7 @@ class ResidualMemory:
         self.reads: Symmetric | LowRank | None = None
         self.form: type[Symmetric | LowRank] = LowRank if page_edits and rank_of(in_features) else Symmetric
         self.drift: Drift | None = None
+        self.on_host = False
         self.scale = 1.0
         self.feature = "mean_decentered"
         self.index = SignatureIndex(in_features, top_k)
@@ -106,8 +109,8 @@ class ResidualMemory:
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are."""
-        return self.pages.device
+        """Where it is read and edits are optimised: where its tensors are, except that V and C may stay `on_host`."""
+        return self.background.device
 
     def page_of(self, edit_id: int) -> int:
         """The page that an edit's rows are in."""
@@ -120,13 +123,14 @@ class ResidualMemory:
         return self.index.uses(range(page * self.page_edits, (page + 1) * self.page_edits))
 
     def to(self, device: torch.device) -> ResidualMemory:
-        """Move the memory to a device and return it; dtypes stay the same."""
-        if self.device != device:
+        """Move the memory to a device, except what stays on the host, and return it; dtypes stay the same."""
+        weights = torch.device("cpu") if self.on_host else device
+        if (self.device, self.pages.device) != (device, weights):
             with self.lock:
-                self.pages.to(device)
+                self.pages.to(weights)
                 self.background, self.permutation = self.background.to(device), self.permutation.to(device)
                 if self.reads is not None:
-                    self.reads.to(device)
+                    self.reads.to(weights)
                 self._blocks.clear()
         return self
 
@@ -135,7 +139,7 @@ class ResidualMemory:
     def track(self) -> None:
         """Start keeping C."""
         if self.reads is None:
-            self.reads = self.form(self.in_features).to(self.device)
+            self.reads = self.form(self.in_features).to(self.pages.device)
 
     def watch(self) -> None:
         """Follow from now on how far C drifts from what was added to it and not taken back, if half of it is kept. The memory must
@@ -153,7 +157,7 @@ class ResidualMemory:
             newest = update.page == self.page
             if newest and self.drift is not None and update.features is not None:
                 self.drift.add(update.rows, update.features, sign)
-            update = update.to(self.device)
+            update = update.to(self.pages.device)
             self._blocks.clear()
             self.pages.add(update, sign)
             if newest and self.reads is not None:
@@ -216,7 +220,7 @@ class ResidualMemory:
                 self.pages.put(torch.arange(len(V)) if rows is None else rows, V)
             if self.reads is not None:
                 assert C is not None
-                self.reads = C.to(self.device)
+                self.reads = C.to(self.pages.device)
             if self.drift is not None and isinstance(self.reads, Symmetric):
                 if sums is None:
                     self.drift.begin(self.reads)
@@ -230,7 +234,7 @@ class ResidualMemory:
 
     def rows_of(self, rows: torch.Tensor) -> torch.Tensor:
         """(n, d) float32: a copy of rows (n,) of V, of all pages."""
-        return self.pages.of_rows(rows)
+        return ops.upload(self.pages.of_rows(rows.to(self.pages.device)), self.device)
 
     def stiffness(self, indices: torch.Tensor, page: int = 0) -> torch.Tensor | None:
         """(k, k) float32: C restricted to a mask (k,), which ascends, in the newest page or a later one, or None if C is not kept."""
@@ -239,7 +243,7 @@ class ResidualMemory:
         assert page >= self.page
         if page > self.page:
             return torch.zeros(len(indices), len(indices), device=self.device)
-        return self.reads.within(indices)
+        return ops.upload(self.reads.within(indices.to(self.pages.device)), self.device)
 
     # ---- for readers ---------------------------------------------------------------------------------------------
 
@@ -261,6 +265,7 @@ class ResidualMemory:
                     torch.no_grad(),
                 ):  # readers outside inference mode may share it
                     block = page[rows] if self.scale == 1.0 else page[rows].mul_(self.scale)
+                    block = ops.upload(block, self.device)
                 self._blocks[edit_id] = block
         return indices, block
 

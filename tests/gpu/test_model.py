@@ -60,6 +60,21 @@ def test_edits_are_learned_and_others_keep_every_bit(router, dtype, precision):
             assert torch.equal(bits(model(_ids(STRANGER)).logits), bits(before))
 
 
+@pytest.mark.parametrize("write", ["preconditioned", "sgd"])
+def test_a_memory_on_the_host_is_read_and_written_from_the_device(write):
+    near, far = (edited("cuda", write=write, memory_device=where) for where in (None, "cpu"))
+    assert far.memory.pages.device.type == "cpu" and far.memory.device.type == "cuda"
+    assert far.memory.reads is None or far.memory.reads.whole().device.type == "cpu"
+    assert far.memory.block_of(0)[1].device.type == "cuda"
+    assert torch.allclose(far.memory.V, near.memory.V.cpu(), atol=1e-3, rtol=1e-2)
+    asked = [prompt for prompt, _ in EDITS]
+    assert far.ask(asked, max_new_tokens=3) == near.ask(asked, max_new_tokens=3)
+    far.edit(EDITS[0][0], "w180")  # replaces the first
+    assert far.ask(EDITS[0][0], max_new_tokens=2).startswith("w180")
+    far.delete([3])
+    assert far.ask(asked[1:], max_new_tokens=3) == near.ask(asked[1:], max_new_tokens=3)
+
+
 def test_memories_and_stores_move_between_devices(tmp_path):
     model = attached(tiny_model("llama").to("cuda"), router="tokens")
     model.create_store(str(tmp_path / "store"))
