@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-MEMBERS = 5
+MEMBERS = 15
 BATCH = 4096  # pairs
 
 
