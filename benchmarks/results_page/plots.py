@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import rows
 from benchmarks.results_page import streams as of
-from benchmarks.results_page.routing import RULES
+from benchmarks.results_page.routing import RULES, runs_of
 from benchmarks.results_page.speed import EDITORS, last
 from benchmarks.results_page.stores import groups
 
@@ -79,7 +79,8 @@ def overlaps(results: Path) -> dict:
 def routing(results: Path) -> dict:
     """Of each data set and rule: rephrasings right and unrelated prompts kept out, over the thresholds and at the calibrated one."""
     panels: dict[str, list] = {}
-    for rule, made in last("routing", results).result["rules"].items():
+    for rule, row in runs_of(results, "smollm2").items():
+        made = row.result["rules"][rule]
         for name, found in made.get("public", {}).items():
             at = [found["unrelated"]["kept_out"], found["rephrased"]["right"]]
             curve = [[kept, right] for _, right, kept in found.get("curve", ())]

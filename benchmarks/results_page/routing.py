@@ -27,12 +27,23 @@ LEFT_OUT = {
 MODELS = {"smollm2": "SmolLM2-135M-Instruct", "gemma": "Gemma 3 270M"}
 
 
+def runs_of(results: Path, model: str) -> dict[str, rows.Row]:
+    """Per rule, a model's latest run with it: a change of the words' rule makes no other rule's run out of date."""
+    return {
+        rule: row
+        for row in rows.read("routing", results)
+        if row.settings["model"] == model
+        for rule in row.result["rules"]
+    }
+
+
 def sections(results: Path) -> list[str]:
-    """One table a model, each of the model's latest run."""
-    latest = {row.settings["model"]: row for row in rows.read("routing", results)}
-    if not latest:
+    """One table a model, each rule of the model's latest run with it."""
+    models = dict.fromkeys(row.settings["model"] for row in rows.read("routing", results))
+    if not models:
         return []
-    stored = next(iter(latest.values())).settings["stored"]
+    latest = {model: runs_of(results, model) for model in models}
+    stored = next(row for runs in latest.values() for row in runs.values()).settings["stored"]
     return [
         "## Routing", "",
         "Which edit does a prompt read? For this the edits are stored, but not trained. \"Right\" is the share of prompts that read the right edit. (In ZsRE, "
@@ -40,7 +51,7 @@ def sections(results: Path) -> list[str]:
         "calibrated at the default rate on the package's unrelated prompts. The networks were fitted on generated questions only, with SmolLM2's activations. "
         "While their default threshold was chosen, these same rows were looked at a few times, and the everyday questions are the project's own, so "
         "new rows may give slightly worse results. Stored edits: " + ", ".join(f"{name} {count}" for name, count in stored.items()) + ".", "",
-        *(line for row in latest.values() for line in _of_model(row)),
+        *(line for model, runs in latest.items() for line in _of_model(model, runs)),
         *_left_out(results),
         *_cost(results),
     ]  # fmt: skip
@@ -90,9 +101,9 @@ def _cost(results: Path) -> list[str]:
     return lines  # fmt: skip
 
 
-def _of_model(row: rows.Row) -> list[str]:
-    made, model = row.result["rules"], row.settings["model"]
-    names = [name for name in RULES if name in made]
+def _of_model(model: str, runs: dict[str, rows.Row]) -> list[str]:
+    names = [name for name in RULES if name in runs]
+    made = {name: runs[name].result["rules"][name] for name in names}
     lines = []
     for part in ("public", "demo", "everyday"):
         first = made[names[0]].get(part, {})
@@ -106,14 +117,14 @@ def _of_model(row: rows.Row) -> list[str]:
                 cells = [_cell(made[name].get(part, {}).get(what), kind) for name in names]
                 count = (measured[kind] if kind else measured)["prompts"]
                 lines.append([f"{part}: {what}" + (f", {kind}" if kind else ""), str(count), *cells])
-    chat = "in chats" if row.settings["chat"] else "in plain text"
+    chat = "in chats" if runs[names[0]].settings["chat"] else "in plain text"
     return [
         f"### {MODELS.get(model, model)}, {chat}", "",
         *table(["prompts", "number", *(RULES[name] for name in names)], lines),
         "For each data set and over all thresholds, the plot shows rephrasings that read the right edit against unrelated prompts kept out. The marks are "
         "the calibrated thresholds. If a rule's run has no curve, only its marks are drawn.", "",
         "![Generalization against locality over the threshold](images/routing.svg)", "",
-        *source_line(row),
+        *source_line(*(runs[name] for name in names)),
     ]  # fmt: skip
 
 

@@ -99,6 +99,16 @@ def digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def measured_key(model: CausalLM, values: dict[str, Any]) -> str:
+    """The name under which measurements of a model are cached: the digest of its fingerprint or identity `values` and, as two quantised
+    forms of one checkpoint have the same, of how it is quantised. 16 hexadecimal digits."""
+    quantised = getattr(model.config, "quantization_config", None)
+    if quantised is None:
+        return digest(values)
+    told = quantised if isinstance(quantised, dict) else quantised.to_dict()
+    return digest({**values, "quantised": json.dumps(told, sort_keys=True, default=repr)})
+
+
 def differences(stored: dict[str, Any], present: dict[str, Any]) -> list[str]:
     """How two models differ, as phrases that name the fields; empty if a memory of one fits the other.
 

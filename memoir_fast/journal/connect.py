@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..base.fingerprint import digest, identity
+from ..base.fingerprint import identity, measured_key
 from ..base.projection import Target, layers_of
 from ..config import MemoirConfig
 from ..errors import StoreError
@@ -52,7 +52,7 @@ def measured_words(
         texts: the unrelated prompts.
         known: the model's fingerprint, if it was taken already.
     """
-    key = digest(identity(model, encoder.tokenizer, config.layer, known))
+    key = measured_key(model, identity(model, encoder.tokenizer, config.layer, known))
     return words_of(model, router, encoder, depth, texts, key, config.seed, config.batch_size)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..base.causal_lm import evaluating
-from ..base.fingerprint import digest
+from ..base.fingerprint import measured_key
 from ..base.projection import Target
 from ..base.running import device_of
 from ..config import MemoirConfig
@@ -73,7 +73,9 @@ def new_state(
         for common in texts.one_kind():
             warnings.warn(f"background: {common}. Add prompts like all that your users send", stacklevel=5)
     memory = router.memory
-    memory.background.copy_(background_of(model, router, encoder, texts, config, digest(fingerprint), given))
+    memory.background.copy_(
+        background_of(model, router, encoder, texts, config, measured_key(model, fingerprint), given)
+    )
     width = memory.index.width
     masks = depth is None  # otherwise they are not needed, and each would cost a pass up to the projection
     calibration = calibration_of(model, router, encoder, texts, config) if masks else np.zeros((0, width), np.uint8)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import normalizers
+from transformers import QuantoConfig
 
 from memoir_fast import MemoirModel
 from memoir_fast.base import fingerprint as fingerprints
@@ -188,6 +189,18 @@ def test_a_model_in_train_mode_is_measured_in_eval_mode(tmp_path, monkeypatch, r
     assert torch.equal(rest.memory.background, moving.memory.background) and rest.contexts == moving.contexts
     assert calm.loss == same.loss and torch.equal(rest.memory.V, moving.memory.V)
     assert rest.threshold.median == moving.threshold.median
+
+
+def test_measurements_of_quantised_forms_are_cached_apart():
+    """8 and 4 bits of a checkpoint have one fingerprint, so a memory fits both, but what was measured with one is not taken for the other."""
+    model, values = tiny_model("llama"), {"architecture": "one"}
+    plain = fingerprints.measured_key(model, values)
+    assert plain == fingerprints.digest(values)
+    found = []
+    for form in (QuantoConfig(weights="int8"), QuantoConfig(weights="int4"), QuantoConfig(weights="int4").to_dict()):
+        model.config.quantization_config = form
+        found.append(fingerprints.measured_key(model, values))
+    assert len({plain, *found}) == 3 and found[1] == found[2]
 
 
 @pytest.mark.parametrize("layer", [None, 1])

@@ -68,12 +68,17 @@ def test_plots_are_the_same_each_time(tmp_path):
 
 
 def test_each_model_has_its_own_table_of_the_routing(tmp_path):
-    """A run of another model does not take the place of the one before; a later run of the same model does."""
+    """A run of another model or rule does not take the place of the one before; a later run of the same does."""
     row = rows.read("routing")[-1]
-    for name, chat, right in (("smollm2", True, 0.111), ("gemma", False, 0.222), ("gemma", False, 0.333)):
+    for name, chat, rule, right in (
+        ("smollm2", True, "words", 0.111),
+        ("gemma", False, "words", 0.222),
+        ("gemma", False, "words", 0.333),
+        ("smollm2", True, "mask", 0.444),
+    ):
         measured = {"demo": {"rephrased": {"right": right, "wrong": 0.0, "prompts": 20}}}
         settings = row.settings | {"model": name, "chat": chat}
-        rows.append(rows.Row(**{**vars(row), "settings": settings, "result": {"rules": {"words": measured}}}), tmp_path)
+        rows.append(rows.Row(**{**vars(row), "settings": settings, "result": {"rules": {rule: measured}}}), tmp_path)
     text = "\n".join(routing.sections(tmp_path))
-    assert re.findall(r"### (.*)|right ([0-9.]+)", text) == [("SmolLM2-135M-Instruct, in chats", ""), ("", "0.111"),
+    assert re.findall(r"### (.*)|right ([0-9.]+)", text) == [("SmolLM2-135M-Instruct, in chats", ""), ("", "0.111"), ("", "0.444"),
                                                               ("Gemma 3 270M, in plain text", ""), ("", "0.333")]  # fmt: skip
