@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -91,7 +92,7 @@ class Answering:
         Args:
             prompts: a text, a list of texts, or (in a chat format) one or more lists of chat messages.
             max_new_tokens: the most tokens per answer.
-            kwargs: as for `generate`.
+            kwargs: as for `generate`. What a `generation_config` sets counts, `max_new_tokens` too; what it leaves open is greedy.
 
         Returns:
             one answer, or for a list a list of answers; with `num_return_sequences` above 1, each answer is a list of
@@ -196,15 +197,29 @@ class Answering:
             attention[row, width - len(s.tokens) :] = 1
             words[row, width - len(s.tokens) :] = torch.tensor(s.prompt_mask)
         device = device_of(self.inner)
-        settings = {"do_sample": False, "num_beams": 1, "pad_token_id": self._pad_token, **kwargs}
-        if self.encoder.stops:
-            settings.setdefault("eos_token_id", list(self.encoder.stops))
         out = self.generate(tokens.to(device), prompt_mask=words.to(device), attention_mask=attention.to(device),
-                            max_new_tokens=max_new_tokens, **settings)  # fmt: skip
+                            **self._settings(max_new_tokens, kwargs))  # fmt: skip
         sequences_out = out if isinstance(out, torch.Tensor) else out.sequences
         texts = self.tokenizer.batch_decode(sequences_out[:, width:], skip_special_tokens=True)
         each = len(texts) // len(queries)
         return texts if each == 1 else [texts[n : n + each] for n in range(0, len(texts), each)]
+
+    def _settings(self, max_new_tokens: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The settings of `generate` for an answer: greedy where the call does not say otherwise.
+
+        A configuration is completed in a copy: transformers deprecates settings beside one.
+        """
+        usual = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1, "pad_token_id": self._pad_token,
+                 "max_new_tokens": max_new_tokens}  # fmt: skip
+        if self.encoder.stops:
+            usual["eos_token_id"] = list(self.encoder.stops)
+        if kwargs.get("generation_config") is None:
+            return {**usual, **kwargs}
+        config = copy.deepcopy(kwargs["generation_config"])
+        for name, value in usual.items():
+            if getattr(config, name, None) is None:
+                setattr(config, name, value)
+        return {**kwargs, "generation_config": config}
 
     @property
     def _pad_token(self) -> int:

@@ -12,6 +12,38 @@ def is_mask_of(attention: Any, batch: int, length: int) -> bool:
     return isinstance(attention, torch.Tensor) and attention.shape == (batch, length)
 
 
+def check_not_joined(given: dict[str, Any]) -> None:
+    """Raise ValueError if a forward pass's arguments join several prompts in one row, paged or packed.
+
+    A packed row may show by its positions alone, which begin anew; transformers keeps the prompts apart by them if there is
+    no attention mask.
+    """
+    places = given.get("position_ids")
+    joined = given.get("cu_seq_lens_q") is not None
+    if given.get("attention_mask") is None and isinstance(places, torch.Tensor) and places.dim() == 2:
+        joined = joined or bool(((places[:, 1:] == 0) & (places[:, :-1] > 0)).any())
+    if joined:
+        raise ValueError(
+            "the forward pass holds several prompts joined in one row (cu_seq_lens_q: paged or packed; or position_ids that begin anew): "
+            "each would need a route of its own. Pass them as rows of a batch, or run it under `with model.disabled():`"
+        )
+
+
+def of_the_call(kept: torch.Tensor | None, attention: Any, batch: int, length: int) -> Any:
+    """The attention mask by which a pass inside of `generate` tells its padding: its own, or that of the call.
+
+    Args:
+        kept: the call's mask (B, T), given or inferred; None if nothing is padding.
+        attention: the pass's, which `generate` may have given another form.
+        batch, length: those of the pass, whose batch may be a multiple of the call's.
+    """
+    if is_mask_of(attention, batch, length):
+        return attention
+    if kept is not None:
+        return kept.repeat_interleave(max(1, batch // len(kept)), dim=0)
+    return attention if isinstance(attention, torch.Tensor) and attention.dim() == 2 else None
+
+
 def prompt_mask_of(
     explicit: torch.Tensor | None, attention_mask: Any, batch: int, length: int, edits: int
 ) -> torch.Tensor | None:

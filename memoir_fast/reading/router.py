@@ -23,9 +23,9 @@ from ..base.passes import Pass
 from ..memory.index import SignatureIndex
 from ..memory.residual import ResidualMemory
 from ..memory.selection import Tags
-from .decoding import check_decoding, real_tokens
+from .decoding import check_decoding, real_tokens, uncompiled
 from .features import tophash_prompts
-from .given import is_mask_of, prompt_mask_of
+from .given import check_not_joined, is_mask_of, of_the_call, prompt_mask_of
 from .routes import Routes, cache_among, is_filled, keep_routes, kept_routes
 from .word_rule import WordRule
 
@@ -342,8 +342,9 @@ class Router:
     def generate(self, model: nn.Module, original: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         """See `Observer.generate`. Raises ValueError as `check_decoding`."""
         context = self._now()
-        # A compiled decoder would trace the routing, and would not see later edits.
-        kwargs.setdefault("disable_compile", True)
+        args, kwargs = uncompiled(
+            args, kwargs
+        )  # a compiled decoder would trace the routing, and would not see later edits
         if not context.disabled:
             check_decoding(model, args, kwargs)
         with contextlib.nullcontext() if context.session is not None else self.session(None):
@@ -351,7 +352,8 @@ class Router:
             assert session is not None
             session.kept = kwargs.get("attention_mask")  # generate may pass another form of it to the forward pass
             if session.kept is None:
-                session.kept = real_tokens(model, kwargs.get("input_ids", args[0] if args else kwargs.get("inputs")))
+                tokens = kwargs.get("input_ids", args[0] if args else kwargs.get("inputs"))
+                session.kept = real_tokens(model, tokens, args, kwargs)
             return original(*args, **kwargs)
 
     def _reading(
@@ -380,14 +382,10 @@ class Router:
                 return _Read(self, batch, length, None, session.routes, cache)
             if explicit is None and session.prompt_mask is not None:
                 explicit = session.prompt_mask.repeat_interleave(batch // len(session.prompt_mask), dim=0)
-        if given.get("cu_seq_lens_q") is not None:
-            raise ValueError(
-                "the forward pass holds several prompts joined in one row (cu_seq_lens_q: paged or packed): each would need a route of its "
-                "own. Pass them as rows of a batch, or run it under `with model.disabled():`"
-            )
+        check_not_joined(given)
         attention = given.get("attention_mask")
-        if session is not None and session.kept is not None and not is_mask_of(attention, batch, length):
-            attention = session.kept.repeat_interleave(max(1, batch // len(session.kept)), dim=0)
+        if session is not None:
+            attention = of_the_call(session.kept, attention, batch, length)
         if attention is None:
             attention = real_tokens(model, given.get("input_ids"))
         mask = prompt_mask_of(explicit, attention, batch, length, len(self.memory))

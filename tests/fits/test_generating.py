@@ -80,11 +80,14 @@ def test_ask_takes_content_parts():
         {"guidance_scale": 2.0},
         {"prefill_chunk_size": 2},
         {"cache_implementation": "paged"},
+        {"use_mtp": True},
     ],
     ids=lambda asked: next(iter(asked)),
 )
 def test_what_a_memory_cannot_follow_is_refused_whoever_generates(edited, asked):
     (name, value), ids = next(iter(asked.items())), _ids(edited)
+    if not hasattr(GenerationConfig(), name):
+        pytest.skip(f"this version of transformers has no {name}")
     settings = {"max_new_tokens": 2, "attention_mask": torch.ones_like(ids)}
     for generate in (edited.generate, edited.model.generate):
         with pytest.raises(ValueError, match=f"{name}.*is not supported with a memory"):
@@ -99,7 +102,7 @@ def test_what_a_memory_cannot_follow_is_refused_whoever_generates(edited, asked)
             setattr(edited.model.generation_config, name, None)
     with pytest.raises(ValueError, match="assistant_model is not supported"):
         edited.model.generate(ids, assistant_model=tiny_model("llama", seed=1), **settings)
-    if name != "cache_implementation":
+    if name not in ("cache_implementation", "use_mtp"):  # the tiny model has no layers that predict several tokens
         with edited.disabled():  # then it is the base model, which may
             edited.model.generate(ids, **settings)
 
@@ -196,6 +199,65 @@ def test_padding_without_an_attention_mask_does_not_route(edited, side):
         assert static.tolist() == out.tolist()
 
 
+@pytest.mark.parametrize("cache", [None, "static"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_padding_that_only_the_call_names_does_not_route(edited, cache, attention):
+    """The padding token of the call, or of its configuration, counts as in transformers; so does that there is none."""
+    ids, config = _ids(edited), edited.model.generation_config
+    padded = torch.cat([torch.zeros(1, 5, dtype=ids.dtype), ids], 1)
+    settings = {"max_new_tokens": 2, "do_sample": False} | ({} if cache is None else {"cache_implementation": cache})
+    before, config.pad_token_id = config.pad_token_id, None
+    edited.model.set_attn_implementation(attention)
+    try:
+        for generate in (edited.generate, edited.model.generate):
+            want = generate(padded, attention_mask=(padded != 0).long(), **settings)
+            assert _text(edited, want, padded.shape[1]) == EDIT[1]
+            assert generate(padded, pad_token_id=0, **settings).tolist() == want.tolist()
+            given = GenerationConfig(pad_token_id=0, **settings)
+            assert generate(padded, generation_config=given).tolist() == want.tolist()
+            assert not given.disable_compile  # the user's own is left alone
+            assert _text(edited, generate(ids, **settings), ids.shape[1]) == EDIT[1]
+        by_place = edited.model.generate(padded, GenerationConfig(pad_token_id=0, **settings))
+        assert by_place.tolist() == want.tolist()
+    finally:
+        config.pad_token_id = before
+        edited.model.set_attn_implementation("sdpa")
+
+
+def test_prompts_joined_in_one_row_are_refused(edited):
+    """As collators without padding join them: positions begin anew in the row, and one route would be decided for all."""
+    ids = _ids(edited)
+    two, places = torch.cat([ids, ids], 1), torch.arange(ids.shape[1]).repeat(2)[None]
+    with torch.no_grad():
+        with pytest.raises(ValueError, match="several prompts joined in one row"):
+            edited.model(two, position_ids=places)
+        with edited.disabled():
+            edited.model(two, position_ids=places)
+        edited.model(two, position_ids=torch.arange(two.shape[1])[None])
+        mask = torch.tensor(
+            [[*[1] * ids.shape[1], 0, 0]]
+        )  # a mask says what is padding, whose positions are whatever they are
+        right = torch.cat([ids, torch.zeros(1, 2, dtype=ids.dtype)], 1)
+        edited.model(right, attention_mask=mask, position_ids=(mask.cumsum(1) - 1) * mask)
+        assert edited.router.last.edits == [0]
+
+
+def test_ask_takes_a_generation_config(edited, capfd):
+    logging.set_verbosity_warning()
+    beams = GenerationConfig(num_beams=3, num_return_sequences=3, max_new_tokens=2)
+    answers = edited.ask([EDIT[0], "w120 w121"], generation_config=beams)
+    assert answers == edited.ask([EDIT[0], "w120 w121"], max_new_tokens=2, num_beams=3, num_return_sequences=3)
+    assert edited.ask(EDIT[0], generation_config=GenerationConfig(max_new_tokens=2)) == EDIT[1]
+    assert edited.ask(EDIT[0], 2, generation_config=GenerationConfig()) == EDIT[1]
+    assert beams.pad_token_id is None and "deprecated" not in capfd.readouterr().err
+    config = edited.model.generation_config
+    config.num_beams, config.num_return_sequences, config.do_sample = 2, 2, True
+    try:  # a model's own defaults do not change how it is asked
+        assert edited.ask(EDIT[0], max_new_tokens=2) == EDIT[1]
+    finally:
+        config.num_beams = config.num_return_sequences = config.do_sample = None
+
+
 def test_nothing_we_call_is_deprecated(capfd):
     logging.set_verbosity_warning()
     with warnings.catch_warnings():
@@ -204,4 +266,6 @@ def test_nothing_we_call_is_deprecated(capfd):
         model = tiny_memoir()
         model.edit(*EDIT)
         model.ask([EDIT[0], "w120"], max_new_tokens=2)
+        for config in ({}, {"generation_config": GenerationConfig(max_new_tokens=2)}):
+            model.model.generate(_ids(model), **(config or {"max_new_tokens": 2}))
     assert "deprecated" not in capfd.readouterr().err
