@@ -228,7 +228,7 @@ def _innermost(projection: nn.Module) -> nn.Module:
 def _is_in_peft(model: CausalLM, outer: CausalLM) -> bool:
     """Whether a model is the one inside PEFT's wrapper `outer`."""
     return any(type(part).__module__.split(".")[0] == "peft" and part is not model for part in outer.modules()
-               if getattr(part, "model", None) is model)  # fmt: skip
+               if model in (getattr(part, "model", None), getattr(part, "base_model", None)))  # fmt: skip
 
 
 def _observed(model: CausalLM, observer: Observer) -> Callable[..., Any]:

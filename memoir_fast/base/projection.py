@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -108,7 +109,22 @@ def _decoder_layers(model: CausalLM) -> tuple[str, nn.ModuleList]:
         ]
         if found:
             return min(found, key=lambda item: item[0].count("."))
+    # A configuration may count something else: BlenderBot's counts the encoder's layers, LongCat's two for each of these.
+    stacks = [m for m in decoder.children() if isinstance(m, nn.ModuleList)] if decoder is not None else []
+    if len(stacks) == 1:
+        return next(path for path, module in model.named_modules() if module is stacks[0]), stacks[0]
     raise ValueError(f"model: found no list of {depth} decoder layers in {type(model).__name__}")
+
+
+def _leads_up(path: str, others: Iterable[str]) -> bool:
+    """Whether a projection with as many outputs as the layer is a gate or an up projection of the module that holds it, beside a down projection."""
+    parent, _, name = path.rpartition(".")
+    beside = [other.rpartition(".")[2] for other in others if other.rpartition(".")[0] == parent]
+    return any(_names_up(name) and not _names_up(other) for other in beside)
+
+
+def _names_up(name: str) -> bool:
+    return "gate" in name or "up" in name.split("_")
 
 
 def _is_inside(module: nn.Module, other: nn.Module | None) -> bool:
@@ -128,6 +144,7 @@ def _down_projection(model: CausalLM, layers_path: str, layers: nn.ModuleList, n
         if sizes and sizes[1] == hidden and not mixing and not nested:
             if not is_routed(path, module):
                 found[path] = sizes
+    found = {path: sizes for path, sizes in found.items() if not _leads_up(path, found)}
     widest = max((sizes[0] for sizes in found.values()), default=0)
     best = [path for path, sizes in found.items() if sizes[0] == widest]
     refuse_mixture(layers_path, layers, number, best)

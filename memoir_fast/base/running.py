@@ -48,20 +48,42 @@ def check_model(model: CausalLM) -> None:
         if type(module).__name__ in _REFUSED:
             why, remedy = _REFUSED[type(module).__name__]
             raise ValueError(f"model: {type(module).__name__} cannot carry a memory: {why}; {remedy}")
+        if _has_virtual_tokens(module):
+            kind = str(module.active_peft_config.peft_type).rpartition(".")[2]
+            raise ValueError(
+                f"model: its PEFT adapter ({kind}) puts virtual tokens before each prompt, and by a prompt's own tokens an edit is found; "
+                "attach the memory to the model inside it, `model.get_base_model()`, or use an adapter of layers, such as LoRA"
+            )
     inner = running_module(model)
     name = type(inner).__name__
     if not hasattr(inner, "config"):
         raise TypeError(f"model: {name} has no `config`: a memory is attached to a transformers model")
     if getattr(inner.config, "is_encoder_decoder", False):
         raise ValueError(f"model: {name} is an encoder-decoder; a memory is attached to decoder-only language models")
-    if not hasattr(inner, "get_output_embeddings") or inner.get_output_embeddings() is None:
-        raise TypeError(f"model: {name} has no language-model head: load it with AutoModelForCausalLM")
+    if not _has_head(inner):
+        parts = [
+            f"its `{path}`" for path, part in inner.named_children() if _is_language_model(part) and _has_head(part)
+        ]
+        remedy = f"pass {' or '.join(parts)}, which has one" if parts else "load it with AutoModelForCausalLM"
+        raise TypeError(f"model: {name} has no language-model head: {remedy}")
     if any(type(module).__module__.startswith("torch.ao.nn.quantized") for module in inner.modules()):
         raise ValueError(
             "model: its layers are quantised to int8 with torch.ao, which passes no gradient back, so that no edit can be learned; quantise "
             "its weights only (quantization_config), or use bfloat16"
         )
     _check_parameters(inner.parameters())
+
+
+def _has_head(model: Any) -> bool:
+    return hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None
+
+
+def _has_virtual_tokens(module: Any) -> bool:
+    """Whether a module is PEFT's wrapper with prompt tuning or p-tuning. (Prefix tuning fills a cache, with no tokens before the prompt.)"""
+    if type(module).__module__.partition(".")[0] != "peft" or not hasattr(module, "active_peft_config"):
+        return False
+    config = module.active_peft_config
+    return bool(getattr(config, "is_prompt_learning", False)) and "PREFIX" not in str(config.peft_type)
 
 
 def _check_parameters(parameters: Iterable[torch.Tensor]) -> None:

@@ -101,6 +101,49 @@ def test_other_models_are_refused_for_what_they_are():
     assert attachment_of(base) is None and not any(m._forward_hooks for m in base.modules())
 
 
+def test_a_part_with_a_head_is_named():
+    from transformers import PreTrainedModel
+
+    class Omni(PreTrainedModel):
+        _supports_sdpa = True
+
+        def __init__(self, thinker):
+            super().__init__(thinker.config)
+            self.thinker, self.ears = thinker, AutoModel.from_config(thinker.config)
+
+        def get_output_embeddings(self):
+            return None
+
+    with pytest.raises(TypeError, match="Omni has no language-model head: pass its `thinker`, which has one"):
+        _attached(Omni(tiny_model("llama")))
+
+
+@pytest.mark.parametrize("width", [32, 16])
+def test_a_down_projection_is_told_from_gates_of_the_same_width(width):
+    """An FFN as wide as the model, or half as wide with both ways up in one projection; dense, and as a shared expert."""
+    model, linear = tiny_model("llama"), torch.nn.Linear
+    ups = {"gate_up_proj": linear(32, 32)} if width == 16 else {"gate_proj": linear(32, 32), "up_proj": linear(32, 32)}
+    ffn = torch.nn.ModuleDict({**ups, "down_proj": linear(width, 32)})
+    model.model.layers[1].mlp = ffn
+    target = find_target(model, 1)
+    assert target.path == "model.layers.1.mlp.down_proj" and target.in_features == width
+    experts = torch.nn.ModuleList([linear(96, 32)])
+    model.model.layers[1].mlp = torch.nn.ModuleDict({"experts": experts, "shared_experts": ffn})
+    with pytest.raises(ValueError, match="is a mixture of experts") as told:
+        find_target(model, 1)
+    named = "layer='model.layers.1.mlp.shared_experts.down_proj', which every token passes; or layer=3"
+    assert f"name what is to be edited: {named}" in str(told.value)
+
+
+def test_the_decoders_own_stack_counts_where_the_configuration_counts_another():
+    sizes = {"vocab_size": 200, "d_model": 32, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4,
+             "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 96, "pad_token_id": 0}  # fmt: skip
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("blenderbot", **sizes)).eval()
+    target = find_target(model, -1)
+    assert target.path == "model.decoder.layers.2.fc2" and target.in_features == 96
+
+
 def test_a_bert_decoder_is_a_decoder():
     config = AutoConfig.for_model("bert", **_SMALL, is_decoder=True)
     torch.manual_seed(0)

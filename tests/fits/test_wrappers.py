@@ -214,6 +214,24 @@ def test_a_value_head_reads_edits():
     assert made.ask(EDIT[0], max_new_tokens=2) == generated(model) == generated(model.pretrained_model) == EDIT[1]
 
 
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PromptEncoderConfig"])
+def test_virtual_tokens_before_the_prompt_are_refused(kind):
+    model = peft.get_peft_model(tiny_model("llama"), getattr(peft, kind)(num_virtual_tokens=3, task_type="CAUSAL_LM"))
+    with pytest.raises(ValueError, match=r"puts virtual tokens before each prompt.*`model.get_base_model\(\)`"):
+        edited(model.eval())
+    assert edited(model.get_base_model()).ask(EDIT[0], max_new_tokens=2) == EDIT[1]
+
+
+def test_a_model_with_prefix_tuning_reads_edits_where_the_prefix_is_off():
+    config = peft.PrefixTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")
+    model = peft.get_peft_model(tiny_model("llama"), config).eval()
+    made = edited(model)
+    with pytest.raises(ValueError, match="filled by a model without this memory"):
+        next_word(model)
+    with model.disable_adapter():
+        assert generated(model) == made.ask(EDIT[0], max_new_tokens=2) == EDIT[1] and next_word(model) == "w150"
+
+
 def test_a_data_parallel_model_reads_edits(tmp_path):
     import torch.distributed as distributed
 
