@@ -109,7 +109,7 @@ def _decoder_layers(model: CausalLM) -> tuple[str, nn.ModuleList]:
         ]
         if found:
             return min(found, key=lambda item: item[0].count("."))
-    # A configuration may count something else: BlenderBot's counts the encoder's layers, LongCat's two for each of these.
+    # A configuration may count something else: BlenderBot's counts the encoder's layers.
     stacks = [m for m in decoder.children() if isinstance(m, nn.ModuleList)] if decoder is not None else []
     if len(stacks) == 1:
         return next(path for path, module in model.named_modules() if module is stacks[0]), stacks[0]

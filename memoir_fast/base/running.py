@@ -48,8 +48,8 @@ def check_model(model: CausalLM) -> None:
         if type(module).__name__ in _REFUSED:
             why, remedy = _REFUSED[type(module).__name__]
             raise ValueError(f"model: {type(module).__name__} cannot carry a memory: {why}; {remedy}")
-        if _has_virtual_tokens(module):
-            kind = str(module.active_peft_config.peft_type).rpartition(".")[2]
+        kind = _virtual_tokens(module)
+        if kind is not None:
             raise ValueError(
                 f"model: its PEFT adapter ({kind}) puts virtual tokens before each prompt, and by a prompt's own tokens an edit is found; "
                 "attach the memory to the model inside it, `model.get_base_model()`, or use an adapter of layers, such as LoRA"
@@ -78,12 +78,13 @@ def _has_head(model: Any) -> bool:
     return hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None
 
 
-def _has_virtual_tokens(module: Any) -> bool:
-    """Whether a module is PEFT's wrapper with prompt tuning or p-tuning. (Prefix tuning fills a cache, with no tokens before the prompt.)"""
+def _virtual_tokens(module: Any) -> str | None:
+    """The kind of a PEFT wrapper that puts virtual tokens before a prompt, None for another module. (Prefix tuning fills a cache.)"""
     if type(module).__module__.partition(".")[0] != "peft" or not hasattr(module, "active_peft_config"):
-        return False
+        return None
     config = module.active_peft_config
-    return bool(getattr(config, "is_prompt_learning", False)) and "PREFIX" not in str(config.peft_type)
+    kind = str(config.peft_type).rpartition(".")[2]
+    return kind if getattr(config, "is_prompt_learning", False) and "PREFIX" not in kind else None
 
 
 def _check_parameters(parameters: Iterable[torch.Tensor]) -> None:

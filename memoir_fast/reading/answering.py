@@ -209,7 +209,7 @@ class Answering:
 
         A configuration is completed in a copy: transformers deprecates settings beside one.
         """
-        usual = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1, "pad_token_id": self._pad_token,
+        usual: dict[str, Any] = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1, "pad_token_id": self._pad_token,
                  "max_new_tokens": max_new_tokens}  # fmt: skip
         if self.encoder.stops:
             usual["eos_token_id"] = list(self.encoder.stops)
