@@ -72,5 +72,5 @@ def fit_classifier(texts: NearMisses, keys: list[PromptCode], queries: list[Prom
         weights[y] /= weights[y].sum()
         weights[~y] *= 1.5 / weights[~y].sum()
         classifier = Classifier.fit(x, y, weights, seed=seed, members=members)
-        hard = 0.15 + classifier.probabilities(x)
+        hard = 0.12 + classifier.probabilities(x)
     return classifier
