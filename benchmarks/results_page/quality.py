@@ -200,6 +200,16 @@ def runs(found: list[Row]) -> list[str]:
     lines = [[row.name or "", row.settings["edits"], str(row.settings["seed"]), *(str(value or "") for value in of.switches(row).values()),
               f"{row.result['mean_steps']:.1f}", f"{row.result['median_seconds']:.2f}", source(row)] for row in found]  # fmt: skip
     text = "Seconds are medians, and not comparable between runs, because some runs shared the machine."
+    other = [
+        row.name
+        for row in found
+        if (row.name or "").startswith("published") and of.switches(row)["recipe"] != "published"
+    ]
+    if other:
+        text += (
+            f" {', '.join(f'`{name}`' for name in other)} are plain SGD whose losses are divided by n, here and in the tables below: not the authors' own "
+            'optimisation, which divides by n + 1 (`recipe="published"`).'
+        )
     return [
         "### Runs",
         "",
