@@ -18,6 +18,8 @@ def default_page_edits(dimension: int, masks: str) -> int:
     return max(1, dimension // 12) if masks == "spread" else 0
 
 
+NEARLY_FULL = 0.8  # the share of a page's room from which a memory of one page warns
+
 _LEAST, _MOST = 64, 512  # directions: with fewer no stream was run, and more would take more memory than they keep
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..base.json_text import parse, whole
 from ..config import MemoirConfig
+from ..defaults import NEARLY_FULL, default_page_edits
 from ..editing.editor import Editor, Finished
 from ..editing.request import EditRequest
 from ..errors import ConflictError, quoted
@@ -97,9 +99,24 @@ class EditWriter:
         for start in range(0, len(requests), batch_size):
             with self.journal.writing:
                 self.journal.check_writable()
+                before = len(self.editor.memory)
                 planned = self._read(requests[start : start + batch_size], config)
                 results += self._batch(planned, config, note)
+                self._warn_of_filling(before, config)
         return results
+
+    def _warn_of_filling(self, before: int, config: MemoirConfig) -> None:
+        """Warn when a memory whose edits share one page has become nearly full or full. before: how many edits it had."""
+        memory = self.editor.memory
+        room = 0 if memory.page_edits else default_page_edits(memory.in_features, config.masks or "prompt")
+        for share in (1.0, NEARLY_FULL):
+            if room and before < share * room <= len(memory):
+                warnings.warn(
+                    f"this memory is {100 * len(memory) // room} % full: its {len(memory)} edits share one page, which has room for about {room}; with "
+                    "more, early ones fade. A memory with pages (leave page_edits open) does not fill: make the edits again in one",
+                    stacklevel=4,
+                )
+                return
 
     def _read(self, requests: list[EditRequest], config: MemoirConfig) -> list[_Planned]:
         """What the requests' wordings say. Only the layers up to the early tap run, once for all of them."""

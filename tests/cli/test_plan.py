@@ -102,6 +102,7 @@ def test_info_says_when_one_page_is_crowded(run, tmp_path):
             add(store, number)
             said = run("info", "--store", str(store.folder))
             assert ("crowded: its 6 edits share one page, which has room for about 5" in said) == (number == 5)
+            assert (f"{20 * (number + 1)} % full" in said) == (number in (3, 4))
     with new_store(tmp_path / "paged", page_edits=2) as store:
         for number in range(6):
             add(store, number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 from memoir_fast import EditRequest
@@ -63,3 +65,19 @@ def test_rephrasings_may_be_trained_on():
     assert losses[True] == A[1] != losses[False]
     with pytest.raises(TypeError, match="train_rephrasings must be True or False"):
         tiny_memoir(train_rephrasings="yes")
+
+
+def test_a_memory_of_one_page_says_when_it_fills():
+    """With 128 features a page has room for ten edits: the eighth and the tenth say so, and no other."""
+    said = {}
+    for pages in (0, 4):
+        model = tiny_memoir(router="tokens", threshold=None, masks="spread", page_edits=pages, steps=1)
+        room = model.memory.in_features // 12
+        for number in range(room + 2):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                model.edit(f"w{100 + number} w{120 + number} w{140 + number}", "w160")
+            full = [str(one.message) for one in caught if "% full" in str(one.message)]
+            said.update({(pages, number + 1): full[0]} if full else {})
+    assert list(said) == [(0, -(-8 * room // 10)), (0, room)]
+    assert f"100 % full: its {room} edits share one page" in said[0, room] and "leave page_edits open" in said[0, room]
