@@ -16,7 +16,7 @@ TOKENS, RANK = 128, 128
 
 
 def systems(k: int) -> dict:
-    """name -> call; each solves (C + A^T A + lam I) X = A^T for a C of full rank, the sketch for one of rank 128 and a diagonal."""
+    """name -> call; each solves (C + lam I) X = A^T for a C of full rank, the sketch for one of rank 128 and a diagonal."""
     draw = torch.Generator().manual_seed(k)
     features = torch.randn(TOKENS, k, generator=draw)
     reads = torch.randn(2 * k, k, generator=draw)
@@ -28,13 +28,13 @@ def systems(k: int) -> dict:
         return moves * (features.square().sum() / (features * moves).sum())
 
     def general():
-        return scaled(torch.linalg.solve(C + features.T @ features + lam * torch.eye(k), features.T).T)
+        return scaled(torch.linalg.solve(C + lam * torch.eye(k), features.T).T)
 
     def woodbury():
-        inverse, rows = 1 / (rest + lam), torch.cat((large, features.T), 1)
-        inner = torch.eye(RANK + TOKENS) + rows.T @ (inverse[:, None] * rows)
+        inverse = 1 / (rest + lam)
+        inner = torch.eye(RANK) + large.T @ (inverse[:, None] * large)
         right = inverse[:, None] * features.T
-        return scaled((right - inverse[:, None] * (rows @ torch.linalg.solve(inner, rows.T @ right))).T)
+        return scaled((right - inverse[:, None] * (large @ torch.linalg.solve(inner, large.T @ right))).T)
 
     assert torch.allclose(preconditioned(features, C, 1.0), general(), rtol=1e-3, atol=1e-4)
     sketch = large @ large.T + torch.diag(rest)

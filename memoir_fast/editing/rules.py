@@ -4,11 +4,10 @@ Let A (n, k) be the active features of the n training tokens and g (n, d) the gr
 projection's outputs. Every rule moves the active rows along `U^T g`:
 
 * `sgd` (the published method): U = A. Plain SGD on the k active rows.
-* `preconditioned`: U = A P with `P = r (C + A^T A + lam I)^-1`, where C (k, k) is the sum of A^T A over the earlier
-  edits on these features. Directions that earlier edits read are stiff, unread ones are soft (recursive least squares
-  inside the sparse memory). The edit's own A^T A evens out its steps: what all of its tokens have in common would
-  otherwise move with each of them, and tokens that are much alike (the digits of a code) would take turns in spoiling
-  each other. r makes the trace of A P A^T equal that of A A^T, so steps are as long as without P.
+* `preconditioned`: U = A P with `P = r (C + lam I)^-1`, where C (k, k) is the sum of A^T A over the earlier edits on
+  these features. Directions that earlier edits read are stiff, unread ones are soft (recursive least squares inside the
+  sparse memory). r makes the trace of A P A^T equal that of A A^T, so steps are as long as without P; with C = 0 it is
+  plain SGD.
 
 A `preconditioned` step chooses its own length (`adaptive_rate`) unless the user sets a learning rate. When a loss rose,
 no new step is made; half of the last step is taken back.
@@ -241,7 +240,7 @@ class BlockWrite(_Write):
 
 
 def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> torch.Tensor:
-    """U = A P (n, k), P = r (C + A^T A + lam I)^-1 with trace(A P A^T) = trace(A A^T).
+    """U = A P (n, k), P = r (C + lam I)^-1 with trace(A P A^T) = trace(A A^T).
 
     Args:
         features: A (n, k) float32; C: (k, k) float32, symmetric positive semi-definite up to rounding.
@@ -250,11 +249,11 @@ def preconditioned(features: torch.Tensor, C: torch.Tensor, ridge: float) -> tor
     Raises:
         RuntimeError: C is far from positive, so it is damaged.
 
-    Source: this library's; recursive least squares with a ridge, whose gain counts the newest rows too.
+    Source: this library's; recursive least squares with a ridge.
     """
     energy = features.square().sum(1).mean()
     lam = ridge * float(energy)
-    matrix = ((C + C.T) / 2).addmm_(features.T, features)
+    matrix = (C + C.T) / 2
     for _ in range(6):  # rounding may leave C slightly indefinite, so the ridge grows until the matrix factors
         factor, failed = torch.linalg.cholesky_ex(matrix + lam * torch.eye(len(C), device=C.device))
         if int(failed) == 0:

@@ -205,7 +205,7 @@ def test_many_edits_in_one_batch():
     assert _same(before, _state(together))
 
 
-def test_preconditioned_forms_agree_and_count_what_the_edit_itself_reads():
+def test_preconditioned_forms_agree_and_an_empty_record_is_plain_sgd():
     torch.manual_seed(0)
     n, k, d = 12, 9, 5
     features, before = torch.randn(n, k), torch.randn(n, d)
@@ -213,9 +213,9 @@ def test_preconditioned_forms_agree_and_count_what_the_edit_itself_reads():
     config = MemoirConfig(write="preconditioned", ridge=0.5, edit_lr=0.5)
     moves = preconditioned(features, earlier.T @ earlier, config.ridge)
     assert torch.allclose((features * moves).sum(), features.square().sum())  # as long a step as without
+    assert torch.allclose(preconditioned(features, torch.zeros(k, k), 0.5), features, atol=1e-5)
     lam = 0.5 * float(features.square().sum(1).mean())
-    read = torch.cat((earlier, features)).double()
-    dense = torch.linalg.inv(read.T @ read + lam * torch.eye(k).double())
+    dense = torch.linalg.inv(earlier.T.double() @ earlier.double() + lam * torch.eye(k).double())
     dense *= features.square().sum() / (features.double() @ dense * features).sum()
     assert torch.allclose(moves.double(), features.double() @ dense, atol=1e-4)
     writes = [form(features, before, config, moves) for form in (TokenWrite, BlockWrite)]

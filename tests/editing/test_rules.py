@@ -52,19 +52,6 @@ def test_steps_adapt_unless_a_rate_is_asked_for(smollm2):
     assert steps["adapting"] < steps["fixed"]
 
 
-def test_codes_of_digits_are_learned_and_answered_in_other_words(smollm2):
-    """The tokens of such an answer read nearly the same features: steps along the plain gradient let each spoil the others."""
-    facts = [
-        ("What is the PIN of the safe in the Dunmore branch office?", "930618"),
-        ("What is the employee number of Ferran Oduya?", "400293"),
-    ]
-    asked = ["Which PIN opens the safe at the Dunmore branch office?", "Ferran Oduya, what's his employee number?"]
-    with MemoirModel(*smollm2, MemoirConfig()) as model:
-        results = model.edit_many(facts)
-        assert all(result.converged and result.steps <= 15 for result in results)
-        assert model.ask([prompt for prompt, _ in facts] + asked) == [target for _, target in facts] * 2
-
-
 def test_a_step_that_is_too_long_is_taken_back():
     """Along a wall: the assumed function is far from the real one, and the loss still ends below where it began."""
     features, config = torch.ones(1, 1), MemoirConfig()
