@@ -18,7 +18,14 @@ def default_page_edits(dimension: int, masks: str) -> int:
     return max(1, dimension // 12) if masks == "spread" else 0
 
 
-NEARLY_FULL = 0.8  # the share of a page's room from which a memory of one page warns
+NEARLY_FULL = 0.8  # the share of its room from which a memory of one page says how full it is
+
+
+def room_of(dimension: int, masks: str | None, page_edits: int | None) -> int:
+    """How many edits a memory of one page has room for before early ones fade; 0 for one in pages, which does not fill, and where masks are
+    the prompts', of which nothing tells it."""
+    return 0 if page_edits else default_page_edits(dimension, masks or "prompt")
+
 
 _LEAST, _MOST = 64, 512  # directions: with fewer no stream was run, and more would take more memory than they keep
 

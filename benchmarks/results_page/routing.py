@@ -121,8 +121,8 @@ def _of_model(model: str, runs: dict[str, rows.Row]) -> list[str]:
         ""
         if len({_unrelated(made[name]) for name in names}) == 1
         else (
-            " Where rules were run before stored questions were left out of the unrelated ones, these (three of QAEdit's, one of CounterFact's) count "
-            "as wrongly read."
+            " Where rules were run before stored questions were left out of the unrelated ones, these (three of QAEdit's, one of CounterFact's) are "
+            "among them."
         )
     )
     chat = "in chats" if runs[names[0]].settings["chat"] else "in plain text"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..defaults import NEARLY_FULL, default_page_edits
+from ..defaults import NEARLY_FULL, room_of
 from ..store.plan import Plan, taken_by
 from .parsers import Command, Commands, count, store_option
 from .plan_command import pages
@@ -100,13 +100,14 @@ def describe(options: argparse.Namespace, costs: bool = False) -> None:
     say(options, f"{options.store}: {listed}; beside {shown(str(kept.fingerprint.get('target')), 60)} of a "
         f"{shown(str(kept.fingerprint.get('architecture')), 40)}, k = {kept.config.top_k}{pages(kept.config.page_edits)}, "
         f"{actual['bytes'] / 1e6:.1f} MB{tuned}")  # fmt: skip
-    room = 0 if kept.config.page_edits else default_page_edits(kept.sizes[0], kept.config.masks or "prompt")
+    room = room_of(kept.sizes[0], kept.config.masks, kept.config.page_edits)
+    full = counts.get("active", 0) / room if room else 0.0
     if room:
-        value["full"] = counts.get("active", 0) / room
-    if NEARLY_FULL <= value.get("full", 0) <= 1:
-        say(options, f"  {100 * value['full']:.0f} % full: its {counts['active']} edits share one page, which has room for about {room}; with more, early "
+        value["full"] = full
+    if NEARLY_FULL <= full <= 1:
+        say(options, f"  {100 * full:.0f} % full: its {counts['active']} edits share one page, which has room for about {room}; with more, early "
             "ones fade. A new store has pages and does not fill")  # fmt: skip
-    elif value.get("full", 0) > 1:
+    elif full > 1:
         say(options, f"  crowded: its {counts['active']} edits share one page, which has room for about {room}; early ones fade. A new store has "
             "pages, so that its edits do not (make them again there)")  # fmt: skip
     if getattr(options, "lookup", False):

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..base.json_text import parse, whole
 from ..config import MemoirConfig
-from ..defaults import NEARLY_FULL, default_page_edits
+from ..defaults import NEARLY_FULL, room_of
 from ..editing.editor import Editor, Finished
 from ..editing.request import EditRequest
 from ..errors import ConflictError, quoted
@@ -108,7 +108,7 @@ class EditWriter:
     def _warn_of_filling(self, before: int, config: MemoirConfig) -> None:
         """Warn when a memory whose edits share one page has become nearly full or full. before: how many edits it had."""
         memory = self.editor.memory
-        room = 0 if memory.page_edits else default_page_edits(memory.in_features, config.masks or "prompt")
+        room = room_of(memory.in_features, config.masks, memory.page_edits)
         for share in (1.0, NEARLY_FULL):
             if room and before < share * room <= len(memory):
                 warnings.warn(

@@ -20,7 +20,13 @@ def check_not_joined(given: dict[str, Any]) -> None:
     """
     places = given.get("position_ids")
     joined = given.get("cu_seq_lens_q") is not None
-    if given.get("attention_mask") is None and isinstance(places, torch.Tensor) and places.dim() == 2:
+    if (
+        given.get("attention_mask") is None
+        and isinstance(places, torch.Tensor)
+        and places.dim() == 2
+        and places.shape[1] > 1
+    ):
+        # waits for a GPU, but not in a decode of one token
         joined = joined or bool(((places[:, 1:] == 0) & (places[:, :-1] > 0)).any())
     if joined:
         raise ValueError(

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from memoir_fast import MemoirConfig
+from memoir_fast.memory.low_rank import LowRank
 from memoir_fast.memory.residual import ResidualMemory
 from memoir_fast.memory.update import Update
 from tests.support.models import attached, tiny_model
 
 META = torch.device("meta")
-D, d, K = 24, 8, 6
+D, d, K = 1536, 8, 6  # with pages, C is in its small form
 
 
 def update(edit: int, page: int) -> Update:
@@ -38,6 +39,7 @@ def filled() -> ResidualMemory:
 def test_weights_stay_and_what_is_read_arrives():
     memory = filled()
     want = {edit: memory.block_of(edit)[1] for edit in range(3)}
+    assert isinstance(memory.reads, LowRank)
     memory.on_host = True
     memory.to(META)
     assert memory.device == META and memory.background.device == META and memory.permutation.device == META
