@@ -7,6 +7,7 @@ from memoir_fast.cli.app import main as command_line
 from memoir_fast.compat.easyedit import BaseEditor, MEMOIRHyperParams, summary_metrics
 from memoir_fast.compat.tensors import import_memory
 from memoir_fast.defaults import default_layer, default_wordings, rank_of
+from memoir_fast.editing import rules
 from memoir_fast.editing.layout import lay_out
 from memoir_fast.editing.replay import Replay
 from memoir_fast.editing.request import EditRequest
@@ -119,6 +120,7 @@ __all__ = [
     "reference",
     "relation_wordings",
     "reworded",
+    "rules",
     "search",
     "section_of",
     "server_command",

@@ -7,13 +7,15 @@ from pathlib import Path
 from benchmarks import rows
 from benchmarks.results_page.text import number, source, source_line, table
 
+MANY = 100  # steps: more than an edit makes
+
 
 def sections(results: Path) -> list[str]:
     latest = {
         (row.settings["edits"], row.settings["model"], _questions(row)): row for row in rows.read("chat", results)
     }
     if not latest:
-        return []
+        return _values(results)
     free, forced = [], []
     for row in latest.values():
         for group, found in row.result["answers"].items():
@@ -35,7 +37,33 @@ def sections(results: Path) -> list[str]:
         *table(head, free),
         "The same streams, teacher-forced, with the perplexity of unrelated answers before and after editing, and seconds per edit (median, on a shared machine):", "",
         *table(["stream", "reliability", "generalization", "locality", "average", "perplexity", "s per edit", "source"], forced),
+        *_values(results),
     ]  # fmt: skip
+
+
+def _values(results: Path) -> list[str]:
+    """Codes, numbers and addresses: the latest run with every patience."""
+    runs = {row.settings["patience"]: row for row in rows.read("values", results)}
+    if not runs:
+        return []
+    lines = [
+        [kind, *(cell for row in runs.values() for cell in _exact(row.result["kinds"][kind]))]
+        for kind in next(iter(runs.values())).result["kinds"]
+    ]
+    for what in ("steps", "started again", "not converged"):
+        lines.append([what, *(cell for row in runs.values() for cell in (number(row.result[what]), ""))])
+    names = [f"starting once more after {p} steps" if p < MANY else "without starting once more" for p in runs]
+    return [
+        "### Codes, numbers and addresses", "", *source_line(*runs.values()),
+        "66 facts of the project's own, three rewordings each (`python -m benchmarks.quality.values`), edited in a chat. Each cell: the share of those that "
+        "read their edit whose whole answer is the target, and how many that is of; first of the questions, then of the rewordings. `MemoirConfig.steps` is the most "
+        "steps in both.", "",
+        *table(["", *(f"{name}: {part}" for name in names for part in ("questions", "rewordings"))], lines),
+    ]  # fmt: skip
+
+
+def _exact(parts: dict) -> list[str]:
+    return [f"{number(of['exact'] / of['read'])} of {of['read']}" for of in (parts["prompt"], parts["rewordings"])]
 
 
 def _name(row: rows.Row) -> str:

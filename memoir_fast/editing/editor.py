@@ -210,11 +210,17 @@ class Editor:
             own = activations[part][:, mask.long()].float()
             features[part, place] = own
             if moves is not None:
-                stiffness = memory.stiffness(mask, page)
-                assert stiffness is not None
-                moves[part, place] = preconditioned(own, stiffness, config.ridge)
+                moves[part, place] = preconditioned(own, _stiffness(memory, mask, page), config.ridge)
+
+        def again(number: int) -> torch.Tensor:
+            part, mask = layout.parts[number], indices[number]
+            found, own = torch.zeros_like(features[part]), features[part, places[number]]
+            counted = _stiffness(memory, mask, pages[number]) + own.T @ own
+            found[:, places[number]] = preconditioned(own, counted, config.ridge)
+            return found
+
         before = (features @ memory.rows_of(rows)) * memory.scale
-        return rows, make_write(features, before, config, moves, layout.parts)
+        return rows, make_write(features, before, config, moves, layout.parts, None if moves is None else again)
 
     def _descend(
         self, replay: Suffix | Replay, write: TokenWrite | BlockWrite, config: MemoirConfig
@@ -313,6 +319,12 @@ def _at_rest(model: CausalLM) -> Iterator[None]:
     finally:
         for parameter in asking:
             parameter.requires_grad_(True)
+
+
+def _stiffness(memory: ResidualMemory | Changed, mask: torch.Tensor, page: int) -> torch.Tensor:
+    found = memory.stiffness(mask, page)
+    assert found is not None  # the update rule that asks keeps C
+    return found
 
 
 def _settled(losses: list[float], config: MemoirConfig) -> bool:

@@ -10,7 +10,9 @@ projection's outputs. Every rule moves the active rows along `U^T g`:
   plain SGD.
 
 A `preconditioned` step chooses its own length (`adaptive_rate`) unless the user sets a learning rate. When a loss rose,
-no new step is made; half of the last step is taken back.
+no new step is made; half of the last step is taken back. An edit that still moves after `PATIENCE` steps starts once
+more, with what it reads itself counted in C: its own tokens no longer pull against each other, but it reaches further
+into what earlier edits wrote, so others do without.
 
 With momentum, a velocity of past gradients is kept. It is (n, d), in token space, in both forms below, and weight decay
 does not apply to it. Both forms hold the same iterates `s * V0 + U^T G`. `TokenWrite` keeps G (n, d) and the matrix `K
@@ -25,7 +27,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -40,6 +42,9 @@ from .update_rule import settled
 _AIM = 0.01  # the loss that an adaptive step aims at; half of the default loss at which an edit stops
 _LONGEST = 100.0  # the longest first step, in P's metric; first steps of real models are below 10
 _LEAST_NORM = 1e-30  # a squared norm; below it there is no gradient to follow, and a step along it would overflow
+# Steps after which an edit starts once more. In a chat 18 of 300 QAEdit facts need more, and 20 of 66 codes, numbers, names and addresses.
+# After 6 steps 56 of the 300 would start anew, and 0.817 of their rewordings be answered exactly instead of 0.840.
+PATIENCE = 10
 _GROWTH = 1.3  # factor by which the longest step allowed grows with every step after which the loss fell
 
 
@@ -52,6 +57,7 @@ class _Write(ABC):
         config: learning rate, momentum, weight decay and clip norm.
         moves: U (n, k) float32, whose transpose multiplies the gradient; None for A itself.
         parts: per edit, the slice of its tokens; None for a single edit.
+        again: takes an edit's number; returns U for its tokens where it starts once more. None if edits do not.
 
     Attributes:
         decay: s, the factor by which the edits' weight decay shrinks the whole memory.
@@ -64,10 +70,12 @@ class _Write(ABC):
         config: MemoirConfig,
         moves: torch.Tensor | None = None,
         parts: list[slice] | None = None,
+        again: Callable[[int], torch.Tensor] | None = None,
     ):
         self.features, self.before = features, before
         self.moves = features if moves is None else moves
-        self.parts = parts or [slice(0, len(features))]
+        self.parts, self._again = parts or [slice(0, len(features))], again
+        self._made = [0] * len(self.parts)
         self.decay = 1.0
         config = settled(config)
         self.adapts, self._clip = config.edit_lr is None, config.clip_norm
@@ -95,6 +103,10 @@ class _Write(ABC):
         """Make one step along a velocity (n, d)."""
 
     @abstractmethod
+    def _replace(self, part: slice, moves: torch.Tensor) -> None:
+        """Take an edit's delta back, and give its tokens another U (its tokens, k)."""
+
+    @abstractmethod
     def _result(self, part: slice, columns: torch.Tensor) -> dict[str, torch.Tensor]:
         """The fields of an edit's `Update` that hold its delta."""
 
@@ -119,6 +131,11 @@ class _Write(ABC):
             velocity = self._velocity[part]
             if moving is not None and not moving[number]:
                 velocity.zero_()
+                continue
+            self._made[number] += 1
+            if self._again is not None and self.adapts and self._made[number] == PATIENCE + 1:
+                velocity.zero_()
+                self._start_again(number, self._again(number))
                 continue
             squared = max(0.0, float(self._squared_norm(gradient[part], part)))
             if not self.adapts:
@@ -146,6 +163,12 @@ class _Write(ABC):
         self._length[number] = min(length, self._reach[number])
         self._reach[number] *= _GROWTH
         return rate * self._length[number] / length if length > 0 else 0.0
+
+    def _start_again(self, number: int, moves: torch.Tensor) -> None:
+        """Forget an edit's steps, and go on from where it began with another U (its tokens, k)."""
+        self._replace(self.parts[number], moves)
+        self._length[number], self._reach[number], self._halving[number] = 0.0, _LONGEST, False
+        self._best[number] = math.inf
 
     def updates(
         self,
@@ -189,8 +212,9 @@ class TokenWrite(_Write):
         config: MemoirConfig,
         moves: torch.Tensor | None = None,
         parts: list[slice] | None = None,
+        again: Callable[[int], torch.Tensor] | None = None,
     ):
-        super().__init__(features, before, config, moves, parts)
+        super().__init__(features, before, config, moves, parts, again)
         self.gram = features @ self.moves.T
         self.G = torch.zeros_like(before)
         self._added = torch.zeros_like(before)  # K G, kept up to date
@@ -204,6 +228,11 @@ class TokenWrite(_Write):
     def _move(self, velocity: torch.Tensor) -> None:
         self.G.mul_(self._keep).add_(velocity)
         self._added.mul_(self._keep).addmm_(self.gram, velocity)
+
+    def _replace(self, part: slice, moves: torch.Tensor) -> None:
+        self.moves[part], self.G[part] = moves, 0.0
+        self.gram = self.features @ self.moves.T
+        self._added = self.gram @ self.G
 
     def _result(self, part: slice, columns: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"moves": self.moves[part][:, columns], "G": self.G[part]}
@@ -219,8 +248,9 @@ class BlockWrite(_Write):
         config: MemoirConfig,
         moves: torch.Tensor | None = None,
         parts: list[slice] | None = None,
+        again: Callable[[int], torch.Tensor] | None = None,
     ):
-        super().__init__(features, before, config, moves, parts)
+        super().__init__(features, before, config, moves, parts, again)
         self.block = before.new_zeros(features.shape[1], before.shape[1])
 
     def _output(self) -> torch.Tensor:
@@ -234,6 +264,10 @@ class BlockWrite(_Write):
 
     def _move(self, velocity: torch.Tensor) -> None:
         self.block.mul_(self._keep).addmm_(self.moves.T, velocity)
+
+    def _replace(self, part: slice, moves: torch.Tensor) -> None:
+        self.moves[part] = moves
+        self.block.zero_()
 
     def _result(self, part: slice, columns: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"block": self.block}
@@ -291,9 +325,10 @@ def make_write(
     config: MemoirConfig,
     moves: torch.Tensor | None = None,
     parts: list[slice] | None = None,
+    again: Callable[[int], torch.Tensor] | None = None,
 ) -> TokenWrite | BlockWrite:
     """The cheaper form: token space while n < 2k, and for edits made together, which could not be told apart in one
     block. Arguments as for the forms."""
     tokens, active = features.shape
     form = TokenWrite if tokens < 2 * active or (parts is not None and len(parts) > 1) else BlockWrite
-    return form(features, before, config, moves, parts)
+    return form(features, before, config, moves, parts, again)
