@@ -23,7 +23,7 @@ def sections(results: Path) -> list[str]:
     return [
         "## Big models", "", f"Source: `bigmodel.jsonl`; {sources(row for row, _ in runs)}.", "",
         "Random weights in the shapes of models that people edit, in a process of its own each (`python -m benchmarks.speed.bigmodel`): edits in SmolLM2's chat "
-        "template with the library's defaults. LLaMA-3-8B is cut to 8 of its 32 layers, with the memory in the fourth, so that as many layers lie above it as in "
+        "template with the library's defaults. `llama3-8b/8` is cut to 8 of its 32 layers, with the memory in the fourth, so that as many layers lie above it as in "
         "the whole model. Every case was checked: each edit's loss falls below half, and a pass's losses and gradient are autograd's through the model's own code.", "",
         "The floor of a step is the time that its matrix products take by themselves, forward and backward, on the model's own weights, each in the fastest of two "
         "ways. Steps are those after an edit's first. Seconds; the machine did other work too, so step and floor are in processor time. The prefix is what runs once an edit: the layers below the memory, and the "

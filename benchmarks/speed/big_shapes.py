@@ -46,6 +46,7 @@ SHAPES = {
     "tinyllama-1.1b": Shape("llama", _TINYLLAMA),
     "qwen3-1.7b": Shape("qwen3", _QWEN3, about="tied embeddings"),
     "llama3-8b/8": Shape("llama", {**_LLAMA3, "num_hidden_layers": 8}, layer=3, about=_CUT),
+    "llama3-8b": Shape("llama", {**_LLAMA3, "num_hidden_layers": 32}, about="the whole model, 16 GB"),
     "gemma3-1b": Shape("gemma3_text", _GEMMA3, about="tied embeddings; edited through the model's own code"),
     "tiny": Shape("llama", {**_TINYLLAMA, "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4,
                             "num_key_value_heads": 2, "initializer_range": 0.2}, layer=1, about="for the tests"),
