@@ -2,8 +2,8 @@
 
 No module is replaced and no parameter touched: while a memory is attached, `state_dict`, `save_pretrained`,
 `push_to_hub` and a trainer's checkpoints are the base model's. Hooks observe the forward pass; a function in the place
-of the model's `generate` lets a pipeline, a wrapper or a direct call go the same way as `MemoirModel.generate`, and
-inside PEFT's wrappers another stands in the place of its `forward`. Detaching removes exactly what attaching added.
+of the model's `generate` lets a pipeline, a wrapper or a direct call go the same way as `MemoirModel.generate`, another refuses
+continuous batching, and inside PEFT's wrappers another stands in the place of its `forward`. Detaching removes exactly what attaching added.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ class Attachment:
                 self._observe_forward()
             if hasattr(model, "generate"):
                 model.generate = _Hook(_observed(model, observer), self)
+            if hasattr(model, "init_continuous_batching"):
+                model.init_continuous_batching = _Hook(_refused_batching, self)
             _forget_compiled()
         except BaseException:
             self.detach()
@@ -137,6 +139,8 @@ class Attachment:
         if self._handles and isinstance(self.model.__dict__.get("generate"), _Hook):
             del self.model.generate
             _forget_compiled()
+        if isinstance(self.model.__dict__.get("init_continuous_batching"), _Hook):
+            del self.model.init_continuous_batching
         self._observed = None
         if isinstance(self.model.__dict__.get("forward"), _Hook):
             del self.model.forward
@@ -240,6 +244,14 @@ def _observed(model: CausalLM, observer: Observer) -> Callable[..., Any]:
         return observer.generate(model, original, args, kwargs)
 
     return generate
+
+
+def _refused_batching(*args: Any, **kwargs: Any) -> None:
+    """In the place of what `generate_batch` begins with, which would otherwise prepare its cache for a minute first."""
+    raise ValueError(
+        "generate_batch (continuous batching) is not supported with a memory: it joins prompts in one row. Use generate() with a batch of prompts, "
+        "or serve the memory with vLLM"
+    )
 
 
 def _forget_compiled() -> None:

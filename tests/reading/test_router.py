@@ -175,17 +175,6 @@ def test_streaming():
     assert text.split() == EDIT_A[1].split()
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"assistant_model": "other"}, {"prompt_lookup_num_tokens": 3}, {"prefill_chunk_size": 4}, {"guidance_scale": 1.5},
-     {"custom_generate": "x/y"}, {"cache_implementation": "paged"}],
-)  # fmt: skip
-def test_unsupported_decoding_raises_and_says_why(settings):
-    model = tiny_memoir()
-    with pytest.raises(ValueError, match="not supported with a memory: "):
-        model.generate(torch.tensor([[5, 6]]), **settings)
-
-
 def test_threads_do_not_see_each_other():
     model = _edited()
     tokens, mask = _ids(model, EDIT_A[0])
