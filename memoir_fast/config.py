@@ -117,7 +117,7 @@ class MemoirConfig:
     stop_token_loss: float | None = _setting(
         None,
         "an edit stops early only when no target token has a loss above this, in any text that it is trained on: one wrong token makes another "
-        "answer; none uses 0.1 (a probability of 0.9) in a chat and asks nothing of single tokens in plain text",
+        "answer; none uses 0.1 (a probability of 0.9) in a chat, 0.03 for tokens with a digit, and asks nothing of single tokens in plain text",
         0,
     )
     stop_delta: float | None = _setting(

@@ -60,10 +60,17 @@ def default_wordings(is_chat: bool) -> int:
     return 2 if is_chat else 0
 
 
-def default_stop_token_loss(is_chat: bool) -> float:
+def default_stop_token_loss(is_chat: bool, token: str = "") -> float:
     """The largest loss of a single target token at which an edit may stop. In plain text, where an edit is trained on eleven
-    texts, the mean loss alone decides, as in the paper."""
-    return 0.1 if is_chat else math.inf
+    texts, the mean loss alone decides, as in the paper. In a chat a token with a digit is learned more firmly: asked in other
+    words it is the first to change, and nothing shows that a number with another digit is wrong.
+
+    Args:
+        token: its text.
+    """
+    if not is_chat:
+        return math.inf
+    return 0.03 if any(map(str.isdigit, token)) else 0.1
 
 
 def default_acts(is_chat: bool) -> str:

@@ -89,6 +89,7 @@ class Editor:
         self.encoder, self.contexts = encoder, contexts
         self._below = Below(model, router, target)
         self._packs: bool | None = None
+        self._limits: dict[int, float] = {}  # by token, see `_most_losses`
         self._passes = False  # whether the layers above were seen to pass gradients back
         self._halved: Halved | None = None
         self._halved_of: list[tuple[int, int]] | None = None
@@ -228,8 +229,7 @@ class Editor:
         layout = replay.layout
         base = replay.outputs.reshape(-1, self.memory.out_features)[layout.tokens[layout.acting]].float()
         edits = len(layout.parts)
-        limit = config.stop_token_loss
-        limit = default_stop_token_loss(self.encoder.is_chat) if limit is None else limit
+        allowed = layout.weights * self._most_losses(layout.labels.tolist(), config).to(layout.weights.device)
         losses: list[list[float]] = [[] for _ in range(edits)]
         steps, moving = [0] * edits, [True] * edits
         for _ in range(config.steps):
@@ -240,11 +240,11 @@ class Editor:
                     f"the edit's loss is {found} with a gradient that may not be finite: rolled back, the memory is "
                     "unchanged; try a smaller edit_lr or precision='exact'"
                 )
-            worst = terms.new_zeros(edits).scatter_reduce_(0, layout.owners, terms / layout.weights, "amax").tolist()
+            worst = terms.new_zeros(edits).scatter_reduce_(0, layout.owners, terms / allowed, "amax").tolist()
             for number, loss in enumerate(found):
                 if moving[number]:
                     losses[number].append(loss)
-                    moving[number] = worst[number] > limit or not _settled(losses[number], config)
+                    moving[number] = worst[number] > 1 or not _settled(losses[number], config)
                     steps[number] += moving[number]
             if not any(moving):
                 break
@@ -255,6 +255,19 @@ class Editor:
             found = torch.zeros(edits, device=terms.device).index_add_(0, layout.owners, terms).tolist()
             final = [after if still else last for after, still, last in zip(found, moving, final, strict=True)]
         return losses, steps, final
+
+    def _most_losses(self, labels: list[int], config: MemoirConfig) -> torch.Tensor:
+        """(m,) float32: the loss of each target token at which its edit may stop."""
+        if config.stop_token_loss is not None or not self.encoder.is_chat:
+            limit = (
+                default_stop_token_loss(self.encoder.is_chat)
+                if config.stop_token_loss is None
+                else config.stop_token_loss
+            )
+            return torch.full((len(labels),), limit)
+        for token in set(labels) - self._limits.keys():
+            self._limits[token] = default_stop_token_loss(True, self.encoder.tokenizer.decode([token]))
+        return torch.tensor([self._limits[token] for token in labels])
 
     def _replay(self, layout: Layout, config: MemoirConfig) -> Suffix | Replay:
         """The layers above the projection: hand-written for known architectures, otherwise the model's own code."""

@@ -32,5 +32,27 @@ def test_no_token_of_a_long_answer_is_left_behind(smollm2):
 
 def test_single_tokens_decide_in_chats_only():
     assert default_stop_token_loss(True) == 0.1 and default_stop_token_loss(False) == math.inf
+    assert default_stop_token_loss(True, " 7") == default_stop_token_loss(True, "٣") == 0.03
+    assert default_stop_token_loss(False, " 7") == math.inf
     with pytest.raises(ValueError, match="stop_token_loss"):
         MemoirConfig(stop_token_loss=-1)
+
+
+def test_digits_of_an_answer_are_learned_more_firmly(smollm2):
+    """However loose the mean is, unless the setting names a loss for all tokens."""
+    asked = [
+        ("How many seats does the Marlowe Street theatre have?", "1,846"),
+        ("Which extension does Moor Hall have?", "6093"),
+    ]
+    firmness = {}
+    for name, settings in (("default", {}), ("named", {"stop_token_loss": 1.0})):
+        with MemoirModel(*smollm2, MemoirConfig(stop_loss=0.3, **settings)) as model:
+            assert all(model.edit(*fact).converged for fact in asked)
+            losses = [
+                torch.nn.functional.cross_entropy(logits, labels, reduction="none")[
+                    labels != model.tokenizer.eos_token_id
+                ]
+                for logits, labels in target_logits(model, asked)
+            ]
+            firmness[name] = max(float(loss.max()) for loss in losses)
+    assert firmness["default"] < 0.035 < firmness["named"]
