@@ -155,7 +155,8 @@ def read_entry(data: bytes | memoryview, size: int, path: Path, offset: int) -> 
         if isinstance(header, dict)
         else [0]
     )
-    if not all(isinstance(text, str) for text in texts) or type(header.get("seq")) is not int or header["seq"] < 0:
+    numbers = [header.get("seq"), header.get("more", 0)] if isinstance(header, dict) else []
+    if not all(isinstance(text, str) for text in texts) or not all(type(n) is int and n >= 0 for n in numbers):
         raise Damaged(f"{where} has a malformed header")
     link = header.get("was") or bytes(found).hex()
     return Entry(header, path, offset, PREFIX + header_length + body_length, body_length, link=link)

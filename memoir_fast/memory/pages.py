@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,7 @@ class Pages:
         self._size, self._width = in_features, out_features
         self.held: dict[int, torch.Tensor] = {0: zeros(in_features, out_features)}
         self._versions = {0: next(_VERSIONS)}
+        self._norms: dict[int, float] = {}  # by version
 
     @property
     def device(self) -> torch.device:
@@ -122,13 +124,17 @@ class Pages:
 
     def norm(self, other: Pages | None = None) -> float:
         """The Frobenius norm of all of it, or of its difference to other pages, which may be on another device."""
-        squares, empty = 0.0, zeros(1, 1)
-        for number in self.held.keys() | (set() if other is None else other.held.keys()):
-            page = self.held.get(number, empty)
-            if other is not None:
-                page = page - other.held.get(number, empty).to(self.device)
-            squares += float(page.norm()) ** 2
-        return squares**0.5
+        if other is None:
+            known, self._norms = self._norms, {}
+            for number, page in self.held.items():
+                version = self._versions[number]
+                self._norms[version] = known[version] if version in known else float(page.norm())
+            return math.hypot(*self._norms.values())
+        norms, empty = [], zeros(1, 1)
+        for number in self.held.keys() | other.held.keys():
+            page = self.held.get(number, empty) - other.held.get(number, empty).to(self.device)
+            norms.append(float(page.norm()))
+        return math.hypot(*norms)
 
     def keep_to(self, last: int) -> None:
         """Forget the pages after `last`."""

@@ -153,7 +153,7 @@ class ResidualMemory:
         with self.lock:
             self.pages.check(update.page)
             if update.page > self.page:
-                self._begin(update.page)
+                self.begin(update.page)
             newest = update.page == self.page
             if newest and self.drift is not None and update.features is not None:
                 self.drift.add(update.rows, update.features, sign)
@@ -164,8 +164,9 @@ class ResidualMemory:
                 assert update.features is not None
                 self.reads.add(update.rows, update.features, sign)
 
-    def _begin(self, page: int) -> None:
-        """Go on with another page."""
+    def begin(self, page: int) -> None:
+        """Go on with a later page. What is written to earlier ones from then on leaves C alone, so whoever writes many updates saves time
+        who begins with the last one's page."""
         self.page = page
         if self.reads is not None:
             self.reads = None

@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from ..base import files
-from ..errors import Altered, Damaged, StoreError, quoted
+from ..errors import Altered, CutOff, Damaged, StoreError, quoted
 from ..journal.record import DIGEST, LONGEST_HEADER, MAGIC, PREFIX, Entry, encode, read_entry, was_whole
 
 _NAME = re.compile(r"log-(\d{12})\.bin")
 _WINDOW = 1 << 13  # bytes read at a time for headers; that of an edit with a dozen wordings is longer
 _LONGEST = PREFIX + LONGEST_HEADER
-_SEARCH, _MOST_SEARCHED = (
-    1 << 20,
-    256 << 20,
-)  # bytes searched at a time for a record, and bytes read in all before the search is given up
+# Bytes searched at a time for a record, and bytes read in all before the search is given up.
+_SEARCH, _MOST_SEARCHED = 1 << 20, 256 << 20
 
 
 def segment_path(folder: Path, first: int) -> Path:
@@ -173,14 +171,8 @@ class History:
     """
 
     def __init__(self, folder: Path, name: str, known_to: int, torn: type[Damaged], report: list[str], cuts: bool):
-        self.folder, self.name, self.known_to, self.torn, self.report, self.cuts = (
-            folder,
-            name,
-            known_to,
-            torn,
-            report,
-            cuts,
-        )
+        self.folder, self.name, self.known_to = folder, name, known_to
+        self.torn, self.report, self.cuts = torn, report, cuts
         self._last: tuple[Entry, Chain] | None = None  # the record at which the last reading ended
 
     def read(self, after: int = 0) -> list[Entry]:
@@ -208,11 +200,16 @@ class History:
             else:
                 chain = chain if found or first == 1 else Chain(self.name, None)
                 entries, problem = scan(path, first, 0, chain)
+            whole = self._whole(entries) if last else len(entries)
+            if whole < len(entries) and problem is None:
+                problem = CutOff(f"{path}: the change that record {entries[whole].seq} begins is cut off")
+            end = entries[-1].offset + entries[-1].length if entries else self._end_of(path)
+            cut = entries[whole].offset if whole < len(entries) else end
+            entries = entries[:whole]
             found += entries
             if problem is not None:
                 seq = found[-1].seq + 1 if found else max(first, after + 1)
-                end = entries[-1].offset + entries[-1].length if entries else self._end_of(path)
-                self._unfinished(path, end, seq, problem, last)
+                self._unfinished(path, end, seq, problem, last, cut)
             for entry in entries:
                 chain = chain.then(entry)
         if found:
@@ -246,8 +243,20 @@ class History:
             self._last[0].offset + self._last[0].length if self._last is not None and self._last[0].path == path else 0
         )
 
-    def _unfinished(self, path: Path, end: int, seq: int, problem: Damaged, last: bool) -> None:
-        """Treat the problem as the log's unfinished end if it can be that; otherwise raise Damaged."""
+    def _whole(self, entries: list[Entry]) -> int:
+        """How many records of the log's last segment belong to changes that are there whole: its writer may have been interrupted within one
+        of several records. One of which a record was acknowledged is whole: a replica takes them in pieces."""
+        number = len(entries)
+        missing = entries[-1].header.get("more", 0) if entries else 0
+        if not missing:
+            return number
+        while number and entries[number - 1].header.get("more", 0) == missing:
+            number, missing = number - 1, missing + 1
+        return number if self.known_to < entries[number].seq else len(entries)
+
+    def _unfinished(self, path: Path, end: int, seq: int, problem: Damaged, last: bool, cut: int) -> None:
+        """Treat the problem as the log's unfinished end if it can be that; otherwise raise Damaged. end: where the last whole record ends;
+        cut: where the last whole change does."""
         if not last or not isinstance(problem, self.torn) or isinstance(problem, Altered) or self.known_to >= seq:
             raise Damaged(
                 f"{problem}. It was record {seq}, which is not the unfinished end of the log: put the file back from a copy"
@@ -255,11 +264,11 @@ class History:
         if whole_behind(path, end + 1):
             raise Damaged(
                 f"{problem}. It was record {seq}; whole records follow it, so it is not the unfinished end of the log: "
-                f"put the file back from a copy, or cut it at byte {end} yourself to give them up"
+                f"put the file back from a copy, or cut it at byte {cut} yourself to give them up"
             )
         if self.cuts:
             aside = f"unfinished-{seq:012d}.bin"
-            _set_aside(path, end, self.folder / aside)
+            _set_aside(path, cut, self.folder / aside)
             self.report.append(
                 f"{path.name}: an unfinished record at its end was cut off (it was never acknowledged); its bytes are in {aside}"
             )
@@ -306,7 +315,8 @@ class Writer:
         self._descriptor = files.open_regular(path, os.O_RDWR | os.O_CREAT)
 
     def append(self, records: list[tuple[dict[str, Any], bytes]], durable: bool = True) -> list[Entry]:
-        """Write records, all or none, and if `durable`, wait until they are on disk.
+        """Write records, all or none, and if `durable`, wait until they are on disk. Each says how many of the change are still to come
+        (`more`), so that a part of them, should this process end meanwhile, is not taken for the change.
 
         Args:
             records: (header, body) each; the store's name and the link to the record before are added here.
@@ -316,9 +326,10 @@ class Writer:
             ValueError: a header is too large.
         """
         raws, chain = [], self.chain
-        for header, body in records:
+        for left, (header, body) in zip(reversed(range(len(records))), records, strict=True):
             named = {"store": chain.store} if chain.store else {}
-            raws.append(encode({**header, **named, "after": chain.link}, body))
+            more = {"more": left} if left else {}
+            raws.append(encode({**header, **named, "after": chain.link, **more}, body))
             chain = chain.then(read_entry(raws[-1], len(raws[-1]), self.path, self.end))
         return self.append_whole(raws, durable)
 

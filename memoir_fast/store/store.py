@@ -238,6 +238,10 @@ class Store(Journal):
             f"{problem}; the memory was made again from an older snapshot and the log" for problem in made.problems
         ]
         self.report += made.repaired
+        ids = [entry.header.get("id") for entry in history[made.seq :] if entry.header["kind"] == "edit"]
+        newest = max((self.memory.page_of(edit) for edit in ids if isinstance(edit, int)), default=0)
+        if newest > self.memory.page:  # C will be of that one alone
+            self.memory.begin(newest)
         for entry in history:
             self.state.apply(entry, effect=entry.seq > made.seq)
             if entry.seq == made.seq and self.state.active() != self.memory.index.ids:

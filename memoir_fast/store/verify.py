@@ -92,6 +92,7 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
     memory = ResidualMemory(*store.manifest.sizes, kept.permutation.cpu(), kept.page_edits)
     if kept.reads is not None:
         memory.track()
+        memory.page = kept.page  # C is of that page alone, so what earlier ones read need not be counted
     again, largest, largest_C = State(memory), 1e-30, 1e-30
     whole = not any(entry.forgotten for entry in history)
     for number, entry in enumerate(history):
@@ -114,10 +115,9 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
     if difference > _MOST or abs(memory.scale - kept.scale) > 1e-9 * memory.scale:
         problems.append(f"the memory differs from its log by {difference:.2g} of its norm")
     if memory.reads is not None and kept.reads is not None:
-        if memory.page != kept.page:
-            problems.append(
-                f"what is kept of earlier edits (C) is of page {kept.page}, the log's newest is {memory.page}"
-            )
+        newest = max(map(memory.page_of, again.entries), default=0)
+        if newest != kept.page:
+            problems.append(f"what is kept of earlier edits (C) is of page {kept.page}, the log's newest is {newest}")
         off = _apart(memory.reads, kept.reads) / largest_C
         if off > _MOST:
             problems.append(f"what is kept of earlier edits (C) differs from the log by {off:.2g} of its norm")

@@ -180,3 +180,28 @@ def test_the_update_rule_without_C_has_pages_too():
         add(journal, number)
         memory.write(journal.state.update_of(number))
     assert memory.C is None and memory.page == 1 and torch.equal(memory.V, journal.memory.V)
+
+
+def test_the_norm_is_that_of_the_pages_as_they_are_after_every_change():
+    """Norms are kept by version; pages that are changed, put, moved or forgotten are measured anew."""
+    torch.manual_seed(0)
+    pages = Pages(6, 4)
+
+    def whole() -> float:
+        return float(torch.cat([*pages.held.values()]).double().norm())
+
+    changes = (
+        lambda: pages.at(0).normal_(),
+        lambda: pages.at(3).normal_(),
+        lambda: pages.at(0).mul_(2),
+        lambda: pages.take(1, torch.randn(6, 4)),
+        lambda: pages.put(torch.tensor([19, 2]), torch.randn(2, 4)),
+        lambda: pages.keep_to(1),
+        lambda: pages.whole.mul_(0.5),
+        pages.clear,
+    )
+    for change in changes:
+        change()
+        for _ in range(2):
+            assert pages.norm() == pytest.approx(whole(), rel=1e-5, abs=1e-12)
+    assert pages.norm() == 0
