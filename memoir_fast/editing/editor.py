@@ -258,15 +258,11 @@ class Editor:
 
     def _most_losses(self, labels: list[int], config: MemoirConfig) -> torch.Tensor:
         """(m,) float32: the loss of each target token at which its edit may stop."""
-        if config.stop_token_loss is not None or not self.encoder.is_chat:
-            limit = (
-                default_stop_token_loss(self.encoder.is_chat)
-                if config.stop_token_loss is None
-                else config.stop_token_loss
-            )
-            return torch.full((len(labels),), limit)
+        if config.stop_token_loss is not None:
+            return torch.full((len(labels),), config.stop_token_loss)
         for token in set(labels) - self._limits.keys():
-            self._limits[token] = default_stop_token_loss(True, self.encoder.tokenizer.decode([token]))
+            text = self.encoder.tokenizer.decode([token])
+            self._limits[token] = default_stop_token_loss(self.encoder.is_chat, text)
         return torch.tensor([self._limits[token] for token in labels])
 
     def _replay(self, layout: Layout, config: MemoirConfig) -> Suffix | Replay:

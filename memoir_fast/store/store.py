@@ -320,6 +320,7 @@ class Store(Journal):
         writer = self._writer()
         try:
             self._apply(entries)
+            self._history.known_to = self.state.seq
         except BaseException as error:
             # The memory may hold some of them, so it is rebuilt from the acknowledged records.
             writer.take_back(entries)

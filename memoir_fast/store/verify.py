@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _MOST = 1e-4  # the difference, of the largest norm, that rounding may leave
 _EACH = 16  # records after which the norms are looked at
+_NONE = 1e-30  # in the place of the norm of nothing, to divide by
 
 
 def verify(store: Store, each: Callable[[], Any] | None = None) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
     if kept.reads is not None:
         memory.track()
         memory.page = kept.page  # C is of that page alone, so what earlier ones read need not be counted
-    again, largest, largest_C = State(memory), 1e-30, 1e-30
+    again, largest, largest_C = State(memory), _NONE, _NONE
     whole = not any(entry.forgotten for entry in history)
     for number, entry in enumerate(history):
         try:
@@ -105,7 +106,9 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
             problems.append(str(error))
         if number % _EACH == 0 or number == len(history) - 1:  # rounding errors are relative to the largest norm
             largest = max(largest, memory.pages.norm())
-            largest_C = largest_C if memory.reads is None else max(largest_C, _apart(memory.reads, None))
+            largest_C = max(largest_C, _size(memory))
+        elif largest_C == _NONE:  # until C's page has begun, lest its edits come and go between two looks
+            largest_C = max(largest_C, _size(memory))
         each()
     if problems or not whole:
         return None
@@ -122,6 +125,11 @@ def _replayed(store: Store, history: list[Entry], problems: list[str], each: Cal
         if off > _MOST:
             problems.append(f"what is kept of earlier edits (C) differs from the log by {off:.2g} of its norm")
     return difference
+
+
+def _size(memory: ResidualMemory) -> float:
+    """The norm of C, as `_apart` measures it; 0 if it is not kept."""
+    return 0.0 if memory.reads is None else _apart(memory.reads, None)
 
 
 def _apart(one: Symmetric | LowRank, other: Symmetric | LowRank | None) -> float:

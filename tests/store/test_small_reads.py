@@ -143,3 +143,13 @@ def test_a_snapshot_whose_parts_of_c_do_not_fit_is_told_with_its_path(tmp_path, 
         assert held(again) == before
         (told,) = again.report
         assert str(path) in told and "C's" in told
+
+
+def test_a_page_whose_edits_were_all_taken_back_is_sound(tmp_path):
+    with filled(tmp_path / "s") as store:
+        first = PAGE * store.memory.page
+        store.delete(first)
+        store.compact()
+        for number in range(first + 1, store.next_id):
+            store.delete(number)
+        assert store.verify()["problems"] == []

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from memoir_fast.errors import Damaged
-from memoir_fast.store import Store
+from memoir_fast.store import Store, replica
 from memoir_fast.store.catalog import Catalog
 from tests.store.test_nothing_lost import flip, live, made, records
 from tests.support.forging import without_ledger
@@ -87,11 +87,30 @@ def test_a_change_that_was_acknowledged_in_part_stays_and_its_damage_is_told(tmp
         assert len(store.edits) == 2
     raws = (tmp_path / "s" / "unfinished-000000000003.bin").read_bytes()
     with Store(tmp_path / "s", writer=True) as store:
-        store._take_in(store._writer().append_whole([raws[: entries[2].length]]))
+        replica.take(store, [raws[: entries[2].length]])
         assert len(store.edits) == 3
     for writer in (False, True):
         with Store(tmp_path / "s", writer=writer) as store:
             assert len(store.edits) == 3 and not store.report
+
+
+def test_a_copy_keeps_what_it_took_of_a_change(interrupted, monkeypatch):
+    """While it runs: when its records are read again, and when taking the next one fails."""
+    cut, group, _ = interrupted
+    raws = [entry.raw() for entry in group]
+    folder = cut(group[0].offset)
+    with Store(folder, writer=True) as copy:
+        replica.take(copy, raws[:1])
+        assert len(copy.history()) == 3 and copy.verify()["problems"] == []
+        with monkeypatch.context() as failing:
+            failing.setattr(type(copy.memory), "write", lambda *a, **k: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                replica.take(copy, raws[1:2])
+    assert not list(folder.glob("unfinished-*"))
+    with Store(folder, writer=True) as copy:
+        assert len(copy.edits) == 3
+        replica.take(copy, raws[1:])
+        assert len(copy.edits) == 5 and copy.verify()["problems"] == []
 
 
 def test_damage_within_a_change_is_not_taken_for_an_interruption(interrupted):
